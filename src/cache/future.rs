@@ -1,0 +1,106 @@
+//! [`TokenFuture`]: a caller's wait for a token.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use crate::{
+    cache::{
+        TokenCache,
+        state::{Acquired, Landed, Outcome, Want, interrupted},
+    },
+    clock,
+    error::{AuthError, Kind},
+    token::AccessToken,
+};
+
+/// Resolves to a token: at once if there is one, else when the refresh that all callers share has landed.
+///
+/// # Cancel safety
+///
+/// Dropping it loses nothing: the refresh is a task of its own and what it brings is kept. Nothing is started
+/// before the first poll.
+#[must_use = "futures do nothing unless polled"]
+pub struct TokenFuture {
+    cache: TokenCache,
+    want: Want,
+    step: Step,
+    again: bool,
+}
+
+enum Step {
+    Start,
+    Waiting(Landed),
+    Done,
+}
+
+impl TokenFuture {
+    pub(crate) fn new(cache: TokenCache, want: Want) -> Self {
+        Self { cache, want, step: Step::Start, again: false }
+    }
+
+    /// What the flight brought, for this caller; `None` to go round once more.
+    fn judge(&mut self, outcome: Outcome) -> Option<Result<AccessToken, AuthError>> {
+        let now = clock::now();
+        match (outcome.result, outcome.standing) {
+            (Ok(token), _) if token.is_usable_at(now) => Some(Ok(token)),
+            // Polled so late that the token has expired. Once more; twice would be a loop at the endpoint's cost.
+            (Ok(_), _) if !self.again => {
+                self.again = true;
+                None
+            }
+            (Ok(_), _) => Some(Err(AuthError::new(
+                Kind::Expired,
+                "the token expired before it could be used; is this task polled too rarely?",
+            ))),
+            // The refresh was somebody else's wish and failed; this caller only needs a token, and there is one.
+            (Err(_), Some(standing)) if matches!(self.want, Want::Usable) && standing.is_usable_at(now) => {
+                Some(Ok(standing))
+            }
+            (Err(error), _) => Some(Err(error)),
+        }
+    }
+}
+
+impl Future for TokenFuture {
+    type Output = Result<AccessToken, AuthError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            match &mut this.step {
+                Step::Start => match this.cache.core().get(&this.want) {
+                    Acquired::Waiting(landed) => this.step = Step::Waiting(landed),
+                    Acquired::Token(token) => {
+                        this.step = Step::Done;
+                        return Poll::Ready(Ok(token));
+                    }
+                    Acquired::Failed(error) => {
+                        this.step = Step::Done;
+                        return Poll::Ready(Err(error));
+                    }
+                },
+                Step::Waiting(landed) => {
+                    let outcome = ready!(Pin::new(landed).poll(cx))
+                        .unwrap_or_else(|_| Outcome { result: Err(interrupted(false)), standing: None });
+                    this.step = Step::Done;
+                    match this.judge(outcome) {
+                        Some(result) => return Poll::Ready(result),
+                        None => this.step = Step::Start,
+                    }
+                }
+                // As a fused future: asked again after its answer, it has no other.
+                Step::Done => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl fmt::Debug for TokenFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenFuture").field("want", &self.want).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,284 @@
+//! [`TokenClient`]: one exchange with a token endpoint over any Tower HTTP service, and its answer, typed.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use serde::{Deserialize, de::DeserializeOwned};
+use tower_service::Service;
+use zeroize::Zeroizing;
+
+use crate::{
+    clock,
+    credentials::Credentials,
+    error::{AuthError, BoxError, Kind},
+};
+
+/// An HTTP client in Tower's terms, as a token endpoint needs it. Implemented for every service that fits: hyper's
+/// client with a `Full<Bytes>` body, the built-in [`HttpsClient`](crate::client) and any Tower stack over them.
+///
+/// It is a shorthand for bounds; there is nothing to implement.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an HTTP client that a token endpoint can use",
+    note = "it must be `Clone + Send + 'static` and a `Service<http::Request<Full<Bytes>>, Response = http::Response<_>>` \
+            whose future and body are `Send`; hyper's client is one if it is built for `Full<Bytes>` bodies"
+)]
+pub trait HttpService: Clone + Send + 'static {
+    /// Sends one request and collects the answer, of at most `limit` bytes.
+    #[doc(hidden)]
+    fn exchange(
+        self,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Response<Bytes>, AuthError>> + Send;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body + Send,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    async fn exchange(
+        mut self,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<Response<Bytes>, AuthError> {
+        let unreachable = |error: S::Error| {
+            AuthError::caused_by(
+                Kind::Transient,
+                "the token endpoint can't be reached; check its address and the network, or try again later",
+                error,
+            )
+        };
+        poll_fn(|cx| self.poll_ready(cx)).await.map_err(unreachable)?;
+        let (parts, body) = self.call(request).await.map_err(unreachable)?.into_parts();
+        let body = Limited::new(body, limit).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                let text = format!(
+                    "the token endpoint answered {} with more than {limit} bytes{}; check its address",
+                    parts.status,
+                    content_type(&parts.headers),
+                );
+                AuthError::answered(Kind::InvalidAnswer, text, parts.status, None)
+            } else {
+                AuthError::caused_by(
+                    Kind::Transient,
+                    "the token endpoint's answer was cut off; try again later",
+                    error,
+                )
+            }
+        })?;
+        Ok(Response::from_parts(parts, body.to_bytes()))
+    }
+}
+
+/// Talks to a token endpoint through a Tower HTTP service of yours, and turns every odd answer into a typed error.
+///
+/// - Answers over a size cap (64 KiB) are refused, unread.
+/// - Redirects are errors: a secret is never sent on to where an answer points. (That holds for the services of
+///   hyper and this crate; one that follows redirects on its own, tower-http's `FollowRedirect` say, must not be
+///   put below.)
+/// - An error never holds the answer's body. Of the documented error shape (`message`, `errors[].type`; OAuth 2's
+///   `error`) at most 200 characters are shown, escaped, and nothing if they contain the secret.
+pub struct TokenClient<S> {
+    /// In a lock because a service need not be `Sync`; held for the length of a clone.
+    service: Mutex<S>,
+    limit: usize,
+}
+
+const DEFAULT_LIMIT: usize = 64 * 1024;
+
+impl<S: HttpService> TokenClient<S> {
+    /// Over `service`, with the default size cap of 64 KiB.
+    pub fn new(service: S) -> Self {
+        Self { service: Mutex::new(service), limit: DEFAULT_LIMIT }
+    }
+
+    /// The largest answer that is read, in bytes. Defaults to 65,536.
+    #[must_use]
+    pub fn max_answer_size(mut self, bytes: usize) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    /// Sends `request` once. `credentials` are only for keeping the secret out of an error's text; putting them
+    /// into the request is the caller's part.
+    ///
+    /// # Errors
+    ///
+    /// No answer, or any answer but 200 and 201.
+    pub async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        credentials: &Credentials,
+    ) -> Result<TokenAnswer, AuthError> {
+        let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (parts, body) = service.exchange(request, self.limit).await?.into_parts();
+        let answer = TokenAnswer { status: parts.status, headers: parts.headers, body: wiped_on_drop(body) };
+        match answer.status {
+            StatusCode::OK | StatusCode::CREATED => Ok(answer),
+            _ => Err(answer.refusal(credentials.expose_secret())),
+        }
+    }
+}
+
+impl<S> fmt::Debug for TokenClient<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenClient").field("max_answer_size", &self.limit).finish_non_exhaustive()
+    }
+}
+
+/// A 200 or 201 of the token endpoint.
+pub struct TokenAnswer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl TokenAnswer {
+    /// The body as JSON.
+    ///
+    /// # Errors
+    ///
+    /// An empty or cut body is transient. One that is not JSON, or other JSON than `T`, is not; the error says
+    /// status and content type, never what was in the body.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, AuthError> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let what = if self.body.is_empty() {
+                "an empty body"
+            } else if error.is_eof() {
+                "a body that was cut off"
+            } else if error.is_data() {
+                "JSON in which a field is missing or of another type"
+            } else {
+                "something that is not JSON"
+            };
+            let kind = if error.is_eof() { Kind::Transient } else { Kind::InvalidAnswer };
+            self.unusable(kind, what)
+        })
+    }
+
+    /// An error that says what was wrong with this answer: status, content type, `what`.
+    pub(crate) fn unusable(&self, kind: Kind, what: &str) -> AuthError {
+        let advice = if kind == Kind::Transient { "try again later" } else { "check its address" };
+        let (status, content_type) = (self.status, content_type(&self.headers));
+        AuthError::answered(
+            kind,
+            format!("the token endpoint answered {status} with {what}{content_type}; {advice}"),
+            self.status,
+            None,
+        )
+    }
+
+    /// The endpoint's clock when it answered: its `Date` header.
+    pub fn date(&self) -> Option<SystemTime> {
+        httpdate::parse_http_date(self.headers.get(header::DATE)?.to_str().ok()?).ok()
+    }
+
+    /// The headers of the answer.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn refusal(&self, secret: &str) -> AuthError {
+        let (kind, advice) = meaning(self.status);
+        let said = if self.status.is_redirection() { None } else { documented_message(&self.body, secret) };
+        let said = said.map_or_else(|| content_type(&self.headers), |said| format!(" ({said})"));
+        AuthError::answered(
+            kind,
+            format!("the token endpoint answered {}{said}; {advice}", self.status),
+            self.status,
+            retry_after(&self.headers, self.date().unwrap_or_else(clock::wall)),
+        )
+    }
+}
+
+impl fmt::Debug for TokenAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenAnswer").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// What a status other than 200 and 201 means for the refresh, and for the reader of the error.
+fn meaning(status: StatusCode) -> (Kind, &'static str) {
+    match status.as_u16() {
+        300..=399 => {
+            (Kind::InvalidAnswer, "redirects are not followed with a secret, so give the final address")
+        }
+        400 | 401 | 403 => (Kind::Rejected, "check the client id and the secret"),
+        408 | 409 | 425 | 429 | 500..=599 => (Kind::Transient, "try again later"),
+        404 | 405 | 410 => (Kind::Permanent, "check the token endpoint's address"),
+        _ => (Kind::Permanent, "this status is not part of the contract; check the address"),
+    }
+}
+
+/// The documented error shapes: the Send Payments API's, and OAuth 2's `error`.
+#[derive(Deserialize)]
+struct Documented {
+    message: Option<String>,
+    error: Option<String>,
+    #[serde(default)]
+    errors: Vec<DocumentedError>,
+}
+
+#[derive(Deserialize)]
+struct DocumentedError {
+    r#type: Option<String>,
+}
+
+const SHOWN_CHARACTERS: usize = 200;
+
+fn documented_message(body: &[u8], secret: &str) -> Option<String> {
+    let documented: Documented = serde_json::from_slice(body).ok()?;
+    let types = documented.errors.into_iter().filter_map(|error| error.r#type);
+    let parts: Vec<String> = documented.message.into_iter().chain(documented.error).chain(types).collect();
+    let joined = parts.join(", ");
+    // Before cutting and escaping, either of which could hide a part of the secret from this look.
+    if joined.is_empty() || (!secret.is_empty() && joined.contains(secret)) {
+        return None;
+    }
+    let cut: String = joined.chars().take(SHOWN_CHARACTERS).collect();
+    let escaped =
+        cut.chars().map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() });
+    Some(escaped.collect())
+}
+
+fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.map(|value| format!(", {}", value.chars().take(60).collect::<String>())).unwrap_or_default()
+}
+
+/// `Retry-After` in either form of RFC 9110, section 10.2.3, as a duration from `now` on the endpoint's clock.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// Without a copy if nobody else holds the bytes.
+fn wiped_on_drop(body: Bytes) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(body.into())
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

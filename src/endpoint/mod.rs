@@ -1,0 +1,179 @@
+//! Turning credentials into a token: the [`TokenEndpoint`] trait, [`SendPayments`], and [`TokenClient`] to build
+//! your own upon.
+//!
+//! - An endpoint is asked for one token at a time; the cache's single flight sees to that.
+//! - It says with [`rotation`](TokenEndpoint::rotation) what a new token does to the one in use. How the cache
+//!   serves a token during its renewal follows from that one answer.
+//! - Timeouts, retries and back-off are the refresh's own; an endpoint makes one attempt per call.
+//!
+//! # Examples
+//!
+//! Another provider's JSON, in full; a type of the endpoint's own and one request:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use http::{Method, Request, Uri, header};
+//! use tower_reauth::{
+//!     AuthError, Credentials,
+//!     endpoint::{HttpService, IssuedToken, Rotation, TokenClient, TokenEndpoint},
+//! };
+//!
+//! struct Zoomish<S> {
+//!     client: TokenClient<S>,
+//!     uri: Uri,
+//!     credentials: Credentials,
+//! }
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Answer {
+//!     access_token: String,
+//!     expires_in: u64,
+//! }
+//!
+//! impl<S: HttpService> TokenEndpoint for Zoomish<S> {
+//!     async fn issue(&self) -> Result<IssuedToken, AuthError> {
+//!         let body = format!("grant_type=account_credentials&account_id={}", self.credentials.client_id());
+//!         let request = Request::builder()
+//!             .method(Method::POST)
+//!             .uri(self.uri.clone())
+//!             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+//!             .body(body.into())
+//!             .map_err(AuthError::permanent)?;
+//!         let answer = self.client.send(request, &self.credentials).await?;
+//!         let token: Answer = answer.json()?;
+//!         Ok(IssuedToken::new(token.access_token).expires_in(Duration::from_secs(token.expires_in)))
+//!     }
+//!
+//!     fn rotation(&self) -> Rotation {
+//!         Rotation::Exclusive
+//!     }
+//!
+//!     fn uri(&self) -> Option<&Uri> {
+//!         Some(&self.uri)
+//!     }
+//! }
+//! ```
+
+mod client;
+mod send_payments;
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
+
+use http::Uri;
+use secrecy::SecretString;
+
+pub use self::{
+    client::{HttpService, TokenAnswer, TokenClient},
+    send_payments::SendPayments,
+};
+use crate::error::AuthError;
+
+/// What a new token does to the one in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rotation {
+    /// Asking for a new token kills the one in use, for every process that shares the credentials.
+    Exclusive,
+    /// The old token lives on until it expires, as in ordinary OAuth 2.
+    Overlapping,
+}
+
+/// Turns credentials into tokens, one per call.
+///
+/// The [module](self) shows one written from scratch.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a token endpoint",
+    note = "use `SendPayments`, or implement `TokenEndpoint` for a type of yours; the module `endpoint` shows how"
+)]
+pub trait TokenEndpoint: Send + Sync + 'static {
+    /// Asks for one token: one attempt, on the wire once at most.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::is_transient`] decides whether the refresh tries again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped only when an attempt's timeout or the refresh's deadline has passed, or when the last handle of
+    /// the cache is gone. A caller's cancellation never reaches it.
+    fn issue(&self) -> impl Future<Output = Result<IssuedToken, AuthError>> + Send;
+
+    /// What a new token does to the one in use. The answer must stay the same.
+    fn rotation(&self) -> Rotation;
+
+    /// Where tokens are asked for. By default its origin is the one that may see the token, and a `POST` to it is
+    /// never signed. `None` if there is no such URI; then every origin has to be
+    /// [allowed by name](crate::AuthLayer::allow_origin).
+    ///
+    /// Defaults to `None`.
+    fn uri(&self) -> Option<&Uri> {
+        None
+    }
+}
+
+/// A token as its endpoint issued it, with all that the answer said about its life.
+///
+/// The life is taken from the first of these that is there: [`expires_in`](Self::expires_in);
+/// [`expires_at`](Self::expires_at) less [`server_date`](Self::server_date); a JWT's own `exp` less `iat`;
+/// `expires_at` less the local clock; one minute. All but the last two are the endpoint's own clock, so a wrong
+/// local one does no harm. It counts from the moment the request was sent.
+pub struct IssuedToken {
+    pub(crate) secret: SecretString,
+    pub(crate) expires_in: Option<Duration>,
+    pub(crate) expires_at: Option<SystemTime>,
+    pub(crate) server_date: Option<SystemTime>,
+}
+
+impl IssuedToken {
+    /// A token of which only the secret is known.
+    pub fn new(secret: impl Into<SecretString>) -> Self {
+        Self { secret: secret.into(), expires_in: None, expires_at: None, server_date: None }
+    }
+
+    /// The life in all, as OAuth 2's `expires_in` gives it.
+    #[must_use]
+    pub fn expires_in(mut self, life: Duration) -> Self {
+        self.expires_in = Some(life);
+        self
+    }
+
+    /// The end of the life, on the endpoint's wall clock.
+    #[must_use]
+    pub fn expires_at(mut self, end: impl Into<Option<SystemTime>>) -> Self {
+        self.expires_at = end.into();
+        self
+    }
+
+    /// The endpoint's wall clock when it answered: [`TokenAnswer::date`].
+    #[must_use]
+    pub fn server_date(mut self, date: impl Into<Option<SystemTime>>) -> Self {
+        self.server_date = date.into();
+        self
+    }
+}
+
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedToken")
+            .field("expires_in", &self.expires_in)
+            .field("expires_at", &self.expires_at)
+            .field("server_date", &self.server_date)
+            .finish_non_exhaustive()
+    }
+}
+
+/// [`TokenEndpoint`] without its type, so that a cache's handle has no type parameter.
+pub(crate) trait DynEndpoint: Send + Sync + 'static {
+    fn issue(&self) -> Pin<Box<dyn Future<Output = Result<IssuedToken, AuthError>> + Send + '_>>;
+}
+
+impl<E: TokenEndpoint> DynEndpoint for E {
+    fn issue(&self) -> Pin<Box<dyn Future<Output = Result<IssuedToken, AuthError>> + Send + '_>> {
+        Box::pin(TokenEndpoint::issue(self))
+    }
+}

@@ -1,0 +1,152 @@
+//! [`SendPayments`]: `POST {base}/auth` with `clientId` and `clientSecret`.
+
+use std::{fmt, time::SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Uri, header};
+use http_body_util::Full;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{
+    credentials::{Credentials, CredentialsSource},
+    endpoint::{HttpService, IssuedToken, Rotation, TokenClient, TokenEndpoint},
+    error::{AuthError, ConfigError, Kind},
+    origin,
+};
+
+/// The Send Payments API's `POST /auth`.
+///
+/// - 200 and 201 are both success. The life of the token is `expiresAt` less the `Date` of the same answer; an
+///   `expiresAt` that can't be read costs nothing but precision, because a 201 has killed the old token and must
+///   be used.
+/// - Its tokens are [exclusive](Rotation::Exclusive): asking for one kills the one in use.
+/// - A client id is refused before sending only if it is empty or has control characters. The published pattern
+///   is not enforced: the provider's own examples break it.
+/// - No `idempotency` header is sent: every `POST /auth` makes a new token anyway.
+///
+/// # Examples
+///
+/// With an HTTP client of your own, here hyper's:
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use tower_reauth::{AuthLayer, Credentials, TokenCache, endpoint::SendPayments};
+///
+/// let http = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+/// let credentials = Credentials::new("my-client-id", "my-client-secret");
+/// let endpoint = SendPayments::new("http://127.0.0.1:8080", http, credentials)?;
+/// let layer = AuthLayer::new(TokenCache::new(endpoint));
+/// # Ok(())
+/// # }
+/// ```
+pub struct SendPayments<S, C> {
+    client: TokenClient<S>,
+    credentials: C,
+    uri: Uri,
+}
+
+impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
+    /// For the API at `base_url` (`https://host[:port][/path]`; `/auth` is appended), reached through `service`.
+    ///
+    /// # Errors
+    ///
+    /// `base_url` is not an absolute http or https URL, or has user information or a query; or it is plain http
+    /// beyond this machine, which [`allowing_plain_http`](Self::allowing_plain_http) takes.
+    pub fn new(base_url: impl AsRef<str>, service: S, credentials: C) -> Result<Self, ConfigError> {
+        let endpoint = Self::allowing_plain_http(base_url, service, credentials)?;
+        origin::check_transport(&endpoint.uri, "SendPayments::allowing_plain_http")?;
+        Ok(endpoint)
+    }
+
+    /// Like [`new`](Self::new), for a base URL whose plain http beyond this machine is wanted: the secret and the
+    /// token can be read by everybody on the way. The layer's requests have to be
+    /// [allowed](crate::AuthLayer::allow_plain_http_origin) as well.
+    ///
+    /// # Errors
+    ///
+    /// `base_url` is not an absolute http or https URL, or has user information or a query.
+    pub fn allowing_plain_http(
+        base_url: impl AsRef<str>,
+        service: S,
+        credentials: C,
+    ) -> Result<Self, ConfigError> {
+        let uri = origin::join(base_url.as_ref(), "/auth")?;
+        Ok(Self { client: TokenClient::new(service), credentials, uri })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AuthRequest<'a> {
+    client_id: &'a str,
+    client_secret: &'a str,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AuthAnswer {
+    access_token: Option<SecretString>,
+    /// Any JSON: what can't be read as a date must not cost the token.
+    expires_at: Option<serde_json::Value>,
+}
+
+impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> {
+    async fn issue(&self) -> Result<IssuedToken, AuthError> {
+        let credentials = self.credentials.credentials().await.map_err(|error| {
+            AuthError::caused_by(
+                Kind::Credentials,
+                "the credentials source failed, so no token was asked for; check where it reads from",
+                error,
+            )
+        })?;
+        let request = auth_request(self.uri.clone(), &credentials)?;
+        let answer = self.client.send(request, &credentials).await?;
+        let AuthAnswer { access_token, expires_at } = answer.json()?;
+        let Some(secret) = access_token else {
+            return Err(answer.unusable(Kind::InvalidAnswer, "no `accessToken`"));
+        };
+        let expires_at = expires_at.as_ref().and_then(serde_json::Value::as_str).and_then(parse_date);
+        Ok(IssuedToken::new(secret).expires_at(expires_at).server_date(answer.date()))
+    }
+
+    fn rotation(&self) -> Rotation {
+        Rotation::Exclusive
+    }
+
+    fn uri(&self) -> Option<&Uri> {
+        Some(&self.uri)
+    }
+}
+
+fn auth_request(uri: Uri, credentials: &Credentials) -> Result<Request<Full<Bytes>>, AuthError> {
+    credentials.check()?;
+    let body = AuthRequest { client_id: credentials.client_id(), client_secret: credentials.expose_secret() };
+    // Sized ahead: a buffer that grows leaves unwiped copies behind.
+    let room = 128 + 6 * (body.client_id.len() + body.client_secret.len());
+    let mut json = Zeroizing::new(Vec::with_capacity(room));
+    serde_json::to_writer(&mut *json, &body).map_err(AuthError::permanent)?;
+    let mut request = Request::new(Full::new(Bytes::from_owner(json)));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri;
+    let json = HeaderValue::from_static("application/json");
+    request.headers_mut().insert(header::CONTENT_TYPE, json.clone());
+    request.headers_mut().insert(header::ACCEPT, json);
+    Ok(request)
+}
+
+/// RFC 3339, of which the contract's `2026-11-24T02:44:00Z` is the strictest form.
+fn parse_date(text: &str) -> Option<SystemTime> {
+    SystemTime::try_from(text.parse::<jiff::Timestamp>().ok()?).ok()
+}
+
+impl<S, C> fmt::Debug for SendPayments<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendPayments").field("uri", &self.uri).finish_non_exhaustive()
+    }
+}

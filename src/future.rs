@@ -1,0 +1,255 @@
+//! [`ResponseFuture`]: a signed request on its way, and its one replay.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::{
+    cache::TokenFuture,
+    error::{AuthError, BoxError, Error},
+    events::Tally,
+    layer::Shared,
+    replay::Replay,
+    token::AccessToken,
+    triage::{Verdict, triage},
+};
+
+pin_project! {
+    /// The response to a request of [`Auth`](crate::Auth).
+    ///
+    /// If a token could not be renewed after a 401, the 401 is the response, body and all, and the [`AuthError`]
+    /// that says why is in its extensions.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the request like any HTTP future. A refresh that it has started or joined goes on, and
+    /// its token is kept for the next request.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, B, R>
+    where
+        S: Service<Request<B>>,
+        R: Replay<B>,
+    {
+        #[pin]
+        state: State<S, B, R::Kept, S::Future, S::Response>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, B, K, F, Res> {
+        // Must not be sent.
+        Refused { error: Option<AuthError> },
+        // Sent as it is: not ours to sign.
+        Passing { #[pin] future: F },
+        // Waits for a token, the ready service in hand.
+        Acquiring { waiting: TokenFuture, held: Option<Held<S, B>> },
+        // Sent, signed with `token`.
+        Calling { #[pin] future: F, signed: Option<Signed<S, K>> },
+        // Refused with a 401, waits for a newer token. The inner future is gone, and whatever slot it held.
+        Reacquiring { waiting: TokenFuture, refused: Option<RefusedAttempt<S, K, Res>> },
+        // Waits for the service to be ready again.
+        Readying { held: Option<Held<S, B>>, token: Option<AccessToken> },
+        // Sent for the second time; what comes is the answer.
+        Replaying { #[pin] future: F, shared: Arc<Shared> },
+    }
+}
+
+/// A request that is to be signed and sent.
+struct Held<S, B> {
+    service: S,
+    request: Request<B>,
+    shared: Arc<Shared>,
+    is_replay: bool,
+}
+
+/// What is kept until the response head arrives: what the request was signed with, and the means of a replay.
+struct Signed<S, K> {
+    token: AccessToken,
+    shared: Arc<Shared>,
+    replay: Option<(S, K)>,
+}
+
+struct RefusedAttempt<S, K, Res> {
+    response: Res,
+    service: S,
+    kept: K,
+    shared: Arc<Shared>,
+}
+
+impl<S, B, R> ResponseFuture<S, B, R>
+where
+    S: Service<Request<B>>,
+    R: Replay<B>,
+{
+    pub(crate) fn refused(error: AuthError) -> Self {
+        Self { state: State::Refused { error: Some(error) } }
+    }
+
+    pub(crate) fn passing(future: S::Future) -> Self {
+        Self { state: State::Passing { future } }
+    }
+
+    pub(crate) fn calling(
+        future: S::Future,
+        token: AccessToken,
+        shared: Arc<Shared>,
+        replay: Option<(S, R::Kept)>,
+    ) -> Self {
+        Self { state: State::Calling { future, signed: Some(Signed { token, shared, replay }) } }
+    }
+
+    pub(crate) fn acquiring(service: S, request: Request<B>, shared: Arc<Shared>) -> Self {
+        let waiting = shared.cache.token();
+        Self {
+            state: State::Acquiring {
+                waiting,
+                held: Some(Held { service, request, shared, is_replay: false }),
+            },
+        }
+    }
+}
+
+impl<S, B, ResB, R> Future for ResponseFuture<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<ResB>>,
+    S::Error: Into<BoxError>,
+    R: Replay<B>,
+{
+    type Output = Result<Response<ResB>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let inner = |error: S::Error| Error::Inner(error.into());
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProj::Refused { error } => match error.take() {
+                    Some(error) => return Poll::Ready(Err(error.into())),
+                    None => return Poll::Pending,
+                },
+                StateProj::Passing { future } => return future.poll(cx).map_err(inner),
+                StateProj::Acquiring { waiting, held } => {
+                    let token = ready!(Pin::new(waiting).poll(cx))?;
+                    let Some(held) = held.take() else { return Poll::Pending };
+                    held.send::<R>(token)
+                }
+                StateProj::Calling { future, signed } => {
+                    let response = ready!(future.poll(cx)).map_err(inner)?;
+                    let Some(signed) = signed.take().filter(|_| triage(&response) == Verdict::TokenRefused)
+                    else {
+                        return Poll::Ready(Ok(response));
+                    };
+                    let Signed { token, shared, replay } = signed;
+                    Tally::add(&shared.cache.core().tally.unauthorized);
+                    shared.cache.invalidate(&token);
+                    let Some((service, kept)) = replay else { return Poll::Ready(Ok(response)) };
+                    let waiting = shared.cache.newer_than(token);
+                    let refused = Some(RefusedAttempt { response, service, kept, shared });
+                    State::Reacquiring { waiting, refused }
+                }
+                StateProj::Reacquiring { waiting, refused } => {
+                    let result = ready!(Pin::new(waiting).poll(cx));
+                    let Some(refused) = refused.take() else { return Poll::Pending };
+                    match result {
+                        Ok(token) => refused.readying::<R, B>(token),
+                        Err(error) => return Poll::Ready(Ok(refused.give_up(error))),
+                    }
+                }
+                StateProj::Readying { held, token } => {
+                    let Some(service) = held.as_mut().map(|held| &mut held.service) else {
+                        return Poll::Pending;
+                    };
+                    ready!(service.poll_ready(cx)).map_err(inner)?;
+                    match (held.take(), token.take()) {
+                        (Some(held), Some(token)) if token.is_usable() => held.send::<R>(token),
+                        // It took so long that the token has expired.
+                        (Some(held), _) => {
+                            State::Acquiring { waiting: held.shared.cache.token(), held: Some(held) }
+                        }
+                        (None, _) => return Poll::Pending,
+                    }
+                }
+                StateProj::Replaying { future, shared } => {
+                    let response = ready!(future.poll(cx)).map_err(inner)?;
+                    if triage(&response) == Verdict::TokenRefused {
+                        Tally::add(&shared.cache.core().tally.unauthorized);
+                    }
+                    return Poll::Ready(Ok(response));
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+/// Short for the state of a future over the service `S`.
+type StateOf<S, B, K> =
+    State<S, B, K, <S as Service<Request<B>>>::Future, <S as Service<Request<B>>>::Response>;
+
+impl<S: Service<Request<B>>, B> Held<S, B> {
+    /// Signs the request and hands it to the ready service.
+    fn send<R: Replay<B>>(self, token: AccessToken) -> StateOf<S, B, R::Kept> {
+        let Self { mut service, mut request, shared, is_replay } = self;
+        if is_replay {
+            Tally::add(&shared.cache.core().tally.replays);
+            shared.sign(&mut request, &token);
+            return State::Replaying { future: service.call(request), shared };
+        }
+        let kept = R::keep(&request);
+        shared.sign(&mut request, &token);
+        let future = service.call(request);
+        let replay = kept.map(|kept| (service, kept));
+        State::Calling { future, signed: Some(Signed { token, shared, replay }) }
+    }
+}
+
+impl<S, K, ResB> RefusedAttempt<S, K, Response<ResB>> {
+    /// The 401 is let go, its connection with it, before the service is asked whether it is ready.
+    fn readying<R, B>(self, token: AccessToken) -> StateOf<S, B, K>
+    where
+        S: Service<Request<B>, Response = Response<ResB>>,
+        R: Replay<B, Kept = K>,
+    {
+        let Self { response, service, kept, shared } = self;
+        drop(response);
+        let held = Held { service, request: R::restore(kept), shared, is_replay: true };
+        State::Readying { held: Some(held), token: Some(token) }
+    }
+
+    fn give_up(self, error: AuthError) -> Response<ResB> {
+        let mut response = self.response;
+        tracing::warn!(
+            error = &error as &(dyn std::error::Error + 'static),
+            "a request was answered 401 and the token could not be renewed",
+        );
+        response.extensions_mut().insert(error);
+        response
+    }
+}
+
+impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>
+where
+    S: Service<Request<B>>,
+    R: Replay<B>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Refused { .. } => "Refused",
+            State::Passing { .. } => "Passing",
+            State::Acquiring { .. } => "Acquiring",
+            State::Calling { .. } => "Calling",
+            State::Reacquiring { .. } => "Reacquiring",
+            State::Readying { .. } => "Readying",
+            State::Replaying { .. } => "Replaying",
+        };
+        f.debug_tuple("ResponseFuture").field(&state).finish()
+    }
+}

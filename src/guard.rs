@@ -1,0 +1,208 @@
+//! May this request carry the token? Pure.
+
+use http::{HeaderMap, Method, Uri, header};
+
+use crate::{
+    error::{AuthError, ConfigError, Kind, shown},
+    origin::{self, Origin},
+};
+
+/// What becomes of a request to an origin that may not see the token. It is never signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ForeignRequests {
+    /// It is not sent; the caller gets an [`AuthError::is_refused_origin`] that names the origin.
+    #[default]
+    Refuse,
+    /// It is sent as it is, without a token.
+    PassUnsigned,
+}
+
+/// The origins that may see the token.
+#[derive(Clone, Debug)]
+pub(crate) struct Guard {
+    endpoint: Option<Uri>,
+    allowed: Vec<Origin>,
+    plain: Vec<Origin>,
+    pub(crate) foreign: ForeignRequests,
+}
+
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Sign,
+    PassUnsigned,
+    Refuse(AuthError),
+}
+
+impl Guard {
+    /// Only the token endpoint's own origin.
+    pub(crate) fn new(endpoint: Option<&Uri>) -> Self {
+        Self {
+            endpoint: endpoint.cloned(),
+            allowed: endpoint.and_then(Origin::of).into_iter().collect(),
+            plain: Vec::new(),
+            foreign: ForeignRequests::default(),
+        }
+    }
+
+    pub(crate) fn allow(&mut self, url: &str) -> Result<(), ConfigError> {
+        let uri = origin::parse(url)?;
+        origin::check_transport(&uri, "AuthLayer::allow_plain_http_origin")?;
+        self.allowed.extend(Origin::of(&uri));
+        Ok(())
+    }
+
+    pub(crate) fn allow_plain(&mut self, url: &str) -> Result<(), ConfigError> {
+        let uri = origin::parse(url)?;
+        self.allowed.extend(Origin::of(&uri));
+        self.plain.extend(Origin::of(&uri));
+        Ok(())
+    }
+
+    pub(crate) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
+        if self.is_token_request(method, uri) {
+            return Verdict::PassUnsigned;
+        }
+        if uri.authority().is_none() {
+            return self.check_relative(uri, headers);
+        }
+        match self.allowed.iter().find(|origin| origin.is_of(uri)) {
+            Some(origin) if origin.is_exposed() && !self.plain.contains(origin) => {
+                Verdict::Refuse(AuthError::new(
+                    Kind::RefusedOrigin,
+                    format!(
+                        "{origin} is plain http and not this machine, so the token was not sent; use https, or \
+                         allow it with AuthLayer::allow_plain_http_origin"
+                    ),
+                ))
+            }
+            Some(_) => Verdict::Sign,
+            None => self.foreign(&shown(uri)),
+        }
+    }
+
+    /// A URI without host goes where the service below is connected to, as in gRPC channels and on hyper's own
+    /// connections: whoever built that chose its origin. A `Host` header that says otherwise is believed.
+    fn check_relative(&self, uri: &Uri, headers: &HeaderMap) -> Verdict {
+        match headers.get(header::HOST) {
+            Some(host) if !self.allowed.iter().any(|origin| origin.is_host(host.as_bytes())) => {
+                let host = String::from_utf8_lossy(host.as_bytes());
+                self.foreign(&format!("{host}{}", uri.path()))
+            }
+            _ => Verdict::Sign,
+        }
+    }
+
+    fn foreign(&self, target: &str) -> Verdict {
+        match self.foreign {
+            ForeignRequests::PassUnsigned => Verdict::PassUnsigned,
+            ForeignRequests::Refuse => Verdict::Refuse(AuthError::new(
+                Kind::RefusedOrigin,
+                format!(
+                    "{target} is not of an origin that may see the token, so the request was not sent; name the \
+                     origin with AuthLayer::allow_origin, or let such requests pass unsigned with \
+                     AuthLayer::foreign_requests"
+                ),
+            )),
+        }
+    }
+
+    /// The request for a token needs none, and waiting for one would be waiting for itself.
+    fn is_token_request(&self, method: &Method, uri: &Uri) -> bool {
+        method == Method::POST
+            && self.endpoint.as_ref().is_some_and(|endpoint| {
+                endpoint.path() == uri.path()
+                    && (uri.authority().is_none()
+                        || Origin::of(endpoint).is_some_and(|origin| origin.is_of(uri)))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard() -> Guard {
+        Guard::new(Some(&Uri::from_static("https://api.example.com/v1/auth")))
+    }
+
+    fn check(guard: &Guard, method: Method, uri: &'static str, host: Option<&'static str>) -> &'static str {
+        let mut headers = HeaderMap::new();
+        if let Some(host) = host {
+            headers.insert(header::HOST, http::HeaderValue::from_static(host));
+        }
+        match guard.check(&method, &Uri::from_static(uri), &headers) {
+            Verdict::Sign => "sign",
+            Verdict::PassUnsigned => "pass",
+            Verdict::Refuse(error) => {
+                assert!(error.is_refused_origin());
+                "refuse"
+            }
+        }
+    }
+
+    #[test]
+    fn only_allowed_origins_are_signed() {
+        let mut guard = guard();
+        guard.allow("https://reports.example.com").unwrap();
+        for (uri, verdict) in [
+            ("https://api.example.com/v1/accounts", "sign"),
+            ("https://reports.example.com/", "sign"),
+            ("https://evil.example/", "refuse"),
+            ("http://api.example.com/v1/accounts", "refuse"),
+            ("https://api.example.com:444/", "refuse"),
+        ] {
+            assert_eq!(check(&guard, Method::GET, uri, None), verdict, "{uri}");
+        }
+        guard.foreign = ForeignRequests::PassUnsigned;
+        assert_eq!(check(&guard, Method::GET, "https://evil.example/", None), "pass");
+    }
+
+    #[test]
+    fn the_token_request_itself_is_never_signed() {
+        let guard = guard();
+        for (method, uri, verdict) in [
+            (Method::POST, "https://api.example.com/v1/auth", "pass"),
+            (Method::POST, "https://api.example.com/v1/auth?x=y", "pass"),
+            (Method::POST, "/v1/auth", "pass"),
+            (Method::GET, "https://api.example.com/v1/auth", "sign"),
+            (Method::POST, "https://api.example.com/v1/auth/x", "sign"),
+            (Method::POST, "https://evil.example/v1/auth", "refuse"),
+        ] {
+            assert_eq!(check(&guard, method, uri, None), verdict, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_relative_uri_is_signed_unless_its_host_header_is_foreign() {
+        let guard = guard();
+        for (host, verdict) in [
+            (None, "sign"),
+            (Some("api.example.com"), "sign"),
+            (Some("API.example.com:443"), "sign"),
+            (Some("evil.example"), "refuse"),
+            (Some("api.example.com:8443"), "refuse"),
+            (Some("not a host"), "refuse"),
+        ] {
+            assert_eq!(check(&guard, Method::GET, "/v1/accounts", host), verdict, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn plain_http_beyond_this_machine_needs_to_be_allowed_by_name() {
+        let mut guard = Guard::new(Some(&Uri::from_static("http://payments.internal/auth")));
+        assert_eq!(check(&guard, Method::GET, "http://payments.internal/x", None), "refuse");
+        assert!(matches!(guard.allow("http://payments.internal"), Err(ConfigError::PlainHttp { .. })));
+        guard.allow_plain("http://payments.internal").unwrap();
+        assert_eq!(check(&guard, Method::GET, "http://payments.internal/x", None), "sign");
+        let local = Guard::new(Some(&Uri::from_static("http://127.0.0.1:8080/auth")));
+        assert_eq!(check(&local, Method::GET, "http://127.0.0.1:8080/x", None), "sign");
+    }
+
+    #[test]
+    fn without_an_endpoint_uri_every_origin_must_be_named() {
+        let mut guard = Guard::new(None);
+        assert_eq!(check(&guard, Method::GET, "https://api.example.com/", None), "refuse");
+        guard.allow("https://api.example.com").unwrap();
+        assert_eq!(check(&guard, Method::GET, "https://api.example.com/", None), "sign");
+    }
+}

@@ -1,0 +1,210 @@
+//! [`AuthLayer`]: wraps a service so that its requests are signed.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use http::{HeaderName, Request, header};
+use tower_layer::Layer;
+
+use crate::{
+    cache::TokenCache,
+    error::ConfigError,
+    guard::{ForeignRequests, Guard},
+    replay::{NoReplay, ReplayOnce},
+    service::Auth,
+    token::AccessToken,
+};
+
+/// What becomes of an `Authorization` header (or whichever carries the token) that the caller has set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CallerAuthorization {
+    /// It is replaced by the token; never doubled.
+    #[default]
+    Replace,
+    /// It stays, and the request is the caller's own: not signed, and not replayed after a 401.
+    Keep,
+}
+
+/// Keeps the requests of a `tower::Service<http::Request<B>>` signed with the token of a [`TokenCache`].
+///
+/// - A request that finds a valid token costs one atomic load and one header; one that finds none waits for the
+///   refresh that all of them share.
+/// - A request answered 401 is sent once more with a newer token, if its body is `Clone`. A 401 from a resource
+///   says that the request has not been applied, so that is safe for a `POST` too.
+/// - Only the token endpoint's own origin sees the token, unless more are [allowed](Self::allow_origin). Requests
+///   to others are [refused](ForeignRequests::Refuse) by default, never signed.
+/// - A request is never sent unsigned where it should be signed, nor with a token that has expired.
+///
+/// Cloning is cheap, and all services of all clones share the cache. Settings changed later apply to the services
+/// made later.
+///
+/// # Where it stands in a stack
+///
+/// Above whatever sends (hyper, a channel) and above connection-level layers; below retries and timeouts that are
+/// to count a replay as a part of the same request. Waiting for a token holds the readiness of the service
+/// below: under a `ConcurrencyLimit` below this layer, a waiting request holds its slot.
+///
+/// # Examples
+///
+/// Over hyper's client, with the built-in client for the token endpoint:
+///
+/// ```no_run
+/// # #[cfg(feature = "client")]
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// use bytes::Bytes;
+/// use http_body_util::Empty;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use tower::{Layer, Service, ServiceExt};
+/// use tower_reauth::{AuthLayer, Credentials};
+///
+/// let credentials = Credentials::new("my-client-id", "my-client-secret");
+/// let auth = AuthLayer::send_payments("https://api.example.com", credentials)?;
+/// let mut client = auth.layer(tower_reauth::client::https()?);
+///
+/// let request = http::Request::get("https://api.example.com/accounts/1").body(Default::default())?;
+/// let response = client.ready().await?.call(request).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Customised: another header, one more origin, foreign requests passed on unsigned, no replay:
+///
+/// ```
+/// # fn f(cache: tower_reauth::TokenCache) -> Result<(), Box<dyn std::error::Error>> {
+/// use http::HeaderName;
+/// use tower_reauth::{AuthLayer, ForeignRequests};
+///
+/// let layer = AuthLayer::new(cache)
+///     .header_name(HeaderName::from_static("x-access-token"))
+///     .allow_origin("https://reports.example.com")?
+///     .foreign_requests(ForeignRequests::PassUnsigned)
+///     .without_replay();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct AuthLayer<R = ReplayOnce> {
+    shared: Arc<Shared>,
+    replay: PhantomData<R>,
+}
+
+/// What every service of a layer has in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) cache: TokenCache,
+    pub(crate) guard: Guard,
+    pub(crate) header: HeaderName,
+    pub(crate) caller_authorization: CallerAuthorization,
+}
+
+impl Shared {
+    /// Puts the token on, in place of whatever the header held.
+    pub(crate) fn sign<B>(&self, request: &mut Request<B>, token: &AccessToken) {
+        request.headers_mut().insert(&self.header, token.header_value().clone());
+    }
+}
+
+impl AuthLayer {
+    /// For the tokens of `cache`. The header is `Authorization`; the scheme is the
+    /// [cache's](crate::cache::TokenCacheBuilder::scheme), `Bearer` by default.
+    pub fn new(cache: TokenCache) -> Self {
+        let guard = Guard::new(cache.endpoint_uri());
+        let shared = Shared {
+            cache,
+            guard,
+            header: header::AUTHORIZATION,
+            caller_authorization: CallerAuthorization::default(),
+        };
+        Self { shared: Arc::new(shared), replay: PhantomData }
+    }
+
+    /// For the Send Payments API at `base_url`, asked for tokens through the [built-in client](crate::client).
+    ///
+    /// # Errors
+    ///
+    /// As [`SendPayments::new`](crate::endpoint::SendPayments::new); and if the platform's trust roots can't be
+    /// used.
+    #[cfg(feature = "client")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+    pub fn send_payments(
+        base_url: impl AsRef<str>,
+        credentials: impl crate::credentials::CredentialsSource,
+    ) -> Result<Self, ConfigError> {
+        let endpoint = crate::endpoint::SendPayments::new(base_url, crate::client::https()?, credentials)?;
+        Ok(Self::new(TokenCache::new(endpoint)))
+    }
+
+    /// A 401 is returned as it is, and a body need not be `Clone`. The token is renewed for the next request.
+    /// Defaults to one replay.
+    #[must_use]
+    pub fn without_replay(self) -> AuthLayer<NoReplay> {
+        AuthLayer { shared: self.shared, replay: PhantomData }
+    }
+}
+
+impl<R> AuthLayer<R> {
+    /// One more origin (`https://host[:port]`; a path is ignored) that may see the token. Defaults to the token
+    /// endpoint's own.
+    ///
+    /// # Errors
+    ///
+    /// Not an absolute https or http URL, or plain http beyond this machine.
+    pub fn allow_origin(mut self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
+        self.change().guard.allow(url.as_ref())?;
+        Ok(self)
+    }
+
+    /// One more origin that may see the token although it is spoken to in plain text, where everybody on the way
+    /// can read it. This machine's own addresses (`localhost`, `127.0.0.0/8`, `[::1]`) need no such permission.
+    ///
+    /// # Errors
+    ///
+    /// Not an absolute https or http URL.
+    pub fn allow_plain_http_origin(mut self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
+        self.change().guard.allow_plain(url.as_ref())?;
+        Ok(self)
+    }
+
+    /// What becomes of requests to other origins. Defaults to [`ForeignRequests::Refuse`].
+    #[must_use]
+    pub fn foreign_requests(mut self, foreign: ForeignRequests) -> Self {
+        self.change().guard.foreign = foreign;
+        self
+    }
+
+    /// The header that carries the token. Defaults to `Authorization`.
+    #[must_use]
+    pub fn header_name(mut self, name: HeaderName) -> Self {
+        self.change().header = name;
+        self
+    }
+
+    /// What becomes of that header if the caller has set it. Defaults to [`CallerAuthorization::Replace`].
+    #[must_use]
+    pub fn caller_authorization(mut self, caller: CallerAuthorization) -> Self {
+        self.change().caller_authorization = caller;
+        self
+    }
+
+    /// The cache, for what needs a token without being a request of this layer.
+    pub fn cache(&self) -> &TokenCache {
+        &self.shared.cache
+    }
+
+    fn change(&mut self) -> &mut Shared {
+        Arc::make_mut(&mut self.shared)
+    }
+}
+
+impl<S, R> Layer<S> for AuthLayer<R> {
+    type Service = Auth<S, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Auth::new(inner, Arc::clone(&self.shared))
+    }
+}
+
+impl<R> Clone for AuthLayer<R> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), replay: PhantomData }
+    }
+}

@@ -1,0 +1,192 @@
+//! Origins (RFC 6454): parsing, comparing, and which of them plain http may be spoken to.
+
+use std::{fmt, net::IpAddr};
+
+use http::{Uri, uri::Scheme};
+
+use crate::error::{ConfigError, shown};
+
+/// Scheme, host and port of a URI; only http and https have one here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    https: bool,
+    host: Box<str>,
+    port: u16,
+}
+
+impl Origin {
+    /// `None` for a relative URI, and for schemes other than http and https.
+    pub(crate) fn of(uri: &Uri) -> Option<Self> {
+        let https = is_https(uri)?;
+        Some(Self { https, host: uri.host()?.to_ascii_lowercase().into(), port: port(uri, https) })
+    }
+
+    /// Whether `uri` is of this origin. Allocates nothing.
+    pub(crate) fn is_of(&self, uri: &Uri) -> bool {
+        is_https(uri) == Some(self.https)
+            && uri.host().is_some_and(|host| host.eq_ignore_ascii_case(&self.host))
+            && port(uri, self.https) == self.port
+    }
+
+    /// Whether a `Host` header's value names this origin's host and port.
+    pub(crate) fn is_host(&self, value: &[u8]) -> bool {
+        let Ok(authority) = http::uri::Authority::try_from(value) else { return false };
+        authority.host().eq_ignore_ascii_case(&self.host)
+            && authority.port_u16().unwrap_or(default_port(self.https)) == self.port
+    }
+
+    /// Whether the token would cross a network in plain text.
+    pub(crate) fn is_exposed(&self) -> bool {
+        !self.https && !is_loopback(&self.host)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.https { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.host)?;
+        if self.port != default_port(self.https) {
+            write!(f, ":{}", self.port)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_https(uri: &Uri) -> Option<bool> {
+    match uri.scheme() {
+        Some(scheme) if *scheme == Scheme::HTTPS => Some(true),
+        Some(scheme) if *scheme == Scheme::HTTP => Some(false),
+        _ => None,
+    }
+}
+
+fn port(uri: &Uri, https: bool) -> u16 {
+    uri.port_u16().unwrap_or(default_port(https))
+}
+
+fn default_port(https: bool) -> u16 {
+    if https { 443 } else { 80 }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Parses an absolute http or https URL without user information or query.
+pub(crate) fn parse(url: &str) -> Result<Uri, ConfigError> {
+    let invalid = |reason| ConfigError::InvalidUrl { url: redacted(url), reason };
+    if url.contains('#') {
+        return Err(invalid("it has a fragment; give scheme, host and path only"));
+    }
+    let uri: Uri = url.parse().map_err(|_| invalid("it is not a URL; give one such as https://host/path"))?;
+    let Some(authority) = uri.authority() else {
+        return Err(invalid("it has no scheme and host; give one such as https://host/path"));
+    };
+    if authority.as_str().contains('@') {
+        return Err(invalid("it has user information; give scheme, host and path only"));
+    }
+    if uri.query().is_some() {
+        return Err(invalid("it has a query; give scheme, host and path only"));
+    }
+    if is_https(&uri).is_none() {
+        return Err(invalid("its scheme is neither https nor http"));
+    }
+    Ok(uri)
+}
+
+/// `base` with `path` appended to its own.
+pub(crate) fn join(base: &str, path: &str) -> Result<Uri, ConfigError> {
+    parse(base)?;
+    parse(&format!("{}{path}", base.trim_end_matches('/')))
+}
+
+/// Refuses plain http beyond this machine; `allow` names the method that takes it.
+pub(crate) fn check_transport(uri: &Uri, allow: &'static str) -> Result<(), ConfigError> {
+    match Origin::of(uri) {
+        Some(origin) if origin.is_exposed() => {
+            Err(ConfigError::PlainHttp { origin: origin.to_string(), allow })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What of a bad URL can be shown: nothing where a password might be.
+fn redacted(url: &str) -> String {
+    match url.parse::<Uri>() {
+        Ok(uri) => shown(&uri),
+        Err(_) if url.contains('@') => "<a URL with user information>".into(),
+        Err(_) => url.split(['?', '#']).next().unwrap_or_default().chars().take(100).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(url: &str) -> Origin {
+        Origin::of(&url.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let api = origin("https://api.example.com");
+        for (url, same) in [
+            ("https://api.example.com/x?y", true),
+            ("https://API.example.com:443/", true),
+            ("https://user@api.example.com/", true),
+            ("http://api.example.com/", false),
+            ("https://api.example.com:8443/", false),
+            ("https://api.example.com.evil.example/", false),
+            ("https://evil.example/?api.example.com", false),
+            ("https://api.example.com@evil.example/", false),
+            ("https://api.example.com./", false),
+            ("wss://api.example.com/", false),
+            ("/relative", false),
+        ] {
+            assert_eq!(api.is_of(&url.parse().unwrap()), same, "{url}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_recognised_by_address_not_by_looks() {
+        for (url, exposed) in [
+            ("http://localhost:8080", false),
+            ("http://LOCALHOST", false),
+            ("http://127.8.9.1", false),
+            ("http://[::1]:80", false),
+            ("http://127.0.0.1.evil.example", true),
+            ("http://localhost.evil.example", true),
+            ("http://10.0.0.1", true),
+            ("http://api.example.com", true),
+            ("https://api.example.com", false),
+        ] {
+            assert_eq!(origin(url).is_exposed(), exposed, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_bad_url_is_a_typed_error_without_its_password() {
+        for url in ["", "api.example.com", "/auth", "ftp://x/", "https://x/?a=hunter2", "https://x/#hunter2"]
+        {
+            let error = parse(url).unwrap_err();
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        for url in ["https://user:hunter2@x/", "https://user:hunter2@x y/"] {
+            let error = parse(url).unwrap_err();
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_base_url_keeps_its_path() {
+        for (base, joined) in [
+            ("https://x", "https://x/auth"),
+            ("https://x/", "https://x/auth"),
+            ("https://x/v1", "https://x/v1/auth"),
+            ("https://x/v1/", "https://x/v1/auth"),
+        ] {
+            assert_eq!(join(base, "/auth").unwrap().to_string(), joined);
+        }
+    }
+}

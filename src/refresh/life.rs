@@ -1,0 +1,160 @@
+//! How long a token lives, from all that its answer said, and until when it is sent. Pure.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::{
+    clock,
+    endpoint::IssuedToken,
+    token::{self, Times},
+};
+
+/// The life of a token about which nothing is known but that it was issued. Short, because a token that is renewed
+/// too soon costs one POST, and one that is sent too long costs a 401.
+const UNKNOWN_LIFE: Duration = Duration::from_secs(60);
+
+/// Dates have whole seconds: of a life between two of them, up to one second may be gone before it starts.
+const RESOLUTION: Duration = Duration::from_secs(1);
+
+/// No provider means more; a greater number could not be added to a clock.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The token had expired when it was issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExpiredOnArrival;
+
+/// The two claims that say how long a JWT lives (RFC 7519, section 4.1), in seconds since the epoch.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Span {
+    iat: f64,
+    exp: f64,
+}
+
+/// The life in all. `sent` is the local wall clock at the moment the request was sent.
+pub(crate) fn observed(
+    issued: &IssuedToken,
+    secret: &str,
+    sent: SystemTime,
+) -> Result<Duration, ExpiredOnArrival> {
+    if let Some(life) = issued.expires_in {
+        return some_life(life);
+    }
+    if let (Some(end), Some(date)) = (issued.expires_at, issued.server_date) {
+        return between_dates(end.duration_since(date).unwrap_or_default());
+    }
+    if let Some(Span { iat, exp }) = token::unverified_claims(secret) {
+        let life = if exp > iat {
+            Duration::try_from_secs_f64(exp - iat).unwrap_or(LONGEST)
+        } else {
+            Duration::ZERO
+        };
+        return between_dates(life);
+    }
+    match issued.expires_at {
+        Some(end) => some_life(end.duration_since(sent.max(UNIX_EPOCH)).unwrap_or_default()),
+        None => Ok(UNKNOWN_LIFE),
+    }
+}
+
+fn some_life(life: Duration) -> Result<Duration, ExpiredOnArrival> {
+    if life.is_zero() { Err(ExpiredOnArrival) } else { Ok(life.min(LONGEST)) }
+}
+
+fn between_dates(life: Duration) -> Result<Duration, ExpiredOnArrival> {
+    some_life(life.saturating_sub(RESOLUTION).max(life / 2))
+}
+
+/// Counted from the moment the request was sent, so that the time on the wire is never added to the life.
+pub(crate) fn times(life: Duration, sent: Instant) -> Times {
+    let expires = clock::later(sent, life);
+    Times { life, expires, unusable_from: expires - margin(life) }
+}
+
+/// How long before its end a token is no longer sent: the request has to arrive and be looked at while the token
+/// still lives. 2 % of the life, 5 seconds at the most: 5 s of 300 s, 0.1 s of 5 s.
+fn margin(life: Duration) -> Duration {
+    (life / 50).min(Duration::from_secs(5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+    }
+
+    /// A JWT with these claims and no signature worth the name.
+    fn jwt(claims: &str) -> String {
+        format!("{}.{}.{}", encoded(r#"{"alg":"HS256"}"#), encoded(claims), encoded("x"))
+    }
+
+    fn encoded(text: &str) -> String {
+        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let mut out = String::new();
+        for chunk in text.as_bytes().chunks(3) {
+            let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
+                << (8 * (3 - chunk.len()));
+            for index in 0..=chunk.len() {
+                out.push(char::from(ALPHABET[(bits >> (18 - 6 * index)) as usize & 63]));
+            }
+        }
+        out
+    }
+
+    fn life(issued: IssuedToken, secret: &str, sent: SystemTime) -> Option<u64> {
+        observed(&issued, secret, sent).ok().map(|life| life.as_secs())
+    }
+
+    #[test]
+    fn the_answers_own_clocks_come_before_the_local_one() {
+        let wrong_clock = at(1_000_000);
+        let five_minutes = jwt(r#"{"iat": 1800000000, "exp": 1800000300}"#);
+        let issued = || IssuedToken::new("x");
+        let dated = issued().expires_at(at(300)).server_date(at(0));
+        assert_eq!(life(dated, "opaque", wrong_clock), Some(299));
+        let relative = issued().expires_in(Duration::from_secs(120)).expires_at(at(300)).server_date(at(0));
+        assert_eq!(life(relative, "opaque", wrong_clock), Some(120));
+        assert_eq!(life(issued(), &five_minutes, wrong_clock), Some(299));
+        assert_eq!(life(issued().expires_at(at(900)), &five_minutes, wrong_clock), Some(299));
+        assert_eq!(life(issued().expires_at(at(300)), "opaque", at(0)), Some(300));
+    }
+
+    #[test]
+    fn without_any_date_the_life_is_short_and_not_zero() {
+        for secret in ["opaque", "a.b.c", &jwt(r#"{"sub": "x"}"#), &jwt(r#"{"iat": "x", "exp": 7}"#)] {
+            assert_eq!(life(IssuedToken::new("x"), secret, at(0)), Some(60), "{secret}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_expired_before_it_was_issued_is_no_token() {
+        let issued = || IssuedToken::new("x");
+        assert_eq!(life(issued().expires_at(at(0)).server_date(at(0)), "opaque", at(0)), None);
+        assert_eq!(life(issued().expires_at(at(0)).server_date(at(9)), "opaque", at(0)), None);
+        assert_eq!(life(issued().expires_in(Duration::ZERO), "opaque", at(0)), None);
+        assert_eq!(life(issued(), &jwt(r#"{"iat": 1800000300, "exp": 1800000000}"#), at(0)), None);
+        assert_eq!(life(issued().expires_at(at(0)), "opaque", at(5)), None);
+    }
+
+    #[test]
+    fn absurd_lives_are_bounded() {
+        let issued = || IssuedToken::new("x");
+        let year = LONGEST.as_secs();
+        assert_eq!(life(issued().expires_in(Duration::MAX), "opaque", at(0)), Some(year));
+        assert_eq!(life(issued(), &jwt(r#"{"iat": 0, "exp": 1e300}"#), at(0)), Some(year - 1));
+        assert_eq!(life(issued(), &jwt(r#"{"iat": 0, "exp": 1e15}"#), at(0)), Some(year));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_life_counts_from_the_send_and_ends_a_little_early() {
+        let sent = crate::clock::now();
+        let times = times(Duration::from_secs(300), sent);
+        assert_eq!(times.expires - sent, Duration::from_secs(300));
+        assert_eq!(times.unusable_from - sent, Duration::from_secs(295));
+        let short = super::times(Duration::from_secs(5), sent);
+        assert_eq!(short.unusable_from - sent, Duration::from_millis(4900));
+    }
+}

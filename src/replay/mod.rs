@@ -1,0 +1,116 @@
+//! What is kept of a request, so that it can be sent again after a 401.
+//!
+//! A replay has the same method, URI, version, headers, extensions and body; only the token differs. It happens
+//! once: what the second attempt answers is the caller's answer.
+
+use std::{convert::Infallible, fmt};
+
+use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+
+/// A body that can be sent a second time. Every body that is `Clone` is one: `Full<Bytes>`, `Empty`, `String`.
+///
+/// It is a shorthand for a bound; there is nothing to implement.
+#[diagnostic::on_unimplemented(
+    message = "the request body `{Self}` can't be replayed after a 401, because it is not `Clone`",
+    note = "use a body that is, such as `http_body_util::Full<Bytes>`, or switch replay off with \
+            `AuthLayer::without_replay`"
+)]
+pub trait ReplayableBody: Sized {
+    #[doc(hidden)]
+    #[must_use]
+    fn keep(&self) -> Self;
+}
+
+impl<B: Clone> ReplayableBody for B {
+    fn keep(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// Whether a request that was answered 401 is sent again: [`ReplayOnce`] or [`NoReplay`].
+///
+/// It is sealed; [`AuthLayer::without_replay`](crate::AuthLayer::without_replay) changes from one to the other.
+#[diagnostic::on_unimplemented(
+    message = "requests with the body `{B}` can't be replayed after a 401, because it is not `Clone`",
+    note = "use a body that is, such as `http_body_util::Full<Bytes>`, or switch replay off with \
+            `AuthLayer::without_replay`"
+)]
+pub trait Replay<B>: Clone + sealed::Sealed {
+    #[doc(hidden)]
+    type Kept;
+
+    /// What a replay will need, if there is to be one.
+    #[doc(hidden)]
+    fn keep(request: &Request<B>) -> Option<Self::Kept>;
+
+    /// The request again, as it was before it was signed.
+    #[doc(hidden)]
+    fn restore(kept: Self::Kept) -> Request<B>;
+}
+
+/// A request that was answered 401 is sent once more with a new token. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReplayOnce;
+
+/// A 401 is the caller's answer. The token is renewed for the next request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoReplay;
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::ReplayOnce {}
+    impl Sealed for super::NoReplay {}
+}
+
+/// A request before it was signed.
+pub struct KeptRequest<B> {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    extensions: Extensions,
+    body: B,
+}
+
+impl<B> fmt::Debug for KeptRequest<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptRequest").finish_non_exhaustive()
+    }
+}
+
+impl<B: ReplayableBody> Replay<B> for ReplayOnce {
+    type Kept = KeptRequest<B>;
+
+    fn keep(request: &Request<B>) -> Option<KeptRequest<B>> {
+        Some(KeptRequest {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+            extensions: request.extensions().clone(),
+            body: request.body().keep(),
+        })
+    }
+
+    fn restore(kept: KeptRequest<B>) -> Request<B> {
+        let mut request = Request::new(kept.body);
+        *request.method_mut() = kept.method;
+        *request.uri_mut() = kept.uri;
+        *request.version_mut() = kept.version;
+        *request.headers_mut() = kept.headers;
+        *request.extensions_mut() = kept.extensions;
+        request
+    }
+}
+
+impl<B> Replay<B> for NoReplay {
+    type Kept = Infallible;
+
+    fn keep(_: &Request<B>) -> Option<Infallible> {
+        None
+    }
+
+    fn restore(kept: Infallible) -> Request<B> {
+        match kept {}
+    }
+}

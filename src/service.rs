@@ -1,0 +1,112 @@
+//! [`Auth`]: the service that signs.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use crate::{
+    error::{BoxError, Error},
+    future::ResponseFuture,
+    guard,
+    layer::{CallerAuthorization, Shared},
+    replay::{Replay, ReplayOnce},
+};
+
+/// A service whose requests are signed. Made by [`AuthLayer`](crate::AuthLayer), which says what it does.
+///
+/// `S` must be `Clone`, because a request that waits for a token, or may have to be sent again, takes the ready
+/// service along; the clone left behind is made ready anew. It may lose its readiness on clone.
+pub struct Auth<S, R = ReplayOnce> {
+    inner: S,
+    shared: Arc<Shared>,
+    replay: PhantomData<R>,
+}
+
+impl<S, R> Auth<S, R> {
+    pub(crate) fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared, replay: PhantomData }
+    }
+
+    /// The service below.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service below, to be changed.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The service below, alone.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, R, B, ResB> Service<Request<B>> for Auth<S, R>
+where
+    S: Service<Request<B>, Response = Response<ResB>> + Clone,
+    S::Error: Into<BoxError>,
+    R: Replay<B>,
+{
+    type Response = Response<ResB>;
+    type Error = Error;
+    type Future = ResponseFuture<S, B, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(|error| Error::Inner(error.into()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let kept_by_caller = self.shared.caller_authorization == CallerAuthorization::Keep
+            && request.headers().contains_key(&self.shared.header);
+        match self.shared.guard.check(request.method(), request.uri(), request.headers()) {
+            guard::Verdict::Refuse(error) => return ResponseFuture::refused(error),
+            guard::Verdict::PassUnsigned => return ResponseFuture::passing(self.inner.call(request)),
+            guard::Verdict::Sign if kept_by_caller => {
+                return ResponseFuture::passing(self.inner.call(request));
+            }
+            guard::Verdict::Sign => {}
+        }
+        let Some(token) = self.shared.cache.core().ready() else {
+            return ResponseFuture::acquiring(self.take_ready(), request, Arc::clone(&self.shared));
+        };
+        let kept = R::keep(&request);
+        self.shared.sign(&mut request, &token);
+        match kept {
+            Some(kept) => {
+                let mut ready = self.take_ready();
+                let future = ready.call(request);
+                ResponseFuture::calling(future, token, Arc::clone(&self.shared), Some((ready, kept)))
+            }
+            None => ResponseFuture::calling(self.inner.call(request), token, Arc::clone(&self.shared), None),
+        }
+    }
+}
+
+impl<S: Clone, R> Auth<S, R> {
+    /// The service that `poll_ready` made ready goes with the request; its clone need not be ready.
+    fn take_ready(&mut self) -> S {
+        let clone = self.inner.clone();
+        mem::replace(&mut self.inner, clone)
+    }
+}
+
+impl<S: Clone, R> Clone for Auth<S, R> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), Arc::clone(&self.shared))
+    }
+}
+
+impl<S: fmt::Debug, R> fmt::Debug for Auth<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").field("inner", &self.inner).field("shared", &self.shared).finish()
+    }
+}

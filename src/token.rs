@@ -1,0 +1,272 @@
+//! [`AccessToken`]: one issued token, ready to be sent.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::clock;
+
+/// One issued access token: the secret as a ready-made header value, its place in the order of tokens, its life.
+///
+/// Cheap to clone. Neither `Debug` nor anything else in this crate prints the secret; the header value is marked
+/// [sensitive](HeaderValue::is_sensitive), so HTTP clients keep it out of their logs and out of HPACK's dynamic
+/// table. The memory is wiped when the last clone is dropped (copies that an HTTP client made in its own buffers
+/// are its own).
+///
+/// # Examples
+///
+/// Signing something that isn't a Tower request, a websocket handshake say:
+///
+/// ```
+/// # async fn f(cache: tower_reauth::TokenCache) -> Result<(), Box<dyn std::error::Error>> {
+/// let token = cache.token().await?;
+/// let mut handshake = http::Request::get("wss://api.example.com/events").body(())?;
+/// handshake.headers_mut().insert(http::header::AUTHORIZATION, token.header_value().clone());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct AccessToken(Arc<Issued>);
+
+/// What an [`AccessToken`] points to; the cache publishes it through one pointer.
+pub(crate) struct Issued {
+    header: HeaderValue,
+    /// Where the secret starts in `header`, behind the scheme and its space.
+    secret_from: usize,
+    sequence: u64,
+    life: Duration,
+    expires: Instant,
+    unusable_from: Instant,
+}
+
+/// A token that can't be put into a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsendable {
+    Empty,
+    Characters,
+}
+
+/// The times of a token, on the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) life: Duration,
+    pub(crate) expires: Instant,
+    pub(crate) unusable_from: Instant,
+}
+
+impl AccessToken {
+    /// Joins `scheme` (may be empty) and `secret` into the header value.
+    pub(crate) fn new(scheme: &str, secret: &str, sequence: u64, times: Times) -> Result<Self, Unsendable> {
+        if secret.is_empty() {
+            return Err(Unsendable::Empty);
+        }
+        // RFC 6750 allows less (b64token); what a header can't carry or would trim is where it ends for us.
+        if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Unsendable::Characters);
+        }
+        let secret_from = if scheme.is_empty() { 0 } else { scheme.len() + 1 };
+        let mut value = Zeroizing::new(Vec::with_capacity(secret_from + secret.len()));
+        if !scheme.is_empty() {
+            value.extend_from_slice(scheme.as_bytes());
+            value.push(b' ');
+        }
+        value.extend_from_slice(secret.as_bytes());
+        // The header shares these bytes instead of copying them, so dropping the last clone wipes the only copy.
+        let mut header =
+            HeaderValue::from_maybe_shared(Bytes::from_owner(value)).map_err(|_| Unsendable::Characters)?;
+        header.set_sensitive(true);
+        let Times { life, expires, unusable_from } = times;
+        Ok(Self(Arc::new(Issued { header, secret_from, sequence, life, expires, unusable_from })))
+    }
+
+    pub(crate) fn from_issued(issued: Arc<Issued>) -> Self {
+        Self(issued)
+    }
+
+    pub(crate) fn issued(&self) -> &Arc<Issued> {
+        &self.0
+    }
+
+    pub(crate) fn is_usable_at(&self, now: Instant) -> bool {
+        self.0.is_usable_at(now)
+    }
+
+    /// The token itself, as the endpoint issued it, without the scheme. Handle with care.
+    pub fn expose_secret(&self) -> &str {
+        // Only ASCII gets in, so this never falls back.
+        std::str::from_utf8(&self.0.header.as_bytes()[self.0.secret_from..]).unwrap_or_default()
+    }
+
+    /// The value of the `Authorization` header: scheme, space, token; marked sensitive. Cloning it copies nothing.
+    pub fn header_value(&self) -> &HeaderValue {
+        &self.0.header
+    }
+
+    /// The place of this token in the order in which its [`TokenCache`](crate::TokenCache) asked for them.
+    /// A greater number is a newer token; the numbers of two caches have nothing to do with each other.
+    pub fn sequence(&self) -> u64 {
+        self.0.sequence
+    }
+
+    /// How long the token lives in all, counted from when it was asked for. In whole or part seconds, as observed
+    /// from the answer that brought it, less up to a second for the resolution of its dates.
+    pub fn life(&self) -> Duration {
+        self.0.life
+    }
+
+    /// How much of its life is left; zero once it has expired.
+    pub fn time_left(&self) -> Duration {
+        self.0.expires.saturating_duration_since(clock::now())
+    }
+
+    /// Whether the token can be sent by the clock: its life, less a safety margin, has not passed. The endpoint
+    /// may have revoked it all the same.
+    pub fn is_usable(&self) -> bool {
+        self.is_usable_at(clock::now())
+    }
+
+    /// The claims of a JWT, **unverified**: nobody has checked its signature, or its dates.
+    ///
+    /// Fit for display and for choosing an endpoint, never for an authorization decision (see the feature
+    /// `verify` for that).
+    ///
+    /// # Errors
+    ///
+    /// The token is not a JWT, or its claims do not fit `T`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// #[derive(serde::Deserialize)]
+    /// struct Claims {
+    ///     services: Vec<String>,
+    /// }
+    ///
+    /// # fn f(token: &tower_reauth::AccessToken) -> Result<(), Box<dyn std::error::Error>> {
+    /// let claims: Claims = token.claims()?;
+    /// println!("this client may use: {}", claims.services.join(", "));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, ClaimsError> {
+        unverified_claims(self.expose_secret()).ok_or(ClaimsError(()))
+    }
+
+    /// The claims of a JWT, with its signature and dates checked against `key` as `validation` says.
+    ///
+    /// Besides this crate's feature `verify` this needs nothing: a crypto backend comes with it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever [`jsonwebtoken::decode`] finds wrong.
+    #[cfg(feature = "verify")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "verify")))]
+    pub fn verified_claims<T: DeserializeOwned>(
+        &self,
+        key: &jsonwebtoken::DecodingKey,
+        validation: &jsonwebtoken::Validation,
+    ) -> Result<T, jsonwebtoken::errors::Error> {
+        crate::verify::with_key(self.expose_secret(), key, validation)
+    }
+
+    /// Like [`verified_claims`](Self::verified_claims), with the key that the token's `kid` names in a key set.
+    ///
+    /// # Errors
+    ///
+    /// Whatever [`jsonwebtoken::decode`] finds wrong; a `kid` that is missing or not in the set is
+    /// [`ErrorKind::InvalidKeyFormat`](jsonwebtoken::errors::ErrorKind::InvalidKeyFormat).
+    #[cfg(feature = "verify")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "verify")))]
+    pub fn verified_claims_with_jwks<T: DeserializeOwned>(
+        &self,
+        keys: &jsonwebtoken::jwk::JwkSet,
+        validation: &jsonwebtoken::Validation,
+    ) -> Result<T, jsonwebtoken::errors::Error> {
+        crate::verify::with_jwks(self.expose_secret(), keys, validation)
+    }
+}
+
+impl Issued {
+    pub(crate) fn is_usable_at(&self, now: Instant) -> bool {
+        now < self.unusable_from
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken")
+            .field("sequence", &self.0.sequence)
+            .field("life", &self.0.life)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The claims of `token` if it is a JWT whose claims fit `T`.
+pub(crate) fn unverified_claims<T: DeserializeOwned>(token: &str) -> Option<T> {
+    jsonwebtoken::dangerous::insecure_decode_claims(token).ok()
+}
+
+/// The token is not a JWT, or its claims do not fit the type asked for.
+///
+/// It has no source on purpose: a parser's message may quote what it read, and that is a token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the access token is not a JWT whose claims fit the type asked for; check the type's fields")]
+pub struct ClaimsError(());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times() -> Times {
+        let now = clock::now();
+        let life = Duration::from_secs(300);
+        Times { life, expires: now + life, unusable_from: now + life - Duration::from_secs(5) }
+    }
+
+    #[test]
+    fn the_header_value_is_prebuilt_and_sensitive() {
+        let token = AccessToken::new("Bearer", "abc.def", 7, times()).unwrap();
+        assert_eq!(token.header_value(), "Bearer abc.def");
+        assert!(token.header_value().is_sensitive());
+        assert_eq!(token.expose_secret(), "abc.def");
+        assert_eq!(token.sequence(), 7);
+    }
+
+    #[test]
+    fn an_empty_scheme_leaves_the_bare_token() {
+        let token = AccessToken::new("", "abc", 1, times()).unwrap();
+        assert_eq!(token.header_value(), "abc");
+        assert_eq!(token.expose_secret(), "abc");
+    }
+
+    #[test]
+    fn an_unsendable_token_is_refused() {
+        for (secret, why) in [
+            ("", Unsendable::Empty),
+            ("a b", Unsendable::Characters),
+            ("a\nb", Unsendable::Characters),
+            ("a\u{e9}", Unsendable::Characters),
+            (" a", Unsendable::Characters),
+        ] {
+            assert_eq!(AccessToken::new("Bearer", secret, 1, times()).unwrap_err(), why, "{secret:?}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let token = AccessToken::new("Bearer", "hunter2hunter2", 1, times()).unwrap();
+        let shown = format!("{token:?} {:?}", token.header_value());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn claims_of_something_that_is_no_jwt_are_a_typed_error() {
+        let token = AccessToken::new("Bearer", "hunter2", 1, times()).unwrap();
+        let error = token.claims::<serde_json::Value>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+}

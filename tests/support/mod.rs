@@ -1,0 +1,238 @@
+//! Doubles without sockets: a token endpoint that does as it is told, and services that keep the Tower contract
+//! strictly.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response, StatusCode, header};
+use tokio::sync::oneshot;
+use tower::Service;
+use tower_reauth::{
+    AuthError, BoxError,
+    endpoint::{IssuedToken, Rotation, TokenEndpoint},
+};
+
+/// What one request for a token meets.
+pub(crate) enum Step {
+    Issue,
+    IssueFor(Duration),
+    Fail(AuthError),
+    Hang,
+    Panic,
+    /// Waits for the gate, then issues.
+    Gate(oneshot::Receiver<()>),
+}
+
+/// Issues `token-1`, `token-2`, ... unless told otherwise.
+#[derive(Clone)]
+pub(crate) struct Endpoint(Arc<Inner>);
+
+struct Inner {
+    rotation: Rotation,
+    life: Duration,
+    uri: Option<http::Uri>,
+    name: &'static str,
+    script: Mutex<VecDeque<Step>>,
+    calls: AtomicUsize,
+    under_way: AtomicUsize,
+    most_under_way: AtomicUsize,
+}
+
+impl Endpoint {
+    pub(crate) fn new(rotation: Rotation) -> Self {
+        Self::custom(rotation, "token", Duration::from_secs(300))
+    }
+
+    pub(crate) fn exclusive() -> Self {
+        Self::new(Rotation::Exclusive)
+    }
+
+    pub(crate) fn overlapping() -> Self {
+        Self::new(Rotation::Overlapping)
+    }
+
+    pub(crate) fn custom(rotation: Rotation, name: &'static str, life: Duration) -> Self {
+        Self(Arc::new(Inner {
+            rotation,
+            life,
+            uri: Some(http::Uri::from_static("https://api.example.com/auth")),
+            name,
+            script: Mutex::default(),
+            calls: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
+            most_under_way: AtomicUsize::new(0),
+        }))
+    }
+
+    pub(crate) fn then(&self, step: Step) -> &Self {
+        self.0.script.lock().unwrap().push_back(step);
+        self
+    }
+
+    /// The next request waits until the gate is opened (or dropped).
+    pub(crate) fn gate(&self) -> oneshot::Sender<()> {
+        let (open, gate) = oneshot::channel();
+        self.then(Step::Gate(gate));
+        open
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.0.calls.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn most_under_way(&self) -> usize {
+        self.0.most_under_way.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn handles(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+}
+
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl TokenEndpoint for Endpoint {
+    async fn issue(&self) -> Result<IssuedToken, AuthError> {
+        let inner = &*self.0;
+        let number = inner.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let under_way = inner.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        inner.most_under_way.fetch_max(under_way, Ordering::SeqCst);
+        let _under_way = UnderWay(&inner.under_way);
+        let step = inner.script.lock().unwrap().pop_front().unwrap_or(Step::Issue);
+        let token = |life| Ok(IssuedToken::new(format!("{}-{number}", inner.name)).expires_in(life));
+        match step {
+            Step::Issue => token(inner.life),
+            Step::IssueFor(life) => token(life),
+            Step::Fail(error) => Err(error),
+            Step::Hang => std::future::pending().await,
+            Step::Panic => panic!("the endpoint panics, as it was told to"),
+            Step::Gate(gate) => {
+                let _ = gate.await;
+                token(inner.life)
+            }
+        }
+    }
+
+    fn rotation(&self) -> Rotation {
+        self.0.rotation
+    }
+
+    fn uri(&self) -> Option<&http::Uri> {
+        self.0.uri.as_ref()
+    }
+}
+
+/// The value of the `Authorization` header, or nothing.
+pub(crate) fn authorization<B>(request: &Request<B>) -> String {
+    request.headers().get(header::AUTHORIZATION).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+pub(crate) fn get(uri: &str) -> Request<String> {
+    Request::get(uri).body(String::new()).unwrap()
+}
+
+pub(crate) const URI: &str = "https://api.example.com/accounts/1";
+
+/// What a resource saw of one request.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) authorization: String,
+    pub(crate) body: String,
+}
+
+type Answer = dyn Fn(usize, &Request<String>) -> Response<String> + Send + Sync;
+
+/// A resource that answers by a function of (number of the request from 1, request). It loses its readiness on
+/// clone, and panics if it is called without being ready.
+pub(crate) struct Resource {
+    answer: Arc<Answer>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    ready: bool,
+}
+
+impl Resource {
+    pub(crate) fn new(
+        answer: impl Fn(usize, &Request<String>) -> Response<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { answer: Arc::new(answer), seen: Arc::default(), ready: false }
+    }
+
+    /// 200 for this token, 401 for every other.
+    pub(crate) fn accepting(token: &'static str) -> Self {
+        Self::new(
+            move |_, request| {
+                if authorization(request) == format!("Bearer {token}") { ok() } else { unauthorized() }
+            },
+        )
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        self.seen().into_iter().map(|seen| seen.authorization).collect()
+    }
+}
+
+impl Clone for Resource {
+    fn clone(&self) -> Self {
+        Self { answer: Arc::clone(&self.answer), seen: Arc::clone(&self.seen), ready: false }
+    }
+}
+
+impl Service<Request<String>> for Resource {
+    type Response = Response<String>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<String>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<String>) -> Self::Future {
+        assert!(std::mem::take(&mut self.ready), "called without being ready");
+        let mut seen = self.seen.lock().unwrap();
+        seen.push(Seen { authorization: authorization(&request), body: request.body().clone() });
+        let response = (self.answer)(seen.len(), &request);
+        drop(seen);
+        // Answers on the second poll, as a network would.
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            Ok(response)
+        })
+    }
+}
+
+pub(crate) fn ok() -> Response<String> {
+    Response::new("done".into())
+}
+
+pub(crate) fn unauthorized() -> Response<String> {
+    Response::builder().status(StatusCode::UNAUTHORIZED).body("who are you?".into()).unwrap()
+}
+
+/// Lets every spawned task run until it waits.
+pub(crate) async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
