@@ -320,3 +320,7 @@ pub(crate) fn interrupted(panicked: bool) -> AuthError {
         },
     )
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;
