@@ -125,12 +125,12 @@ mod tests {
         Guard::new(Some(&Uri::from_static("https://api.example.com/v1/auth")))
     }
 
-    fn check(guard: &Guard, method: Method, uri: &'static str, host: Option<&'static str>) -> &'static str {
+    fn check(guard: &Guard, method: &Method, uri: &'static str, host: Option<&'static str>) -> &'static str {
         let mut headers = HeaderMap::new();
         if let Some(host) = host {
             headers.insert(header::HOST, http::HeaderValue::from_static(host));
         }
-        match guard.check(&method, &Uri::from_static(uri), &headers) {
+        match guard.check(method, &Uri::from_static(uri), &headers) {
             Verdict::Sign => "sign",
             Verdict::PassUnsigned => "pass",
             Verdict::Refuse(error) => {
@@ -151,10 +151,10 @@ mod tests {
             ("http://api.example.com/v1/accounts", "refuse"),
             ("https://api.example.com:444/", "refuse"),
         ] {
-            assert_eq!(check(&guard, Method::GET, uri, None), verdict, "{uri}");
+            assert_eq!(check(&guard, &Method::GET, uri, None), verdict, "{uri}");
         }
         guard.foreign = ForeignRequests::PassUnsigned;
-        assert_eq!(check(&guard, Method::GET, "https://evil.example/", None), "pass");
+        assert_eq!(check(&guard, &Method::GET, "https://evil.example/", None), "pass");
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
             (Method::POST, "https://api.example.com/v1/auth/x", "sign"),
             (Method::POST, "https://evil.example/v1/auth", "refuse"),
         ] {
-            assert_eq!(check(&guard, method, uri, None), verdict, "{uri}");
+            assert_eq!(check(&guard, &method, uri, None), verdict, "{uri}");
         }
     }
 
@@ -183,26 +183,26 @@ mod tests {
             (Some("api.example.com:8443"), "refuse"),
             (Some("not a host"), "refuse"),
         ] {
-            assert_eq!(check(&guard, Method::GET, "/v1/accounts", host), verdict, "{host:?}");
+            assert_eq!(check(&guard, &Method::GET, "/v1/accounts", host), verdict, "{host:?}");
         }
     }
 
     #[test]
     fn plain_http_beyond_this_machine_needs_to_be_allowed_by_name() {
         let mut guard = Guard::new(Some(&Uri::from_static("http://payments.internal/auth")));
-        assert_eq!(check(&guard, Method::GET, "http://payments.internal/x", None), "refuse");
+        assert_eq!(check(&guard, &Method::GET, "http://payments.internal/x", None), "refuse");
         assert!(matches!(guard.allow("http://payments.internal"), Err(ConfigError::PlainHttp { .. })));
         guard.allow_plain("http://payments.internal").unwrap();
-        assert_eq!(check(&guard, Method::GET, "http://payments.internal/x", None), "sign");
+        assert_eq!(check(&guard, &Method::GET, "http://payments.internal/x", None), "sign");
         let local = Guard::new(Some(&Uri::from_static("http://127.0.0.1:8080/auth")));
-        assert_eq!(check(&local, Method::GET, "http://127.0.0.1:8080/x", None), "sign");
+        assert_eq!(check(&local, &Method::GET, "http://127.0.0.1:8080/x", None), "sign");
     }
 
     #[test]
     fn without_an_endpoint_uri_every_origin_must_be_named() {
         let mut guard = Guard::new(None);
-        assert_eq!(check(&guard, Method::GET, "https://api.example.com/", None), "refuse");
+        assert_eq!(check(&guard, &Method::GET, "https://api.example.com/", None), "refuse");
         guard.allow("https://api.example.com").unwrap();
-        assert_eq!(check(&guard, Method::GET, "https://api.example.com/", None), "sign");
+        assert_eq!(check(&guard, &Method::GET, "https://api.example.com/", None), "sign");
     }
 }

@@ -1,4 +1,61 @@
 //! Client-side Tower middleware that keeps outgoing requests signed with a short-lived access token.
+//!
+//! - [`AuthLayer`] wraps any `tower::Service<http::Request<B>>`; its requests carry the token of a [`TokenCache`].
+//! - The cache asks its [`TokenEndpoint`] for a token when one is needed: one request at a time, whatever the number
+//!   of callers, in a task that no caller's cancellation stops.
+//! - A request that is answered 401 is sent once more with a newer token.
+//! - The token goes to the origins that may see it and nowhere else; a request is never sent unsigned where it
+//!   should be signed.
+//!
+//! # Examples
+//!
+//! The whole of it against the sandbox, a double of the Send Payments API in this process:
+//!
+//! ```
+//! # #[cfg(all(feature = "client", feature = "sandbox"))]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower_reauth::BoxError> {
+//! use bytes::Bytes;
+//! use http_body_util::Full;
+//! use tower::{Layer, ServiceExt};
+//! use tower_reauth::{AuthLayer, Credentials, client, sandbox::Sandbox};
+//!
+//! let sandbox = Sandbox::builder().start().await?;
+//! let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
+//!
+//! let auth = AuthLayer::send_payments(sandbox.base_url(), credentials)?;
+//! let client = auth.layer(client::https()?);
+//!
+//! let request = http::Request::post(format!("{}/accounts", sandbox.base_url()))
+//!     .header("content-type", "application/json")
+//!     .body(Full::<Bytes>::from(r#"{"name": "Ada"}"#))?;
+//! let response = client.oneshot(request).await?;
+//! assert_eq!(response.status(), 201);
+//! assert_eq!(sandbox.counters().auth_requests, 1);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "client", feature = "sandbox")))]
+//! # fn main() {}
+//! ```
+//!
+//! # Where to look
+//!
+//! | for | see |
+//! |---|---|
+//! | signing requests, what happens on a 401, origins | [`AuthLayer`] |
+//! | a token without the layer | [`TokenCache`] |
+//! | another provider's endpoint | [`endpoint`] |
+//! | rotated secrets, vaults, mounted files | [`credentials`] |
+//! | what went wrong and whether to try again | [`Error`], [`AuthError`] |
+//! | bounds: timeouts, retries | [`RefreshPolicy`] |
+//!
+//! # Features
+//!
+//! Features only add. By default there are none: no HTTP client, no TLS, no crypto.
+//!
+//! - `client`: the built-in HTTPS client for the token endpoint, and `AuthLayer::send_payments`.
+//! - `verify`: claims whose signature was checked, `AccessToken::verified_claims`.
+//! - `sandbox`: a Send Payments API in this process, for tests and demos.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -17,6 +74,9 @@ mod layer;
 mod origin;
 mod refresh;
 pub mod replay;
+#[cfg(feature = "sandbox")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
+pub mod sandbox;
 mod service;
 mod token;
 mod triage;
@@ -36,3 +96,8 @@ pub use crate::{
     service::Auth,
     token::{AccessToken, ClaimsError},
 };
+
+/// The README's programs, compiled.
+#[cfg(all(doctest, feature = "client"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

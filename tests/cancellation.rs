@@ -1,5 +1,14 @@
 //! Callers come and go; a refresh goes on, and what it brings is kept.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::items_after_statements,
+    reason = "helpers of tests"
+)]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,14 @@
 //! Which token is sent, and for how long; what the endpoint's answer makes of it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::items_after_statements,
+    reason = "helpers of tests"
+)]
+
 mod support;
 
 use std::{

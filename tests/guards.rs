@@ -1,5 +1,14 @@
 //! Where the token may go, and what the layer asks of the service below.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::items_after_statements,
+    reason = "helpers of tests"
+)]
+
 mod support;
 
 use std::{

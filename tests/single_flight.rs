@@ -1,5 +1,14 @@
 //! One request for a token at a time, shared by all who need it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::items_after_statements,
+    reason = "helpers of tests"
+)]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,14 @@
 //! What a 401 from a resource leads to.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::items_after_statements,
+    reason = "helpers of tests"
+)]
+
 mod support;
 
 use std::sync::{Arc, Mutex};

@@ -158,8 +158,9 @@ mod tests {
     async fn a_bad_file_is_named_and_its_content_is_not_shown() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credentials.json");
+        let oversized = vec![b'x'; 70_000];
         for content in
-            [&b"hunter2"[..], br#"{"clientId": "hunter2"}"#, br#""hunter2""#, b"hunter2\xff", &[b'x'; 70_000]]
+            [&b"hunter2"[..], br#"{"clientId": "hunter2"}"#, br#""hunter2""#, b"hunter2\xff", &oversized]
         {
             fs::write(&path, content).unwrap();
             let error = FileCredentials::json(&path).credentials().await.unwrap_err();

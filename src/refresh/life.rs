@@ -104,8 +104,8 @@ mod tests {
         out
     }
 
-    fn life(issued: IssuedToken, secret: &str, sent: SystemTime) -> Option<u64> {
-        observed(&issued, secret, sent).ok().map(|life| life.as_secs())
+    fn life(issued: &IssuedToken, secret: &str, sent: SystemTime) -> Option<u64> {
+        observed(issued, secret, sent).ok().map(|life| life.as_secs())
     }
 
     #[test]
@@ -114,38 +114,38 @@ mod tests {
         let five_minutes = jwt(r#"{"iat": 1800000000, "exp": 1800000300}"#);
         let issued = || IssuedToken::new("x");
         let dated = issued().expires_at(at(300)).server_date(at(0));
-        assert_eq!(life(dated, "opaque", wrong_clock), Some(299));
+        assert_eq!(life(&dated, "opaque", wrong_clock), Some(299));
         let relative = issued().expires_in(Duration::from_secs(120)).expires_at(at(300)).server_date(at(0));
-        assert_eq!(life(relative, "opaque", wrong_clock), Some(120));
-        assert_eq!(life(issued(), &five_minutes, wrong_clock), Some(299));
-        assert_eq!(life(issued().expires_at(at(900)), &five_minutes, wrong_clock), Some(299));
-        assert_eq!(life(issued().expires_at(at(300)), "opaque", at(0)), Some(300));
+        assert_eq!(life(&relative, "opaque", wrong_clock), Some(120));
+        assert_eq!(life(&issued(), &five_minutes, wrong_clock), Some(299));
+        assert_eq!(life(&issued().expires_at(at(900)), &five_minutes, wrong_clock), Some(299));
+        assert_eq!(life(&issued().expires_at(at(300)), "opaque", at(0)), Some(300));
     }
 
     #[test]
     fn without_any_date_the_life_is_short_and_not_zero() {
         for secret in ["opaque", "a.b.c", &jwt(r#"{"sub": "x"}"#), &jwt(r#"{"iat": "x", "exp": 7}"#)] {
-            assert_eq!(life(IssuedToken::new("x"), secret, at(0)), Some(60), "{secret}");
+            assert_eq!(life(&IssuedToken::new("x"), secret, at(0)), Some(60), "{secret}");
         }
     }
 
     #[test]
     fn a_token_that_expired_before_it_was_issued_is_no_token() {
         let issued = || IssuedToken::new("x");
-        assert_eq!(life(issued().expires_at(at(0)).server_date(at(0)), "opaque", at(0)), None);
-        assert_eq!(life(issued().expires_at(at(0)).server_date(at(9)), "opaque", at(0)), None);
-        assert_eq!(life(issued().expires_in(Duration::ZERO), "opaque", at(0)), None);
-        assert_eq!(life(issued(), &jwt(r#"{"iat": 1800000300, "exp": 1800000000}"#), at(0)), None);
-        assert_eq!(life(issued().expires_at(at(0)), "opaque", at(5)), None);
+        assert_eq!(life(&issued().expires_at(at(0)).server_date(at(0)), "opaque", at(0)), None);
+        assert_eq!(life(&issued().expires_at(at(0)).server_date(at(9)), "opaque", at(0)), None);
+        assert_eq!(life(&issued().expires_in(Duration::ZERO), "opaque", at(0)), None);
+        assert_eq!(life(&issued(), &jwt(r#"{"iat": 1800000300, "exp": 1800000000}"#), at(0)), None);
+        assert_eq!(life(&issued().expires_at(at(0)), "opaque", at(5)), None);
     }
 
     #[test]
     fn absurd_lives_are_bounded() {
         let issued = || IssuedToken::new("x");
         let year = LONGEST.as_secs();
-        assert_eq!(life(issued().expires_in(Duration::MAX), "opaque", at(0)), Some(year));
-        assert_eq!(life(issued(), &jwt(r#"{"iat": 0, "exp": 1e300}"#), at(0)), Some(year - 1));
-        assert_eq!(life(issued(), &jwt(r#"{"iat": 0, "exp": 1e15}"#), at(0)), Some(year));
+        assert_eq!(life(&issued().expires_in(Duration::MAX), "opaque", at(0)), Some(year));
+        assert_eq!(life(&issued(), &jwt(r#"{"iat": 0, "exp": 1e300}"#), at(0)), Some(year - 1));
+        assert_eq!(life(&issued(), &jwt(r#"{"iat": 0, "exp": 1e15}"#), at(0)), Some(year));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,237 @@
+//! The main job, end to end on real sockets: many concurrent requests, signed with tokens of a few seconds.
+//!
+//! ```text
+//! cargo run --example quickstart
+//! cargo run --example quickstart -- --concurrency 200 --duration 20 --token-life 5
+//! SEND_CLIENT_ID=... SEND_CLIENT_SECRET=... cargo run --example quickstart -- \
+//!     --base-url https://api.example.com --path /accounts/1
+//! ```
+//!
+//! Without `--base-url` it starts the sandbox in this process and drives it over several token lives. With it, and
+//! with credentials in the environment, it makes one signed call against a real API. The exit status is 0 only if
+//! every request succeeded.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "an example, with the clock of the machine"
+)]
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use clap::Parser;
+use hdrhistogram::Histogram;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
+use tower::{Layer, Service, ServiceExt};
+use tower_reauth::{
+    Auth, AuthLayer, BoxError, Credentials,
+    client::{self, HttpsClient},
+    credentials::EnvCredentials,
+    sandbox::{Counters, Sandbox},
+};
+
+#[derive(Parser)]
+#[command(about = "Signs many concurrent requests with tokens of a few seconds, and counts what happened")]
+struct Options {
+    /// Requests under way at once.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    concurrency: u16,
+    /// How long to send, in seconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    duration: u64,
+    /// How long each token lives, in seconds.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=3600))]
+    token_life: u64,
+    /// A real API to make one signed call to, instead of the sandbox.
+    #[arg(long)]
+    base_url: Option<String>,
+    /// What to call there.
+    #[arg(long, default_value = "/", requires = "base_url")]
+    path: String,
+}
+
+type Client = Auth<HttpsClient<Full<Bytes>>>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    let outcome = match &options.base_url {
+        Some(base_url) => call_once(base_url, &options.path).await,
+        None => drive_sandbox(&options).await,
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("quickstart: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The three lines that it takes: credentials, layer, client.
+async fn call_once(base_url: &str, path: &str) -> Result<bool, BoxError> {
+    let credentials = EnvCredentials::new("SEND_CLIENT_ID", "SEND_CLIENT_SECRET");
+    let auth = AuthLayer::send_payments(base_url, credentials)?;
+    let client = auth.layer(client::https()?);
+
+    let request =
+        Request::get(format!("{}{path}", base_url.trim_end_matches('/'))).body(Full::<Bytes>::default())?;
+    let response = client.oneshot(request).await?;
+    println!("GET {path}: {}", response.status());
+    if let Some(token) = auth.cache().current() {
+        println!("signed with {token:?}, {} s left", token.time_left().as_secs());
+    }
+    Ok(response.status().is_success())
+}
+
+async fn drive_sandbox(options: &Options) -> Result<bool, BoxError> {
+    let sandbox = Sandbox::builder().token_life(Duration::from_secs(options.token_life)).start().await?;
+    let base_url = sandbox.base_url();
+    let auth =
+        AuthLayer::send_payments(&base_url, Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET))?;
+    let client = auth.layer(client::https()?);
+
+    println!(
+        "sandbox at {base_url}, tokens of {} s, {} requests at once",
+        options.token_life, options.concurrency
+    );
+    let seen = Arc::new(Seen::default());
+    let started = Instant::now();
+    let until = started + Duration::from_secs(options.duration);
+    let senders: Vec<_> = (0..options.concurrency)
+        .map(|_| tokio::spawn(send_until(until, client.clone(), base_url.clone(), Arc::clone(&seen))))
+        .collect();
+    show_progress(options.duration, until, &seen).await;
+    for sender in senders {
+        sender.await?;
+    }
+    report(&seen, &sandbox.counters(), started.elapsed());
+    let failed = seen.failed();
+    sandbox.shutdown().await;
+    Ok(failed == 0)
+}
+
+/// What the callers saw.
+struct Seen {
+    ok: AtomicU64,
+    unauthorized: AtomicU64,
+    other: AtomicU64,
+    errors: AtomicU64,
+    first_error: Mutex<Option<String>>,
+    latency: Mutex<Histogram<u64>>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        let latency = Histogram::new_with_bounds(1, 60_000_000, 3).expect("these bounds are valid");
+        Self {
+            ok: AtomicU64::default(),
+            unauthorized: AtomicU64::default(),
+            other: AtomicU64::default(),
+            errors: AtomicU64::default(),
+            first_error: Mutex::default(),
+            latency: Mutex::new(latency),
+        }
+    }
+}
+
+impl Seen {
+    fn count(&self, outcome: &Result<StatusCode, BoxError>) {
+        let counter = match outcome {
+            Ok(status) if status.is_success() => &self.ok,
+            Ok(StatusCode::UNAUTHORIZED) => &self.unauthorized,
+            Ok(_) => &self.other,
+            Err(error) => {
+                self.first_error.lock().unwrap().get_or_insert_with(|| chain(&**error));
+                &self.errors
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn failed(&self) -> u64 {
+        [&self.unauthorized, &self.other, &self.errors]
+            .iter()
+            .map(|counter| counter.load(Ordering::Relaxed))
+            .sum()
+    }
+}
+
+async fn send_until(until: Instant, mut client: Client, base_url: String, seen: Arc<Seen>) {
+    let mut latency = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("these bounds are valid");
+    while Instant::now() < until {
+        let started = Instant::now();
+        let outcome = create_account(&mut client, &base_url).await;
+        latency.saturating_record(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        seen.count(&outcome);
+    }
+    seen.latency.lock().unwrap().add(&latency).expect("the bounds are the same");
+}
+
+async fn create_account(client: &mut Client, base_url: &str) -> Result<StatusCode, BoxError> {
+    let request = Request::post(format!("{base_url}/accounts"))
+        .header("content-type", "application/json")
+        .body(Full::from(r#"{"name": "quickstart"}"#))?;
+    let response = client.ready().await?.call(request).await?;
+    let status = response.status();
+    response.into_body().collect().await?;
+    Ok(status)
+}
+
+async fn show_progress(seconds: u64, until: Instant, seen: &Seen) {
+    let bar = ProgressBar::new(seconds * 10);
+    let style = ProgressStyle::with_template("{bar:40} {elapsed}  {msg}").expect("the template is valid");
+    bar.set_style(style);
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    while Instant::now() < until {
+        tick.tick().await;
+        bar.inc(1);
+        bar.set_message(format!("{} requests", seen.ok.load(Ordering::Relaxed)));
+    }
+    bar.finish_and_clear();
+}
+
+fn report(seen: &Seen, server: &Counters, took: Duration) {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let (ok, unauthorized, other, errors) =
+        (read(&seen.ok), read(&seen.unauthorized), read(&seen.other), read(&seen.errors));
+    let latency = seen.latency.lock().unwrap();
+    let milliseconds =
+        |quantile| Duration::from_micros(latency.value_at_quantile(quantile)).as_secs_f64() * 1e3;
+    let on_the_wire = server.unauthorized_missing
+        + server.unauthorized_unknown
+        + server.unauthorized_expired
+        + server.unauthorized_replaced;
+    let total = ok + unauthorized + other + errors;
+    println!("requests               {total:>10}   in {:.1} s", took.as_secs_f64());
+    println!("  answered 2xx         {ok:>10}");
+    println!("  answered 401         {unauthorized:>10}   seen by callers");
+    println!("  answered otherwise   {other:>10}");
+    println!("  failed               {errors:>10}");
+    println!("401s on the wire       {on_the_wire:>10}   replayed with a new token");
+    println!("POST /auth             {:>10}", server.auth_requests);
+    println!("latency p50            {:>10.2}   ms", milliseconds(0.50));
+    println!("latency p99            {:>10.2}   ms", milliseconds(0.99));
+    if let Some(error) = &*seen.first_error.lock().unwrap() {
+        println!("first failure: {error}");
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,188 @@
+//! A Send Payments API on your own machine, to try a client against.
+//!
+//! ```sh
+//! cargo run --example sandbox -- --port 8080
+//! cargo run --example sandbox -- --port 8080 --token-life 20 --auth-latency-ms 500
+//! cargo run --example sandbox -- --port 8080 --auth-status 503 --retry-after 2 --times 3
+//! cargo run --example sandbox -- --port 8080 --fault reset-after-issuing
+//! ```
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Parser, ValueEnum};
+use http::StatusCode;
+use tower_reauth::sandbox::{AuthFault, Sandbox};
+
+/// Serves a double of the Send Payments API on 127.0.0.1 until Ctrl-C.
+#[derive(Parser)]
+struct Arguments {
+    /// The port to listen on; with 0 the system chooses one.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+
+    /// How long a token lives, in seconds.
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    token_life: u64,
+
+    /// How long each `POST /auth` waits before it issues a token.
+    #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
+    auth_latency_ms: u64,
+
+    /// How long each request to a resource waits.
+    #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
+    resource_latency_ms: u64,
+
+    /// One more client, for example `acme_0a1b2c3d-0000-4000-8000-0123456789ab`.
+    #[arg(long, requires = "client_secret", value_name = "ID")]
+    client_id: Option<String>,
+
+    /// The secret of that client.
+    #[arg(long, requires = "client_id", value_name = "SECRET")]
+    client_secret: Option<String>,
+
+    /// Lets `POST /auth` answer with this status.
+    #[arg(long, conflicts_with = "fault", value_name = "STATUS")]
+    auth_status: Option<StatusCode>,
+
+    /// With --auth-status: the `Retry-After` of that answer, in seconds.
+    #[arg(long, requires = "auth_status", value_name = "SECONDS")]
+    retry_after: Option<u64>,
+
+    /// Lets `POST /auth` go wrong in this way.
+    #[arg(long, value_enum, value_name = "NAME")]
+    fault: Option<FaultName>,
+
+    /// Only this many `POST /auth` go wrong, not all.
+    #[arg(long, value_name = "COUNT")]
+    times: Option<u16>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FaultName {
+    /// Answers 502 with the HTML page of a proxy
+    Html,
+    /// Resets the connection, issues no token
+    ResetBeforeIssuing,
+    /// Issues a token, then resets the connection
+    ResetAfterIssuing,
+    /// Never answers
+    Hang,
+    /// Answers after five seconds
+    Delay,
+    /// 201 with no body
+    EmptyBody,
+    /// 201 with half a body
+    CutBody,
+    /// 201 with a body that isn't JSON
+    Garbage,
+    /// 201 with an empty token
+    EmptyToken,
+    /// 201 with no token
+    MissingToken,
+    /// 201 with a token that no header can carry
+    UnsendableToken,
+    /// 201 with an expiry that isn't a date
+    BadExpiry,
+    /// 201 with no expiry
+    NoExpiry,
+    /// 201 with a token that has expired
+    Expired,
+    /// 201 with a body of 32 MiB
+    Oversized,
+    /// 307 to another path
+    Redirect,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            eprintln!("Port {} is in use. Choose another with --port.", arguments.port);
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("The sandbox can't start: {error}.");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> io::Result<()> {
+    let mut builder = Sandbox::builder()
+        .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port)))
+        .token_life(Duration::from_secs(arguments.token_life))
+        .auth_latency(Duration::from_millis(arguments.auth_latency_ms))
+        .resource_latency(Duration::from_millis(arguments.resource_latency_ms));
+    let (mut id, mut secret) = (Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
+    if let (Some(other_id), Some(other_secret)) = (&arguments.client_id, &arguments.client_secret) {
+        builder = builder.client(other_id, other_secret);
+        (id, secret) = (other_id, other_secret);
+    }
+    let sandbox = builder.start().await?;
+    set_faults(&sandbox, arguments);
+    print_start(&sandbox.base_url(), id, secret);
+
+    tokio::signal::ctrl_c().await?;
+    sandbox.shutdown().await;
+    println!("\nStopped. {:#?}", sandbox.counters());
+    Ok(())
+}
+
+fn set_faults(sandbox: &Sandbox, arguments: &Arguments) {
+    let retry_after = arguments.retry_after.map(Duration::from_secs);
+    let fault = match (arguments.auth_status, arguments.fault) {
+        (Some(status), _) => AuthFault::Status { status, retry_after },
+        (None, Some(name)) => fault(name),
+        (None, None) => return,
+    };
+    match arguments.times {
+        Some(times) => (0..times).for_each(|_| sandbox.fail_next_auth(fault.clone())),
+        None => sandbox.fail_every_auth(Some(fault)),
+    }
+}
+
+fn fault(name: FaultName) -> AuthFault {
+    match name {
+        FaultName::Html => AuthFault::Html(StatusCode::BAD_GATEWAY),
+        FaultName::ResetBeforeIssuing => AuthFault::ResetBeforeIssuing,
+        FaultName::ResetAfterIssuing => AuthFault::ResetAfterIssuing,
+        FaultName::Hang => AuthFault::Hang,
+        FaultName::Delay => AuthFault::Delay(Duration::from_secs(5)),
+        FaultName::EmptyBody => AuthFault::EmptyBody,
+        FaultName::CutBody => AuthFault::CutBody,
+        FaultName::Garbage => AuthFault::Garbage,
+        FaultName::EmptyToken => AuthFault::EmptyToken,
+        FaultName::MissingToken => AuthFault::MissingToken,
+        FaultName::UnsendableToken => AuthFault::UnsendableToken,
+        FaultName::BadExpiry => AuthFault::BadExpiry,
+        FaultName::NoExpiry => AuthFault::NoExpiry,
+        FaultName::Expired => AuthFault::Expired,
+        FaultName::Oversized => AuthFault::Oversized,
+        FaultName::Redirect => AuthFault::Redirect("/elsewhere".to_owned()),
+    }
+}
+
+fn print_start(base: &str, id: &str, secret: &str) {
+    println!("Listening on {base}");
+    println!("Client id    {id}");
+    println!();
+    println!("Ask for a token, then use it:");
+    println!(
+        "  TOKEN=$(curl -s {base}/auth -H 'content-type: application/json' \\\n    \
+         -d '{{\"clientId\":\"{id}\",\"clientSecret\":\"{secret}\"}}' \\\n    \
+         | sed 's/.*\"accessToken\":\"\\([^\"]*\\)\".*/\\1/')"
+    );
+    println!("  curl -i {base}/accounts -H \"authorization: Bearer $TOKEN\" -d '{{\"name\":\"Petra\"}}'");
+    println!();
+    println!("See what has been counted:");
+    println!("  curl -s {base}/_sandbox/counters");
+    println!();
+    println!("Ctrl-C stops.");
+}

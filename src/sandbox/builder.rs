@@ -1,0 +1,162 @@
+//! What a sandbox is told before it starts.
+
+use std::{
+    collections::HashMap,
+    fmt, io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, sync::watch};
+
+use super::{
+    Sandbox,
+    clock::{Clock, Offset},
+    server,
+    state::{self, Shared},
+    token::Signer,
+};
+
+/// Builds a [`Sandbox`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tower_reauth::sandbox::Sandbox;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// let sandbox = Sandbox::builder()
+///     .client("acme_0a1b2c3d-0000-4000-8000-0123456789ab", "its-secret")
+///     .token_life(Duration::from_secs(10))
+///     .auth_latency(Duration::from_millis(50))
+///     .clock_ahead(Duration::from_secs(3600))
+///     .start()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub struct SandboxBuilder {
+    clients: HashMap<String, String>,
+    token_life: Duration,
+    auth_latency: Duration,
+    resource_latency: Duration,
+    offset: Offset,
+    bind: SocketAddr,
+}
+
+impl SandboxBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            clients: HashMap::from([(Sandbox::CLIENT_ID.to_owned(), Sandbox::CLIENT_SECRET.to_owned())]),
+            token_life: Duration::from_secs(300),
+            auth_latency: Duration::ZERO,
+            resource_latency: Duration::ZERO,
+            offset: Offset::Ahead(Duration::ZERO),
+            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        }
+    }
+
+    /// One more client that may ask for tokens; with a known id, a new secret for it.
+    ///
+    /// `POST /auth` answers 400 for an id that breaks the reference's pattern, known or not: it needs 38 to 100
+    /// characters and, within them, four lower-case letters, an underscore and a lower-case UUID.
+    ///
+    /// Defaults to [`Sandbox::CLIENT_ID`] alone.
+    pub fn client(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
+        self.clients.insert(id.into(), secret.into());
+        self
+    }
+
+    /// How long a token lives. Rounded up to whole seconds.
+    ///
+    /// `iat` is the second in which it was issued and `exp` is `iat` plus this, so a token really lives up to one
+    /// second less. With zero, tokens are dead when they are issued.
+    ///
+    /// Defaults to 300 seconds.
+    pub fn token_life(mut self, life: Duration) -> Self {
+        self.token_life = life;
+        self
+    }
+
+    /// How long each `POST /auth` waits before it issues a token, or refuses.
+    ///
+    /// Defaults to zero.
+    pub fn auth_latency(mut self, latency: Duration) -> Self {
+        self.auth_latency = latency;
+        self
+    }
+
+    /// How long each request to a resource waits before its token is judged and it is applied.
+    ///
+    /// Defaults to zero.
+    pub fn resource_latency(mut self, latency: Duration) -> Self {
+        self.resource_latency = latency;
+        self
+    }
+
+    /// Sets the sandbox's clock this far ahead of the real time. `Date`, `expiresAt`, `iat` and `exp` move
+    /// together. Of this and [`clock_behind`](Self::clock_behind) the last call counts.
+    ///
+    /// Defaults to zero.
+    pub fn clock_ahead(mut self, by: Duration) -> Self {
+        self.offset = Offset::Ahead(by);
+        self
+    }
+
+    /// Sets the sandbox's clock this far behind the real time. `Date`, `expiresAt`, `iat` and `exp` move
+    /// together. Of this and [`clock_ahead`](Self::clock_ahead) the last call counts.
+    ///
+    /// Defaults to zero.
+    pub fn clock_behind(mut self, by: Duration) -> Self {
+        self.offset = Offset::Behind(by);
+        self
+    }
+
+    /// The address to listen on; with port 0 the system chooses one.
+    ///
+    /// Defaults to `127.0.0.1:0`.
+    pub fn bind(mut self, addr: SocketAddr) -> Self {
+        self.bind = addr;
+        self
+    }
+
+    /// Binds the address and serves on a task of the current Tokio runtime, whose I/O and time must be enabled.
+    ///
+    /// # Errors
+    ///
+    /// When the address can't be bound, for example because it is in use.
+    pub async fn start(self) -> io::Result<Sandbox> {
+        // `jsonwebtoken` panics at its first use when another crate of the same build has enabled a second
+        // cryptography backend and nobody has chosen between them. Somebody else's earlier choice stands.
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+
+        let listener = TcpListener::bind(self.bind).await?;
+        let addr = listener.local_addr()?;
+        let shared = Arc::new(Shared::new(
+            Clock::new(self.offset),
+            Signer::new(self.token_life),
+            self.clients,
+            self.auth_latency,
+            self.resource_latency,
+        ));
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(server::serve(listener, state::router(&shared), stopped));
+        Ok(Sandbox { addr, shared, stop, server })
+    }
+}
+
+impl fmt::Debug for SandboxBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SandboxBuilder")
+            .field("clients", &self.clients.len())
+            .field("token_life", &self.token_life)
+            .field("auth_latency", &self.auth_latency)
+            .field("resource_latency", &self.resource_latency)
+            .field("clock", &self.offset)
+            .field("bind", &self.bind)
+            .finish()
+    }
+}

@@ -1,0 +1,80 @@
+//! The sandbox's wall clock, right or wrong.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::HeaderValue;
+use jiff::Timestamp;
+
+/// How far the sandbox's clock is from the real time.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Offset {
+    Ahead(Duration),
+    Behind(Duration),
+}
+
+/// A clock of whole seconds since 1970, never before then and never beyond what a date of 20 characters can say.
+#[derive(Clone, Copy)]
+pub(super) struct Clock {
+    offset: Offset,
+}
+
+impl Clock {
+    pub(super) fn new(offset: Offset) -> Self {
+        Self { offset }
+    }
+
+    pub(super) fn now(self) -> u64 {
+        let real = wall_clock();
+        let shown = match self.offset {
+            Offset::Ahead(by) => real.saturating_add(by),
+            Offset::Behind(by) => real.saturating_sub(by),
+        };
+        shown.as_secs().min(last_second())
+    }
+
+    /// The current time as the value of a `Date` header.
+    pub(super) fn date(self) -> HeaderValue {
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(self.now()));
+        HeaderValue::try_from(date).unwrap_or(HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
+    }
+}
+
+/// `seconds` since 1970 in UTC, exactly 20 characters: `2026-11-24T02:44:00Z`.
+pub(super) fn rfc3339(seconds: u64) -> String {
+    let seconds = seconds.min(last_second());
+    i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok()).unwrap_or_default().to_string()
+}
+
+/// In the year 9999.
+pub(super) fn last_second() -> u64 {
+    Timestamp::MAX.as_second().unsigned_abs()
+}
+
+/// The one place where the sandbox reads the real time. Its answers carry dates, so a monotonic clock won't do.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the sandbox stands in for another machine, with its own wall clock"
+)]
+fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_have_20_characters() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(1_795_488_240), "2026-11-24T02:44:00Z");
+        assert_eq!(rfc3339(u64::MAX).len(), 20);
+    }
+
+    #[test]
+    fn an_offset_beyond_all_bounds_is_cut_off() {
+        assert_eq!(Clock::new(Offset::Behind(Duration::MAX)).now(), 0);
+        let far = Clock::new(Offset::Ahead(Duration::MAX));
+        assert_eq!(far.now(), last_second());
+        assert!(far.date().to_str().unwrap().contains(" 9999 "));
+    }
+}

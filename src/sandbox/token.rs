@@ -1,0 +1,90 @@
+//! The sandbox's tokens: what they say, and the signature on them.
+
+use std::{array, time::Duration};
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use super::clock;
+
+const SERVICES: &[&str] = &["accounts", "payments"];
+
+/// What a request's token is judged by.
+#[derive(Deserialize)]
+pub(super) struct Claims {
+    pub(super) sub: String,
+    pub(super) exp: u64,
+    pub(super) jti: String,
+}
+
+#[derive(Serialize)]
+struct SignedClaims<'a> {
+    sub: &'a str,
+    iat: u64,
+    exp: u64,
+    jti: &'a str,
+    services: &'static [&'static str],
+}
+
+/// A token that has been issued. It has no `Debug` on purpose.
+pub(super) struct Issued {
+    pub(super) token: String,
+    pub(super) id: String,
+    /// As `expiresAt` says it.
+    pub(super) expires_at: String,
+}
+
+/// Signs tokens with a key of its own, and knows them again.
+pub(super) struct Signer {
+    life: u64,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+impl Signer {
+    pub(super) fn new(life: Duration) -> Self {
+        // A key for a double: unique to this sandbox, not fit to protect anything.
+        let key: [u8; 32] = array::from_fn(|_| fastrand::u8(..));
+        // Life and owner are judged by the caller, who needs the cause and has another clock.
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        Self {
+            life: life.as_secs().saturating_add(u64::from(life.subsec_nanos() > 0)),
+            encoding: EncodingKey::from_secret(&key),
+            decoding: DecodingKey::from_secret(&key),
+            validation,
+        }
+    }
+
+    /// A token that lives from `now` on.
+    pub(super) fn sign(&self, client: &str, now: u64) -> Result<Issued, jsonwebtoken::errors::Error> {
+        let exp = now.saturating_add(self.life).min(clock::last_second());
+        self.sign_claims(client, now, exp)
+    }
+
+    /// A token with a good signature that died a minute before `now`.
+    pub(super) fn sign_expired(&self, client: &str, now: u64) -> Result<Issued, jsonwebtoken::errors::Error> {
+        let exp = now.saturating_sub(60);
+        self.sign_claims(client, exp.saturating_sub(self.life), exp)
+    }
+
+    /// The claims of a token with this sandbox's signature; `None` for anything else.
+    pub(super) fn read(&self, token: &str) -> Option<Claims> {
+        jsonwebtoken::decode(token, &self.decoding, &self.validation).ok().map(|read| read.claims)
+    }
+
+    fn sign_claims(&self, sub: &str, iat: u64, exp: u64) -> Result<Issued, jsonwebtoken::errors::Error> {
+        let id = random_id();
+        let claims = SignedClaims { sub, iat, exp, jti: &id, services: SERVICES };
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)?;
+        Ok(Issued { token, id, expires_at: clock::rfc3339(exp) })
+    }
+}
+
+/// 32 hexadecimal digits.
+pub(super) fn random_id() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}
