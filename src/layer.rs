@@ -51,16 +51,15 @@ pub enum CallerAuthorization {
 /// # #[cfg(feature = "client")]
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 /// use bytes::Bytes;
-/// use http_body_util::Empty;
-/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use http_body_util::Full;
 /// use tower::{Layer, Service, ServiceExt};
-/// use tower_reauth::{AuthLayer, Credentials};
+/// use tower_reauth::{AuthLayer, Credentials, client};
 ///
 /// let credentials = Credentials::new("my-client-id", "my-client-secret");
 /// let auth = AuthLayer::send_payments("https://api.example.com", credentials)?;
-/// let mut client = auth.layer(tower_reauth::client::https()?);
+/// let mut client = auth.layer(client::https()?);
 ///
-/// let request = http::Request::get("https://api.example.com/accounts/1").body(Default::default())?;
+/// let request = http::Request::get("https://api.example.com/accounts/1").body(Full::<Bytes>::default())?;
 /// let response = client.ready().await?.call(request).await?;
 /// # Ok(())
 /// # }
