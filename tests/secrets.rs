@@ -198,8 +198,10 @@ async fn sources_and_panics(log: &Log) {
     }
 }
 
+/// The log around `needle`, which itself is not shown.
 fn around(text: &str, needle: &str) -> String {
-    let at = text.find(needle).unwrap_or(0);
-    let (from, to) = (text.floor_char_boundary(at.saturating_sub(300)), text.ceil_char_boundary(at + 200));
-    text[from..to].replace(needle, "<HERE>")
+    let (before, after) = text.split_once(needle).unwrap_or_default();
+    let mut from: Vec<_> = before.chars().rev().take(300).collect();
+    from.reverse();
+    from.into_iter().chain("<HERE>".chars()).chain(after.chars().take(200)).collect()
 }
