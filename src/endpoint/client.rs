@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// An HTTP client in Tower's terms, as a token endpoint needs it. Implemented for every service that fits: hyper's
-/// client with a `Full<Bytes>` body, the built-in [`HttpsClient`](crate::client) and any Tower stack over them.
+/// client with a `Full<Bytes>` body, the one of the feature `client`, and any Tower stack over them.
 ///
 /// It is a shorthand for bounds; there is nothing to implement.
 #[diagnostic::on_unimplemented(
