@@ -119,16 +119,13 @@ async fn drive_sandbox(options: &Options) -> Result<bool, BoxError> {
         sender.await?;
     }
     report(&seen, &sandbox.counters(), started.elapsed());
-    let failed = seen.failed();
     sandbox.shutdown().await;
-    Ok(failed == 0)
+    Ok(seen.succeeded() == seen.sent())
 }
 
 /// What the callers saw.
 struct Seen {
-    ok: AtomicU64,
-    unauthorized: AtomicU64,
-    other: AtomicU64,
+    answers: [AtomicU64; 600],
     errors: AtomicU64,
     first_error: Mutex<Option<String>>,
     latency: Mutex<Histogram<u64>>,
@@ -138,9 +135,7 @@ impl Default for Seen {
     fn default() -> Self {
         let latency = Histogram::new_with_bounds(1, 60_000_000, 3).expect("these bounds are valid");
         Self {
-            ok: AtomicU64::default(),
-            unauthorized: AtomicU64::default(),
-            other: AtomicU64::default(),
+            answers: std::array::from_fn(|_| AtomicU64::default()),
             errors: AtomicU64::default(),
             first_error: Mutex::default(),
             latency: Mutex::new(latency),
@@ -151,9 +146,7 @@ impl Default for Seen {
 impl Seen {
     fn count(&self, outcome: &Result<StatusCode, BoxError>) {
         let counter = match outcome {
-            Ok(status) if status.is_success() => &self.ok,
-            Ok(StatusCode::UNAUTHORIZED) => &self.unauthorized,
-            Ok(_) => &self.other,
+            Ok(status) => &self.answers[usize::from(status.as_u16()).min(599)],
             Err(error) => {
                 self.first_error.lock().unwrap().get_or_insert_with(|| chain(&**error));
                 &self.errors
@@ -162,11 +155,23 @@ impl Seen {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn failed(&self) -> u64 {
-        [&self.unauthorized, &self.other, &self.errors]
-            .iter()
-            .map(|counter| counter.load(Ordering::Relaxed))
+    /// How many answers there were of each status.
+    fn by_status(&self) -> Vec<(usize, u64)> {
+        let counts = self.answers.iter().map(|counter| counter.load(Ordering::Relaxed));
+        counts.enumerate().filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn succeeded(&self) -> u64 {
+        self.by_status()
+            .into_iter()
+            .filter(|(status, _)| (200..300).contains(status))
+            .map(|(_, count)| count)
             .sum()
+    }
+
+    fn sent(&self) -> u64 {
+        self.by_status().into_iter().map(|(_, count)| count).sum::<u64>()
+            + self.errors.load(Ordering::Relaxed)
     }
 }
 
@@ -199,15 +204,12 @@ async fn show_progress(seconds: u64, until: Instant, seen: &Seen) {
     while Instant::now() < until {
         tick.tick().await;
         bar.inc(1);
-        bar.set_message(format!("{} requests", seen.ok.load(Ordering::Relaxed)));
+        bar.set_message(format!("{} requests", seen.succeeded()));
     }
     bar.finish_and_clear();
 }
 
 fn report(seen: &Seen, server: &Counters, took: Duration) {
-    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let (ok, unauthorized, other, errors) =
-        (read(&seen.ok), read(&seen.unauthorized), read(&seen.other), read(&seen.errors));
     let latency = seen.latency.lock().unwrap();
     let milliseconds =
         |quantile| Duration::from_micros(latency.value_at_quantile(quantile)).as_secs_f64() * 1e3;
@@ -215,12 +217,13 @@ fn report(seen: &Seen, server: &Counters, took: Duration) {
         + server.unauthorized_unknown
         + server.unauthorized_expired
         + server.unauthorized_replaced;
-    let total = ok + unauthorized + other + errors;
-    println!("requests               {total:>10}   in {:.1} s", took.as_secs_f64());
-    println!("  answered 2xx         {ok:>10}");
-    println!("  answered 401         {unauthorized:>10}   seen by callers");
-    println!("  answered otherwise   {other:>10}");
-    println!("  failed               {errors:>10}");
+    let seen_401 = seen.answers[401].load(Ordering::Relaxed);
+    println!("requests               {:>10}   in {:.1} s", seen.sent(), took.as_secs_f64());
+    for (status, count) in seen.by_status() {
+        println!("  answered {status}         {count:>10}");
+    }
+    println!("  failed               {:>10}", seen.errors.load(Ordering::Relaxed));
+    println!("401s seen by callers   {seen_401:>10}");
     println!("401s on the wire       {on_the_wire:>10}   replayed with a new token");
     println!("POST /auth             {:>10}", server.auth_requests);
     println!("latency p50            {:>10.2}   ms", milliseconds(0.50));

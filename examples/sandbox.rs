@@ -37,6 +37,14 @@ struct Arguments {
     #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
     resource_latency_ms: u64,
 
+    /// The sandbox's clock is this far ahead.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "clock_behind")]
+    clock_ahead: Option<u64>,
+
+    /// The sandbox's clock is this far behind.
+    #[arg(long, value_name = "SECONDS")]
+    clock_behind: Option<u64>,
+
     /// One more client, for example `acme_0a1b2c3d-0000-4000-8000-0123456789ab`.
     #[arg(long, requires = "client_secret", value_name = "ID")]
     client_id: Option<String>,
@@ -120,6 +128,12 @@ async fn run(arguments: &Arguments) -> io::Result<()> {
         .token_life(Duration::from_secs(arguments.token_life))
         .auth_latency(Duration::from_millis(arguments.auth_latency_ms))
         .resource_latency(Duration::from_millis(arguments.resource_latency_ms));
+    if let Some(seconds) = arguments.clock_ahead {
+        builder = builder.clock_ahead(Duration::from_secs(seconds));
+    }
+    if let Some(seconds) = arguments.clock_behind {
+        builder = builder.clock_behind(Duration::from_secs(seconds));
+    }
     let (mut id, mut secret) = (Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
     if let (Some(other_id), Some(other_secret)) = (&arguments.client_id, &arguments.client_secret) {
         builder = builder.client(other_id, other_secret);

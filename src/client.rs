@@ -1,6 +1,7 @@
 //! The built-in HTTPS client for the token endpoint: hyper and rustls, with the platform's trust roots.
 //!
-//! HTTP/1.1 and HTTP/2, pooled; no redirects, no proxies, no cookies. Connecting is bounded by 5 seconds; how long
+//! HTTP/1.1 and HTTP/2, pooled; no redirects, no proxies, no cookies. It speaks plain http too: where that may go is
+//! decided by the layer and the endpoint above it. Connecting is bounded by 5 seconds; how long
 //! a whole attempt may take is the [`RefreshPolicy`](crate::RefreshPolicy)'s. Its body type is free, so the same
 //! function makes a client for the signed requests too.
 //!

@@ -31,8 +31,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// ```
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request was not sent, because it could not be signed or must not be.
-    #[error("the request was not sent: it could not be authenticated")]
+    /// There is no token for the request, or it must not carry one. It has not been applied: it was not sent, or was
+    /// answered 401.
+    #[error("the request could not be authenticated")]
     Auth(#[source] AuthError),
     /// The service below failed. `downcast_ref` leads to its own error type.
     #[error("the inner service failed")]
@@ -143,6 +144,24 @@ impl AuthError {
         Self::caused_by(
             Kind::Rejected,
             "the token endpoint refused the credentials; check the client id and the secret",
+            source,
+        )
+    }
+
+    /// The endpoint answered with something that holds no usable token. Not retried within the refresh.
+    ///
+    /// The text of `source` will be shown: it must hold no secret.
+    pub fn invalid_answer(source: impl Into<BoxError>) -> Self {
+        Self::caused_by(Kind::InvalidAnswer, "the token endpoint's answer holds no usable token", source)
+    }
+
+    /// The credentials source failed, so no token was asked for. Not retried within the refresh.
+    ///
+    /// The text of `source` will be shown: it must hold no secret.
+    pub fn credentials(source: impl Into<BoxError>) -> Self {
+        Self::caused_by(
+            Kind::Credentials,
+            "the credentials source failed, so no token was asked for; check where it reads from",
             source,
         )
     }
@@ -267,12 +286,12 @@ pub enum ConfigError {
     Tls(String),
 }
 
-/// A URI for an error text: without user information or query, which may hold a secret.
+/// A URI for other people's eyes: scheme, host and port. User information, path and query may hold a secret.
 pub(crate) fn shown(uri: &Uri) -> String {
     let scheme = uri.scheme_str().map(|scheme| format!("{scheme}://")).unwrap_or_default();
     let host = uri.host().unwrap_or_default();
     let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{scheme}{host}{port}{}", uri.path())
+    format!("{scheme}{host}{port}")
 }
 
 #[cfg(test)]
@@ -306,8 +325,8 @@ mod tests {
     }
 
     #[test]
-    fn a_shown_uri_keeps_no_user_information_and_no_query() {
-        let uri = Uri::from_static("https://user:hunter2@api.example.com:8443/v1/auth?key=hunter3");
-        assert_eq!(shown(&uri), "https://api.example.com:8443/v1/auth");
+    fn a_shown_uri_keeps_no_user_information_no_path_and_no_query() {
+        let uri = Uri::from_static("https://user:hunter2@api.example.com:8443/v1/hunter3?key=hunter4");
+        assert_eq!(shown(&uri), "https://api.example.com:8443");
     }
 }

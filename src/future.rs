@@ -50,14 +50,14 @@ pin_project! {
         Refused { error: Option<AuthError> },
         // Sent as it is: not ours to sign.
         Passing { #[pin] future: F },
-        // Waits for a token, the ready service in hand.
+        // Waits for a token, with a service that is not ready: waiting holds no slot of it.
         Acquiring { waiting: TokenFuture, held: Option<Held<S, B>> },
+        // Waits for the service to be ready.
+        Readying { held: Option<Held<S, B>> },
         // Sent, signed with `token`.
         Calling { #[pin] future: F, signed: Option<Signed<S, K>> },
         // Refused with a 401, waits for a newer token. The inner future is gone, and whatever slot it held.
         Reacquiring { waiting: TokenFuture, refused: Option<RefusedAttempt<S, K, Res>> },
-        // Waits for the service to be ready again.
-        Readying { held: Option<Held<S, B>>, token: Option<AccessToken> },
         // Sent for the second time; what comes is the answer.
         Replaying { #[pin] future: F, shared: Arc<Shared> },
     }
@@ -120,7 +120,7 @@ where
 
 impl<S, B, ResB, R> Future for ResponseFuture<S, B, R>
 where
-    S: Service<Request<B>, Response = Response<ResB>>,
+    S: Service<Request<B>, Response = Response<ResB>> + Clone,
     S::Error: Into<BoxError>,
     R: Replay<B>,
 {
@@ -137,9 +137,18 @@ where
                 },
                 StateProj::Passing { future } => return future.poll(cx).map_err(inner),
                 StateProj::Acquiring { waiting, held } => {
-                    let token = ready!(Pin::new(waiting).poll(cx))?;
+                    ready!(Pin::new(waiting).poll(cx))?;
+                    State::Readying { held: held.take() }
+                }
+                StateProj::Readying { held } => {
+                    let Some(waiting) = held.as_mut() else { return Poll::Pending };
+                    ready!(waiting.service.poll_ready(cx)).map_err(inner)?;
                     let Some(held) = held.take() else { return Poll::Pending };
-                    held.send::<R>(token)
+                    // Not the token that was waited for, if becoming ready took longer than it lasted.
+                    match held.shared.cache.core().ready() {
+                        Some(token) => held.send::<R>(token),
+                        None => held.acquiring::<R::Kept>(),
+                    }
                 }
                 StateProj::Calling { future, signed } => {
                     let response = ready!(future.poll(cx)).map_err(inner)?;
@@ -159,22 +168,8 @@ where
                     let result = ready!(Pin::new(waiting).poll(cx));
                     let Some(refused) = refused.take() else { return Poll::Pending };
                     match result {
-                        Ok(token) => refused.readying::<R, B>(token),
+                        Ok(_) => refused.readying::<R, B>(),
                         Err(error) => return Poll::Ready(Ok(refused.give_up(error))),
-                    }
-                }
-                StateProj::Readying { held, token } => {
-                    let Some(service) = held.as_mut().map(|held| &mut held.service) else {
-                        return Poll::Pending;
-                    };
-                    ready!(service.poll_ready(cx)).map_err(inner)?;
-                    match (held.take(), token.take()) {
-                        (Some(held), Some(token)) if token.is_usable() => held.send::<R>(token),
-                        // It took so long that the token has expired.
-                        (Some(held), _) => {
-                            State::Acquiring { waiting: held.shared.cache.token(), held: Some(held) }
-                        }
-                        (None, _) => return Poll::Pending,
                     }
                 }
                 StateProj::Replaying { future, shared } => {
@@ -194,7 +189,13 @@ where
 type StateOf<S, B, K> =
     State<S, B, K, <S as Service<Request<B>>>::Future, <S as Service<Request<B>>>::Response>;
 
-impl<S: Service<Request<B>>, B> Held<S, B> {
+impl<S: Service<Request<B>> + Clone, B> Held<S, B> {
+    /// Back to waiting for a token, without the slot that the ready service may hold.
+    fn acquiring<K>(self) -> StateOf<S, B, K> {
+        let held = Self { service: self.service.clone(), ..self };
+        State::Acquiring { waiting: held.shared.cache.token(), held: Some(held) }
+    }
+
     /// Signs the request and hands it to the ready service.
     fn send<R: Replay<B>>(self, token: AccessToken) -> StateOf<S, B, R::Kept> {
         let Self { mut service, mut request, shared, is_replay } = self;
@@ -213,15 +214,15 @@ impl<S: Service<Request<B>>, B> Held<S, B> {
 
 impl<S, K, ResB> RefusedAttempt<S, K, Response<ResB>> {
     /// The 401 is let go, its connection with it, before the service is asked whether it is ready.
-    fn readying<R, B>(self, token: AccessToken) -> StateOf<S, B, K>
+    fn readying<R, B>(self) -> StateOf<S, B, K>
     where
-        S: Service<Request<B>, Response = Response<ResB>>,
+        S: Service<Request<B>, Response = Response<ResB>> + Clone,
         R: Replay<B, Kept = K>,
     {
         let Self { response, service, kept, shared } = self;
         drop(response);
         let held = Held { service, request: R::restore(kept), shared, is_replay: true };
-        State::Readying { held: Some(held), token: Some(token) }
+        State::Readying { held: Some(held) }
     }
 
     fn give_up(self, error: AuthError) -> Response<ResB> {

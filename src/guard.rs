@@ -1,5 +1,7 @@
 //! May this request carry the token? Pure.
 
+use std::fmt;
+
 use http::{HeaderMap, Method, Uri, header};
 
 use crate::{
@@ -10,7 +12,8 @@ use crate::{
 /// What becomes of a request to an origin that may not see the token. It is never signed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ForeignRequests {
-    /// It is not sent; the caller gets an [`AuthError::is_refused_origin`] that names the origin.
+    /// It is not sent; the caller gets an [`AuthError::is_refused_origin`] that names the origin and nothing else of the
+    /// URI.
     #[default]
     Refuse,
     /// It is sent as it is, without a token.
@@ -18,7 +21,7 @@ pub enum ForeignRequests {
 }
 
 /// The origins that may see the token.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Guard {
     endpoint: Option<Uri>,
     allowed: Vec<Origin>,
@@ -59,37 +62,53 @@ impl Guard {
     }
 
     pub(crate) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
-        if self.is_token_request(method, uri) {
+        if self.is_token_request(method, uri, headers) {
             return Verdict::PassUnsigned;
         }
         if uri.authority().is_none() {
-            return self.check_relative(uri, headers);
+            return self.check_relative(headers);
         }
         match self.allowed.iter().find(|origin| origin.is_of(uri)) {
-            Some(origin) if origin.is_exposed() && !self.plain.contains(origin) => {
-                Verdict::Refuse(AuthError::new(
-                    Kind::RefusedOrigin,
-                    format!(
-                        "{origin} is plain http and not this machine, so the token was not sent; use https, or \
-                         allow it with AuthLayer::allow_plain_http_origin"
-                    ),
-                ))
+            // Servers choose by `Host`, so one that says otherwise is another origin in all but name.
+            Some(origin) => {
+                match headers.get_all(header::HOST).iter().find(|host| !origin.is_host(host.as_bytes())) {
+                    Some(host) => self.foreign(&String::from_utf8_lossy(host.as_bytes())),
+                    None if self.is_exposed(origin) => Self::exposed(origin),
+                    None => Verdict::Sign,
+                }
             }
-            Some(_) => Verdict::Sign,
             None => self.foreign(&shown(uri)),
         }
     }
 
     /// A URI without host goes where the service below is connected to, as in gRPC channels and on hyper's own
     /// connections: whoever built that chose its origin. A `Host` header that says otherwise is believed.
-    fn check_relative(&self, uri: &Uri, headers: &HeaderMap) -> Verdict {
-        match headers.get(header::HOST) {
-            Some(host) if !self.allowed.iter().any(|origin| origin.is_host(host.as_bytes())) => {
-                let host = String::from_utf8_lossy(host.as_bytes());
-                self.foreign(&format!("{host}{}", uri.path()))
+    fn check_relative(&self, headers: &HeaderMap) -> Verdict {
+        let hosts = headers.get_all(header::HOST);
+        let mut named =
+            self.allowed.iter().filter(|origin| hosts.iter().all(|host| origin.is_host(host.as_bytes())));
+        match (named.clone().find(|origin| !self.is_exposed(origin)), named.next()) {
+            (Some(_), _) => Verdict::Sign,
+            (None, Some(origin)) => Self::exposed(origin),
+            (None, None) => {
+                let host = hosts.iter().next().map(|host| String::from_utf8_lossy(host.as_bytes()));
+                self.foreign(&host.unwrap_or("a URI without host".into()))
             }
-            _ => Verdict::Sign,
         }
+    }
+
+    fn is_exposed(&self, origin: &Origin) -> bool {
+        origin.is_exposed() && !self.plain.contains(origin)
+    }
+
+    fn exposed(origin: &Origin) -> Verdict {
+        Verdict::Refuse(AuthError::new(
+            Kind::RefusedOrigin,
+            format!(
+                "{origin} is plain http and not this machine, so the token was not sent; use https, or allow it \
+                 with AuthLayer::allow_plain_http_origin"
+            ),
+        ))
     }
 
     fn foreign(&self, target: &str) -> Verdict {
@@ -107,13 +126,24 @@ impl Guard {
     }
 
     /// The request for a token needs none, and waiting for one would be waiting for itself.
-    fn is_token_request(&self, method: &Method, uri: &Uri) -> bool {
-        method == Method::POST
-            && self.endpoint.as_ref().is_some_and(|endpoint| {
-                endpoint.path() == uri.path()
-                    && (uri.authority().is_none()
-                        || Origin::of(endpoint).is_some_and(|origin| origin.is_of(uri)))
-            })
+    fn is_token_request(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+        let Some(endpoint) = self.endpoint.as_ref().filter(|endpoint| endpoint.path() == uri.path()) else {
+            return false;
+        };
+        let Some(origin) = Origin::of(endpoint).filter(|_| method == Method::POST) else { return false };
+        (uri.authority().is_none() || origin.is_of(uri))
+            && headers.get_all(header::HOST).iter().all(|host| origin.is_host(host.as_bytes()))
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the endpoint's URI: some carry the secret in it.
+        let allowed: Vec<_> = self.allowed.iter().map(Origin::to_string).collect();
+        f.debug_struct("Guard")
+            .field("allowed", &allowed)
+            .field("foreign", &self.foreign)
+            .finish_non_exhaustive()
     }
 }
 
@@ -173,6 +203,24 @@ mod tests {
     }
 
     #[test]
+    fn a_host_header_that_names_another_origin_makes_a_request_foreign() {
+        let mut guard = guard();
+        guard.allow("https://reports.example.com").unwrap();
+        for (uri, host, verdict) in [
+            ("https://api.example.com/v1/accounts", "api.example.com", "sign"),
+            ("https://api.example.com/v1/accounts", "evil.example", "refuse"),
+            ("https://api.example.com/v1/accounts", "reports.example.com", "refuse"),
+        ] {
+            assert_eq!(check(&guard, &Method::GET, uri, Some(host)), verdict, "{host}");
+        }
+        // The token endpoint's path, on another host.
+        assert_eq!(check(&guard, &Method::POST, "/v1/auth", Some("evil.example")), "refuse");
+        assert_eq!(check(&guard, &Method::POST, "/v1/auth", Some("reports.example.com")), "sign");
+        assert_eq!(check(&guard, &Method::POST, "/v1/auth", Some("api.example.com")), "pass");
+        assert_eq!(check(&guard, &Method::POST, "https://reports.example.com/v1/auth", None), "sign");
+    }
+
+    #[test]
     fn a_relative_uri_is_signed_unless_its_host_header_is_foreign() {
         let guard = guard();
         for (host, verdict) in [
@@ -191,9 +239,12 @@ mod tests {
     fn plain_http_beyond_this_machine_needs_to_be_allowed_by_name() {
         let mut guard = Guard::new(Some(&Uri::from_static("http://payments.internal/auth")));
         assert_eq!(check(&guard, &Method::GET, "http://payments.internal/x", None), "refuse");
+        assert_eq!(check(&guard, &Method::GET, "/x", None), "refuse");
+        assert_eq!(check(&guard, &Method::GET, "/x", Some("payments.internal")), "refuse");
         assert!(matches!(guard.allow("http://payments.internal"), Err(ConfigError::PlainHttp { .. })));
         guard.allow_plain("http://payments.internal").unwrap();
         assert_eq!(check(&guard, &Method::GET, "http://payments.internal/x", None), "sign");
+        assert_eq!(check(&guard, &Method::GET, "/x", None), "sign");
         let local = Guard::new(Some(&Uri::from_static("http://127.0.0.1:8080/auth")));
         assert_eq!(check(&local, &Method::GET, "http://127.0.0.1:8080/x", None), "sign");
     }
@@ -202,6 +253,7 @@ mod tests {
     fn without_an_endpoint_uri_every_origin_must_be_named() {
         let mut guard = Guard::new(None);
         assert_eq!(check(&guard, &Method::GET, "https://api.example.com/", None), "refuse");
+        assert_eq!(check(&guard, &Method::GET, "/x", None), "refuse");
         guard.allow("https://api.example.com").unwrap();
         assert_eq!(check(&guard, &Method::GET, "https://api.example.com/", None), "sign");
     }

@@ -31,7 +31,9 @@ pub enum CallerAuthorization {
 /// - A request answered 401 is sent once more with a newer token, if its body is `Clone`. A 401 from a resource
 ///   says that the request has not been applied, so that is safe for a `POST` too.
 /// - Only the token endpoint's own origin sees the token, unless more are [allowed](Self::allow_origin). Requests
-///   to others are [refused](ForeignRequests::Refuse) by default, never signed.
+///   to others are [refused](ForeignRequests::Refuse) by default, never signed. A `Host` header that names another
+///   origin makes a request foreign; a URI without host (as in gRPC channels, or on a connection of hyper's own)
+///   is signed, since whoever made the service below chose where it is connected to.
 /// - A request is never sent unsigned where it should be signed, nor with a token that has expired.
 ///
 /// Cloning is cheap, and all services of all clones share the cache. Settings changed later apply to the services
@@ -40,8 +42,11 @@ pub enum CallerAuthorization {
 /// # Where it stands in a stack
 ///
 /// Above whatever sends (hyper, a channel) and above connection-level layers; below retries and timeouts that are
-/// to count a replay as a part of the same request. Waiting for a token holds the readiness of the service
-/// below: under a `ConcurrencyLimit` below this layer, a waiting request holds its slot.
+/// to count a replay as a part of the same request. What follows redirects goes above as well: below, it would take a
+/// token in a header of your own naming along to wherever the redirect points.
+///
+/// A request that waits for a token holds no readiness of the service below, and no slot of a limit there; it becomes
+/// ready again before it is sent, and so does a replay. To bound how many requests wait, put a limit above.
 ///
 /// # Examples
 ///
@@ -170,7 +175,8 @@ impl<R> AuthLayer<R> {
         self
     }
 
-    /// The header that carries the token. Defaults to `Authorization`.
+    /// The header that carries the token. Defaults to `Authorization`, which redirect followers know to drop; they
+    /// don't know another, so keep them above the layer.
     #[must_use]
     pub fn header_name(mut self, name: HeaderName) -> Self {
         self.change().header = name;

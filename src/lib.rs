@@ -83,6 +83,10 @@ mod triage;
 #[cfg(feature = "verify")]
 mod verify;
 
+#[cfg(feature = "verify")]
+#[cfg_attr(docsrs, doc(cfg(feature = "verify")))]
+pub use jsonwebtoken;
+
 pub use crate::{
     cache::TokenCache,
     credentials::{Credentials, CredentialsSource},

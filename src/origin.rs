@@ -35,7 +35,7 @@ impl Origin {
             && authority.port_u16().unwrap_or(default_port(self.https)) == self.port
     }
 
-    /// Whether the token would cross a network in plain text.
+    /// Whether a secret sent there would cross a network in plain text.
     pub(crate) fn is_exposed(&self) -> bool {
         !self.https && !is_loopback(&self.host)
     }

@@ -68,7 +68,10 @@ where
         let kept_by_caller = self.shared.caller_authorization == CallerAuthorization::Keep
             && request.headers().contains_key(&self.shared.header);
         match self.shared.guard.check(request.method(), request.uri(), request.headers()) {
-            guard::Verdict::Refuse(error) => return ResponseFuture::refused(error),
+            guard::Verdict::Refuse(error) => {
+                drop(self.take_ready());
+                return ResponseFuture::refused(error);
+            }
             guard::Verdict::PassUnsigned => return ResponseFuture::passing(self.inner.call(request)),
             guard::Verdict::Sign if kept_by_caller => {
                 return ResponseFuture::passing(self.inner.call(request));
@@ -76,7 +79,10 @@ where
             guard::Verdict::Sign => {}
         }
         let Some(token) = self.shared.cache.core().ready() else {
-            return ResponseFuture::acquiring(self.take_ready(), request, Arc::clone(&self.shared));
+            // Whatever the ready service holds, a slot say, is let go for the wait: the flight may need it, if the
+            // token endpoint is reached through the same limit.
+            drop(self.take_ready());
+            return ResponseFuture::acquiring(self.inner.clone(), request, Arc::clone(&self.shared));
         };
         let kept = R::keep(&request);
         self.shared.sign(&mut request, &token);
@@ -92,7 +98,7 @@ where
 }
 
 impl<S: Clone, R> Auth<S, R> {
-    /// The service that `poll_ready` made ready goes with the request; its clone need not be ready.
+    /// The service that `poll_ready` made ready, and that has to be used or dropped; its clone need not be ready.
     fn take_ready(&mut self) -> S {
         let clone = self.inner.clone();
         mem::replace(&mut self.inner, clone)

@@ -123,8 +123,8 @@ impl AccessToken {
         self.0.expires.saturating_duration_since(clock::now())
     }
 
-    /// Whether the token can be sent by the clock: its life, less a safety margin, has not passed. The endpoint
-    /// may have revoked it all the same.
+    /// Whether the token can be sent by the clock: its life, less a safety margin of 2 % (5 seconds at the most), has
+    /// not passed. The endpoint may have revoked it all the same.
     pub fn is_usable(&self) -> bool {
         self.is_usable_at(clock::now())
     }
@@ -158,7 +158,8 @@ impl AccessToken {
 
     /// The claims of a JWT, with its signature and dates checked against `key` as `validation` says.
     ///
-    /// Besides this crate's feature `verify` this needs nothing: a crypto backend comes with it.
+    /// The types of keys and validation are those of [`jsonwebtoken`](crate::jsonwebtoken), re-exported. A crypto
+    /// backend comes with the feature.
     ///
     /// # Errors
     ///

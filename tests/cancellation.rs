@@ -145,9 +145,14 @@ fn a_flight_on_a_runtime_that_nobody_drives_is_given_up_when_overdue() {
         let mut joined = task::spawn(cache.token());
         assert_pending!(joined.poll());
         tokio::time::advance(Duration::from_secs(61)).await;
-        cache.token().await.unwrap()
+        // Nobody new has to come by for that.
+        assert!(joined.is_woken());
+        joined.await.unwrap()
     });
     assert_eq!(token.sequence(), 2);
+    // The first runtime lives on, too late: what its flight brings is older.
+    undriven.block_on(settle());
+    assert_eq!(cache.current().unwrap().sequence(), 2);
 }
 
 #[test]
@@ -234,6 +239,25 @@ async fn nothing_stays_when_the_last_handle_is_gone() {
     drop(request);
     settle().await;
     assert_eq!((alive(), endpoint.handles()), (0, 1));
+}
+
+#[tokio::test]
+async fn no_connection_stays_when_the_last_handle_is_gone() {
+    use tokio::io::AsyncReadExt;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}", listener.local_addr().unwrap());
+    let http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .build_http::<http_body_util::Full<bytes::Bytes>>();
+    let cache = TokenCache::new(SendPayments::new(base_url, http, Credentials::new("id", "s")).unwrap());
+    let caller = tokio::spawn(cache.token());
+    let (mut connection, _) = listener.accept().await.unwrap();
+    let mut request = [0; 64];
+    assert!(connection.read(&mut request).await.unwrap() > 0);
+    caller.abort();
+    drop(cache);
+    // The end of the stream: the flight, its client and its connection are gone without an answer.
+    while connection.read(&mut request).await.unwrap_or(0) > 0 {}
+    assert!(caller.await.unwrap_err().is_cancelled());
 }
 
 #[tokio::test(start_paused = true)]

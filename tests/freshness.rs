@@ -71,6 +71,17 @@ async fn a_token_that_arrives_expired_is_a_failed_refresh_and_no_loop() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_spent_its_life_on_the_way_replaces_nothing() {
+    let endpoint = Endpoint::overlapping();
+    let cache = TokenCache::new(endpoint.clone());
+    cache.token().await.unwrap();
+    endpoint.then(Step::Late(Duration::from_millis(1200), Duration::from_secs(1)));
+    assert!(cache.refresh().await.unwrap_err().is_invalid_answer());
+    assert_eq!(cache.current().unwrap().expose_secret(), "token-1");
+    assert_eq!(endpoint.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_is_never_sent_unsigned_when_there_is_no_token_to_be_had() {
     let endpoint = Endpoint::exclusive();
     let resource = Resource::new(|_, _| ok());

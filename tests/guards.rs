@@ -26,6 +26,7 @@ use http_body_util::Full;
 use support::{Endpoint, Resource, Step, URI, get, ok, unauthorized};
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt};
+use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_reauth::{
     AuthError, AuthLayer, BoxError, CallerAuthorization, ConfigError, Credentials, Error, ForeignRequests,
     TokenCache, endpoint::SendPayments,
@@ -58,20 +59,26 @@ async fn a_request_to_another_origin_is_refused_or_passed_unsigned_and_never_sig
 
 #[tokio::test(start_paused = true)]
 async fn a_redirect_to_another_origin_does_not_take_the_token_along() {
-    // A client above the layer that follows redirects sends the next request through it.
-    let resource = Resource::new(|n, _| match n {
-        1 => Response::builder()
-            .status(307)
-            .header("location", "https://evil.example/")
-            .body(String::new())
-            .unwrap(),
-        _ => ok(),
-    });
-    let service =
-        AuthLayer::new(cache()).foreign_requests(ForeignRequests::PassUnsigned).layer(resource.clone());
-    let redirect = service.clone().oneshot(get(URI)).await.unwrap();
-    let location = redirect.headers()[header::LOCATION].to_str().unwrap().to_owned();
-    service.oneshot(get(&location)).await.unwrap();
+    let redirecting = || {
+        Resource::new(|n, _| match n {
+            1 => Response::builder()
+                .status(307)
+                .header("location", "https://evil.example/")
+                .body(String::new())
+                .unwrap(),
+            _ => ok(),
+        })
+    };
+    let layer = AuthLayer::new(cache()).foreign_requests(ForeignRequests::PassUnsigned);
+    // Above the layer, as it should be: the second request passes the guard.
+    let resource = redirecting();
+    let above = FollowRedirectLayer::new().layer(layer.layer(resource.clone()));
+    assert_eq!(above.oneshot(get(URI)).await.unwrap().status(), 200);
+    assert_eq!(resource.tokens(), ["Bearer token-1", ""]);
+    // Below it, the follower knows to drop `Authorization`.
+    let resource = redirecting();
+    let below = layer.layer(FollowRedirectLayer::new().layer(resource.clone()));
+    assert_eq!(below.oneshot(get(URI)).await.unwrap().status(), 200);
     assert_eq!(resource.tokens(), ["Bearer token-1", ""]);
 }
 
@@ -245,6 +252,71 @@ async fn the_replay_waits_until_the_service_is_ready_again() {
     assert_eq!(support::authorization(&request), "Bearer token-2");
     reply.send_response(ok());
     assert_eq!(assert_ready_ok!(response.poll()).status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_becomes_ready_late_goes_out_with_the_newest_token() {
+    let endpoint = Endpoint::exclusive();
+    let cache = TokenCache::new(endpoint.clone());
+    cache.token().await.unwrap();
+    let (mock, mut handle) = mock::pair::<Request<String>, Response<String>>();
+    handle.allow(1);
+    let mut service = AuthLayer::new(cache.clone()).layer(mock);
+    let mut response = task::spawn(service.ready().await.unwrap().call(get(URI)));
+    assert_pending!(response.poll());
+    let (_, reply) = handle.next_request().await.unwrap();
+    reply.send_response(unauthorized());
+    while endpoint.calls() < 2 {
+        assert_pending!(response.poll());
+        tokio::task::yield_now().await;
+    }
+    assert_pending!(response.poll());
+    // While it waits for its slot, the token that it waited for is replaced in its turn.
+    assert_eq!(cache.refresh().await.unwrap().expose_secret(), "token-3");
+    handle.allow(1);
+    assert_pending!(response.poll());
+    let (request, reply) = handle.next_request().await.unwrap();
+    assert_eq!(support::authorization(&request), "Bearer token-3");
+    reply.send_response(ok());
+    assert_eq!(assert_ready_ok!(response.poll()).status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_shared_with_the_token_client_does_not_stop_the_refresh_it_waits_for() {
+    let http = tower::service_fn(|request: Request<Full<Bytes>>| async move {
+        tokio::task::yield_now().await;
+        let body = match request.uri().path() {
+            "/auth" => r#"{"accessToken": "opaque"}"#,
+            _ => "done",
+        };
+        Ok::<_, BoxError>(Response::new(Full::new(Bytes::from_static(body.as_bytes()))))
+    });
+    let limited = tower::limit::ConcurrencyLimit::new(http, 2);
+    let endpoint =
+        SendPayments::new("https://api.example.com", limited.clone(), Credentials::new("id", "s")).unwrap();
+    let service = AuthLayer::new(TokenCache::new(endpoint)).layer(limited);
+    let requests: Vec<_> = (0..20)
+        .map(|_| {
+            let mut service = service.clone();
+            tokio::spawn(async move {
+                let request = Request::get(URI).body(Full::default()).unwrap();
+                service.ready().await.unwrap().call(request).await
+            })
+        })
+        .collect();
+    for request in requests {
+        assert_eq!(request.await.unwrap().unwrap().status(), 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_gives_its_slot_back() {
+    let limited = tower::limit::ConcurrencyLimit::new(Resource::new(|_, _| ok()), 1);
+    let mut service = AuthLayer::new(cache()).layer(limited);
+    let mut other = service.clone();
+    let refused = service.ready().await.unwrap().call(get("https://evil.example/"));
+    assert!(refused.await.is_err());
+    assert_eq!(other.ready().await.unwrap().call(get(URI)).await.unwrap().status(), 200);
 }
 
 #[tokio::test(start_paused = true)]

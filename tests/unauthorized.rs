@@ -11,13 +11,17 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
 
 use futures::future::join_all;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use support::{Endpoint, Resource, Step, URI, authorization, get, ok, settle, unauthorized};
 use tower::{Layer, Service, ServiceExt};
 use tower_reauth::{AuthError, AuthLayer, BoxError, CallerAuthorization, ForeignRequests, TokenCache};
+use tracing_subscriber::fmt::MakeWriter;
 
 fn cache(endpoint: &Endpoint) -> TokenCache {
     TokenCache::new(endpoint.clone())
@@ -196,6 +200,9 @@ async fn if_the_refresh_after_a_401_fails_the_original_401_comes_with_its_body_a
     let cache = cache(&endpoint);
     cache.token().await.unwrap();
     endpoint.then(Step::Fail(AuthError::rejected("the client was closed")));
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
     let resource = Resource::accepting("token-2");
     let service = AuthLayer::new(cache).layer(resource.clone());
     let response = service.oneshot(get(URI)).await.unwrap();
@@ -203,6 +210,31 @@ async fn if_the_refresh_after_a_401_fails_the_original_401_comes_with_its_body_a
     let cause = response.extensions().get::<AuthError>().unwrap();
     assert!(cause.is_rejected());
     assert_eq!(resource.seen().len(), 1);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let line = log.lines().find(|line| line.contains("answered 401")).unwrap();
+    assert!(line.contains("the client was closed"), "{line}");
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
 }
 
 #[tokio::test(start_paused = true)]

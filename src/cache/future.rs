@@ -7,6 +7,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use futures_util::future::Shared;
+use tokio::{
+    runtime::Handle,
+    sync::oneshot,
+    time::{Sleep, sleep_until},
+};
+
 use crate::{
     cache::{
         TokenCache,
@@ -33,8 +40,15 @@ pub struct TokenFuture {
 
 enum Step {
     Start,
-    Waiting(Landed),
+    Waiting(Shared<oneshot::Receiver<Outcome>>, Option<Pin<Box<Sleep>>>),
     Done,
+}
+
+/// A waiter on another runtime than the flight's can't rely on that one being driven, so it keeps an eye on the time
+/// itself. On the flight's own runtime, where no waiter runs unless the flight does, that would be for nothing.
+fn lookout(landed: &Landed) -> Option<Pin<Box<Sleep>>> {
+    let elsewhere = Handle::try_current().is_ok_and(|runtime| runtime.id() != landed.runtime);
+    elsewhere.then(|| Box::pin(sleep_until(landed.overdue)))
 }
 
 impl TokenFuture {
@@ -73,7 +87,10 @@ impl Future for TokenFuture {
         loop {
             match &mut this.step {
                 Step::Start => match this.cache.core().get(&this.want) {
-                    Acquired::Waiting(landed) => this.step = Step::Waiting(landed),
+                    Acquired::Waiting(landed) => {
+                        let lookout = lookout(&landed);
+                        this.step = Step::Waiting(landed.outcome, lookout);
+                    }
                     Acquired::Token(token) => {
                         this.step = Step::Done;
                         return Poll::Ready(Ok(token));
@@ -83,8 +100,16 @@ impl Future for TokenFuture {
                         return Poll::Ready(Err(error));
                     }
                 },
-                Step::Waiting(landed) => {
-                    let outcome = ready!(Pin::new(landed).poll(cx))
+                Step::Waiting(outcome, lookout) => {
+                    let Poll::Ready(outcome) = Pin::new(outcome).poll(cx) else {
+                        if let Some(lookout) = lookout {
+                            ready!(lookout.as_mut().poll(cx));
+                            this.step = Step::Start;
+                            continue;
+                        }
+                        return Poll::Pending;
+                    };
+                    let outcome = outcome
                         .unwrap_or_else(|_| Outcome { result: Err(interrupted(false)), standing: None });
                     this.step = Step::Done;
                     match this.judge(outcome) {

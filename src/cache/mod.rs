@@ -38,6 +38,7 @@ use crate::{
     endpoint::{DynEndpoint, Rotation, TokenEndpoint},
     error::ConfigError,
     events::Counters,
+    origin::Origin,
     refresh::RefreshPolicy,
     token::AccessToken,
 };
@@ -166,7 +167,7 @@ impl TokenCache {
 impl fmt::Debug for TokenCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenCache")
-            .field("endpoint", &self.endpoint_uri())
+            .field("endpoint", &self.endpoint_uri().and_then(Origin::of).map(|origin| origin.to_string()))
             .field("rotation", &self.rotation())
             .field("current", &self.current())
             .finish_non_exhaustive()

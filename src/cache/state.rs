@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use futures_util::{FutureExt, future::Shared};
 use http::Uri;
 use tokio::{
-    runtime::Handle,
+    runtime::{self, Handle},
     sync::{oneshot, watch},
     task::AbortHandle,
     time::Instant,
@@ -50,14 +50,22 @@ struct State {
 /// The flight that is under way.
 struct Flight {
     sequence: u64,
-    outcome: Landed,
+    landed: Landed,
+    waiters: oneshot::Sender<Outcome>,
     task: Option<AbortHandle>,
     /// When it must have landed. Later than that, the runtime that should drive it does not.
     overdue: Instant,
 }
 
-/// Resolves when the flight has landed; every waiter polls a clone of its own.
-pub(crate) type Landed = Shared<oneshot::Receiver<Outcome>>;
+/// What a waiter holds of a flight.
+#[derive(Clone)]
+pub(crate) struct Landed {
+    /// Resolves when it has landed; every waiter polls a clone of its own.
+    pub(crate) outcome: Shared<oneshot::Receiver<Outcome>>,
+    /// The runtime that drives it.
+    pub(crate) runtime: runtime::Id,
+    pub(crate) overdue: Instant,
+}
 
 /// What a flight brought, for all who waited for it.
 #[derive(Clone)]
@@ -148,7 +156,7 @@ impl Core {
         }
         if let Some(flight) = state.flight.as_ref().filter(|flight| now < flight.overdue) {
             Tally::add(&self.tally.joined);
-            return Acquired::Waiting(flight.outcome.clone());
+            return Acquired::Waiting(flight.landed.clone());
         }
         let Ok(runtime) = Handle::try_current() else {
             return Acquired::Failed(AuthError::new(
@@ -156,10 +164,10 @@ impl Core {
                 "a token has to be asked for, and there is no Tokio runtime here; call from within one",
             ));
         };
-        let (landing, outcome, abandoned) = self.prepare_flight(&mut state, now);
+        let (landing, landed, abandoned) = self.prepare_flight(&mut state, runtime.id(), now);
         drop(state);
-        if let Some(task) = abandoned {
-            task.abort();
+        if let Some(abandoned) = abandoned {
+            abandoned.give_up();
         }
         // Not under the lock: a runtime that is shutting down drops the task, and with it the landing, right here.
         let sequence = landing.sequence;
@@ -167,37 +175,34 @@ impl Core {
         if let Some(flight) = self.lock().flight.as_mut().filter(|flight| flight.sequence == sequence) {
             flight.task = Some(task);
         }
-        Acquired::Waiting(outcome)
+        Acquired::Waiting(landed)
     }
 
-    /// Enters a new flight into the state; also what is left of one that is overdue.
+    /// Enters a new flight into the state; returns what is left of one that is overdue.
     fn prepare_flight(
         self: &Arc<Self>,
         state: &mut State,
+        runtime: runtime::Id,
         now: Instant,
-    ) -> (Landing, Landed, Option<AbortHandle>) {
+    ) -> (Landing, Landed, Option<Flight>) {
         Tally::add(&self.tally.refreshes);
         state.last_sequence += 1;
-        let (sender, receiver) = oneshot::channel();
-        let outcome = receiver.shared();
-        let flight = Flight {
-            sequence: state.last_sequence,
-            outcome: outcome.clone(),
-            task: None,
-            // Twice its deadline: a busy runtime may be late, one that nobody drives is later still.
-            overdue: clock::later(now, self.policy.deadline.saturating_mul(2)),
-        };
-        let abandoned = state.flight.replace(flight).and_then(|flight| flight.task);
+        let sequence = state.last_sequence;
+        // Twice its deadline: a busy runtime may be late, one that nobody drives is later still.
+        let overdue = clock::later(now, self.policy.deadline.saturating_mul(2));
+        let (waiters, receiver) = oneshot::channel();
+        let landed = Landed { outcome: receiver.shared(), runtime, overdue };
+        let flight = Flight { sequence, landed: landed.clone(), waiters, task: None, overdue };
+        let abandoned = state.flight.replace(flight);
         self.publish(state);
-        let landing = Landing { core: Arc::clone(self), sequence: state.last_sequence, sender: Some(sender) };
-        (landing, outcome, abandoned)
+        (Landing { core: Arc::clone(self), sequence, landed: false }, landed, abandoned)
     }
 
     /// The last handle is gone, and nobody is left to use what a flight would bring.
     pub(crate) fn close(&self) {
-        let flight = self.lock().flight.as_mut().and_then(|flight| flight.task.take());
-        if let Some(task) = flight {
-            task.abort();
+        let flight = self.lock().flight.take();
+        if let Some(flight) = flight {
+            flight.give_up();
         }
     }
 
@@ -222,47 +227,51 @@ impl Core {
         self.ready.store(self.servable(state).map(|token| Arc::clone(token.issued())));
     }
 
-    /// Takes in a flight's result and tells its waiters.
-    fn land(&self, sequence: u64, result: Result<AccessToken, AuthError>, waiters: oneshot::Sender<Outcome>) {
-        self.report(sequence, &result);
+    /// Takes in a flight's result and tells its waiters. First the state, then the waiters, and only then whoever
+    /// else listens: wakers and subscribers are somebody else's code, which may block or panic.
+    fn land(&self, sequence: u64, result: Result<AccessToken, AuthError>) {
         let mut state = self.lock();
-        if state.flight.as_ref().is_some_and(|flight| flight.sequence == sequence) {
-            state.flight = None;
-        }
-        if let Ok(token) = &result {
-            // A flight that was given up on may land after its successor.
-            if state.newest.as_ref().is_none_or(|newest| newest.sequence() < sequence) {
-                state.newest = Some(token.clone());
-                state.refused = false;
-            }
+        let flight = state.flight.take_if(|flight| flight.sequence == sequence);
+        // A flight that was given up on may land after its successor.
+        let newer = state.newest.as_ref().is_none_or(|newest| newest.sequence() < sequence);
+        if let (Ok(token), true) = (&result, newer) {
+            state.newest = Some(token.clone());
+            state.refused = false;
         }
         self.publish(&state);
         let standing = self.serves(&state, &Want::Usable, clock::now());
         drop(state);
-        // Nothing that runs somebody else's code (wakers, subscribers) happens under the lock.
-        if let Ok(token) = &result {
-            self.changes.send_if_modified(|newest| {
-                let newer = newest.as_ref().is_none_or(|newest| newest.sequence() < sequence);
-                if newer {
-                    *newest = Some(token.clone());
-                }
-                newer
-            });
+        if result.is_err() && flight.is_none() {
+            return;
         }
-        // Nobody may be waiting any more; the token is kept all the same.
-        let _ = waiters.send(Outcome { result, standing });
+        if let Some(flight) = flight {
+            // Nobody may be waiting any more; the token is kept all the same.
+            let _ = flight.waiters.send(Outcome { result: result.clone(), standing });
+        }
+        self.report(sequence, result);
     }
 
-    fn report(&self, sequence: u64, result: &Result<AccessToken, AuthError>) {
+    fn report(&self, sequence: u64, result: Result<AccessToken, AuthError>) {
         match result {
             Ok(token) => {
                 Tally::add(&self.tally.tokens_issued);
-                tracing::info!(sequence, life_seconds = token.life().as_secs(), "a token was issued");
+                let life_seconds = token.life().as_secs();
+                self.changes.send_if_modified(|newest| {
+                    let newer = newest.as_ref().is_none_or(|newest| newest.sequence() < sequence);
+                    if newer {
+                        *newest = Some(token);
+                    }
+                    newer
+                });
+                tracing::info!(sequence, life_seconds, "a token was issued");
             }
             Err(error) => {
                 Tally::add(&self.tally.refreshes_failed);
-                let error: &(dyn std::error::Error + 'static) = error;
-                tracing::warn!(sequence, error, "the refresh failed");
+                tracing::warn!(
+                    sequence,
+                    error = &error as &(dyn std::error::Error + 'static),
+                    "the refresh failed"
+                );
             }
         }
     }
@@ -273,12 +282,22 @@ impl Core {
     }
 }
 
+impl Flight {
+    /// Wakes its waiters, and stops its task if a runtime still drives it.
+    fn give_up(self) {
+        let _ = self.waiters.send(Outcome { result: Err(interrupted(false)), standing: None });
+        if let Some(task) = self.task {
+            task.abort();
+        }
+    }
+}
+
 /// A flight's end, whichever it is: dropped without a result (a panic, a runtime shutting down), it wakes the
 /// waiters with an error, so that none is left behind and the next caller can start another.
 struct Landing {
     core: Arc<Core>,
     sequence: u64,
-    sender: Option<oneshot::Sender<Outcome>>,
+    landed: bool,
 }
 
 impl Landing {
@@ -292,20 +311,15 @@ impl Landing {
             tally: &core.tally,
         };
         let result = order.fly().await;
-        self.land(result);
-    }
-
-    fn land(&mut self, result: Result<AccessToken, AuthError>) {
-        if let Some(sender) = self.sender.take() {
-            self.core.land(self.sequence, result, sender);
-        }
+        self.landed = true;
+        core.land(self.sequence, result);
     }
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        if self.sender.is_some() {
-            self.land(Err(interrupted(std::thread::panicking())));
+        if !self.landed {
+            self.core.land(self.sequence, Err(interrupted(std::thread::panicking())));
         }
     }
 }

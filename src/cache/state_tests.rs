@@ -25,7 +25,7 @@ async fn reading_a_valid_token_takes_no_lock() {
         RefreshPolicy::default(),
     ));
     let Acquired::Waiting(landed) = core.get(&Want::Usable) else { panic!("there is no token yet") };
-    landed.await.unwrap().result.unwrap();
+    landed.outcome.await.unwrap().result.unwrap();
     let held = core.lock();
     let (read, done) = mpsc::channel();
     let reader = Arc::clone(&core);

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Body;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 use serde::{Deserialize, de::DeserializeOwned};
 use tower_service::Service;
 use zeroize::Zeroizing;
@@ -19,6 +19,7 @@ use crate::{
     clock,
     credentials::Credentials,
     error::{AuthError, BoxError, Kind},
+    origin::Origin,
 };
 
 /// An HTTP client in Tower's terms, as a token endpoint needs it. Implemented for every service that fits: hyper's
@@ -63,7 +64,12 @@ where
         };
         poll_fn(|cx| self.poll_ready(cx)).await.map_err(unreachable)?;
         let (parts, body) = self.call(request).await.map_err(unreachable)?.into_parts();
-        let body = Limited::new(body, limit).collect().await.map_err(|error| {
+        let body = Limited::new(body, limit).collect().await.map(Collected::to_bytes);
+        if !parts.status.is_success() {
+            // The status says it all, whatever came of the body.
+            return Ok(Response::from_parts(parts, body.unwrap_or_default()));
+        }
+        let body = body.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 let text = format!(
                     "the token endpoint answered {} with more than {limit} bytes{}; check its address",
@@ -79,13 +85,14 @@ where
                 )
             }
         })?;
-        Ok(Response::from_parts(parts, body.to_bytes()))
+        Ok(Response::from_parts(parts, body))
     }
 }
 
 /// Talks to a token endpoint through a Tower HTTP service of yours, and turns every odd answer into a typed error.
 ///
 /// - Answers over a size cap (64 KiB) are refused, unread.
+/// - Plain http beyond this machine is refused, unless it is [allowed](TokenClient::allow_plain_http).
 /// - Redirects are errors: a secret is never sent on to where an answer points. (That holds for the services of
 ///   hyper and this crate; one that follows redirects on its own, tower-http's `FollowRedirect` say, must not be
 ///   put below.)
@@ -95,6 +102,7 @@ pub struct TokenClient<S> {
     /// In a lock because a service need not be `Sync`; held for the length of a clone.
     service: Mutex<S>,
     limit: usize,
+    plain_http: bool,
 }
 
 const DEFAULT_LIMIT: usize = 64 * 1024;
@@ -102,7 +110,7 @@ const DEFAULT_LIMIT: usize = 64 * 1024;
 impl<S: HttpService> TokenClient<S> {
     /// Over `service`, with the default size cap of 64 KiB.
     pub fn new(service: S) -> Self {
-        Self { service: Mutex::new(service), limit: DEFAULT_LIMIT }
+        Self { service: Mutex::new(service), limit: DEFAULT_LIMIT, plain_http: false }
     }
 
     /// The largest answer that is read, in bytes. Defaults to 65,536.
@@ -112,17 +120,41 @@ impl<S: HttpService> TokenClient<S> {
         self
     }
 
+    /// Sends over plain http beyond this machine too, where everybody on the way can read the secret. Defaults to
+    /// refusing that.
+    #[must_use]
+    pub fn allow_plain_http(mut self) -> Self {
+        self.plain_http = true;
+        self
+    }
+
     /// Sends `request` once. `credentials` are only for keeping the secret out of an error's text; putting them
     /// into the request is the caller's part.
     ///
     /// # Errors
     ///
-    /// No answer, or any answer but 200 and 201.
+    /// No answer, or any answer but 200 and 201; plain http beyond this machine, unless it is
+    /// [allowed](Self::allow_plain_http).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the request; whether the endpoint has issued a token by then is unknown.
     pub async fn send(
         &self,
         request: Request<Full<Bytes>>,
         credentials: &Credentials,
     ) -> Result<TokenAnswer, AuthError> {
+        if let Some(origin) =
+            Origin::of(request.uri()).filter(|origin| origin.is_exposed() && !self.plain_http)
+        {
+            return Err(AuthError::new(
+                Kind::Permanent,
+                format!(
+                    "{origin} is plain http and not this machine, so the secret was not sent; use https, or \
+                     TokenClient::allow_plain_http"
+                ),
+            ));
+        }
         let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (parts, body) = service.exchange(request, self.limit).await?.into_parts();
         let answer = TokenAnswer { status: parts.status, headers: parts.headers, body: wiped_on_drop(body) };

@@ -98,8 +98,13 @@ fn retry_after_is_read_in_both_forms() {
     assert_eq!(retry_after(&HeaderMap::new(), now), None);
 }
 
-#[derive(Clone)]
 struct Answers<B>(fn(Request<Full<Bytes>>) -> Response<B>);
+
+impl<B> Clone for Answers<B> {
+    fn clone(&self) -> Self {
+        Self(self.0)
+    }
+}
 
 impl<B: Send + 'static> Service<Request<Full<Bytes>>> for Answers<B> {
     type Response = Response<B>;
@@ -123,6 +128,38 @@ async fn an_answer_over_the_cap_is_a_typed_error() {
     assert!(error.is_invalid_answer() && !error.is_transient());
     assert!(error.to_string().contains("more than 65536 bytes"), "{error}");
     assert!(client.max_answer_size(70_000).send(Request::default(), &credentials).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_success_is_classed_by_its_status_whatever_came_of_its_body() {
+    let credentials = Credentials::new("id", SECRET);
+    let client = TokenClient::new(Answers(|_| {
+        let body = Full::new(Bytes::from(vec![b' '; 70_000]));
+        Response::builder().status(503).header("retry-after", "7").body(body).unwrap()
+    }));
+    let error = client.send(Request::default(), &credentials).await.unwrap_err();
+    assert!(error.is_transient());
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+
+    let client = TokenClient::new(Answers(|_| {
+        let cut =
+            futures_util::stream::iter([Err::<http_body::Frame<Bytes>, _>(std::io::Error::other("reset"))]);
+        Response::builder().status(401).body(http_body_util::StreamBody::new(cut)).unwrap()
+    }));
+    let error = client.send(Request::default(), &credentials).await.unwrap_err();
+    assert!(error.is_rejected() && error.status() == Some(StatusCode::UNAUTHORIZED));
+}
+
+#[tokio::test]
+async fn plain_http_beyond_this_machine_is_not_sent_a_secret() {
+    let client = TokenClient::new(Answers(|_| Response::new(Full::<Bytes>::default())));
+    let credentials = Credentials::new("id", SECRET);
+    let request = |uri: &'static str| Request::post(uri).body(Full::default()).unwrap();
+    let error = client.send(request("http://login.internal/token"), &credentials).await.unwrap_err();
+    assert!(error.to_string().contains("http://login.internal is plain http"), "{error}");
+    assert!(client.send(request("http://127.0.0.1/token"), &credentials).await.is_ok());
+    let client = client.allow_plain_http();
+    assert!(client.send(request("http://login.internal/token"), &credentials).await.is_ok());
 }
 
 #[tokio::test]

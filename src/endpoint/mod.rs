@@ -13,16 +13,16 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use http::{Method, Request, Uri, header};
+//! use http::{Request, Uri, header};
 //! use tower_reauth::{
-//!     AuthError, Credentials,
+//!     AuthError, CredentialsSource,
 //!     endpoint::{HttpService, IssuedToken, Rotation, TokenClient, TokenEndpoint},
 //! };
 //!
-//! struct Zoomish<S> {
+//! struct JsonGrant<S, C> {
 //!     client: TokenClient<S>,
+//!     credentials: C,
 //!     uri: Uri,
-//!     credentials: Credentials,
 //! }
 //!
 //! #[derive(serde::Deserialize)]
@@ -31,22 +31,21 @@
 //!     expires_in: u64,
 //! }
 //!
-//! impl<S: HttpService> TokenEndpoint for Zoomish<S> {
+//! impl<S: HttpService, C: CredentialsSource> TokenEndpoint for JsonGrant<S, C> {
 //!     async fn issue(&self) -> Result<IssuedToken, AuthError> {
-//!         let body = format!("grant_type=account_credentials&account_id={}", self.credentials.client_id());
-//!         let request = Request::builder()
-//!             .method(Method::POST)
-//!             .uri(self.uri.clone())
-//!             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-//!             .body(body.into())
+//!         let credentials = self.credentials.credentials().await.map_err(AuthError::credentials)?;
+//!         let (id, secret) = (credentials.client_id(), credentials.expose_secret());
+//!         let grant = serde_json::json!({"grant_type": "client_credentials", "client_id": id, "client_secret": secret});
+//!         let request = Request::post(&self.uri)
+//!             .header(header::CONTENT_TYPE, "application/json")
+//!             .body(grant.to_string().into())
 //!             .map_err(AuthError::permanent)?;
-//!         let answer = self.client.send(request, &self.credentials).await?;
-//!         let token: Answer = answer.json()?;
+//!         let token: Answer = self.client.send(request, &credentials).await?.json()?;
 //!         Ok(IssuedToken::new(token.access_token).expires_in(Duration::from_secs(token.expires_in)))
 //!     }
 //!
 //!     fn rotation(&self) -> Rotation {
-//!         Rotation::Exclusive
+//!         Rotation::Overlapping
 //!     }
 //!
 //!     fn uri(&self) -> Option<&Uri> {

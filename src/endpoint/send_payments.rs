@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::{
     credentials::{Credentials, CredentialsSource},
     endpoint::{HttpService, IssuedToken, Rotation, TokenClient, TokenEndpoint},
-    error::{AuthError, ConfigError, Kind},
+    error::{AuthError, ConfigError, Kind, shown},
     origin,
 };
 
@@ -59,9 +59,9 @@ impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
     /// `base_url` is not an absolute http or https URL, or has user information or a query; or it is plain http
     /// beyond this machine, which [`allowing_plain_http`](Self::allowing_plain_http) takes.
     pub fn new(base_url: impl AsRef<str>, service: S, credentials: C) -> Result<Self, ConfigError> {
-        let endpoint = Self::allowing_plain_http(base_url, service, credentials)?;
-        origin::check_transport(&endpoint.uri, "SendPayments::allowing_plain_http")?;
-        Ok(endpoint)
+        let uri = origin::join(base_url.as_ref(), "/auth")?;
+        origin::check_transport(&uri, "SendPayments::allowing_plain_http")?;
+        Ok(Self { client: TokenClient::new(service), credentials, uri })
     }
 
     /// Like [`new`](Self::new), for a base URL whose plain http beyond this machine is wanted: the secret and the
@@ -77,7 +77,7 @@ impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
         credentials: C,
     ) -> Result<Self, ConfigError> {
         let uri = origin::join(base_url.as_ref(), "/auth")?;
-        Ok(Self { client: TokenClient::new(service), credentials, uri })
+        Ok(Self { client: TokenClient::new(service).allow_plain_http(), credentials, uri })
     }
 }
 
@@ -98,13 +98,7 @@ struct AuthAnswer {
 
 impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> {
     async fn issue(&self) -> Result<IssuedToken, AuthError> {
-        let credentials = self.credentials.credentials().await.map_err(|error| {
-            AuthError::caused_by(
-                Kind::Credentials,
-                "the credentials source failed, so no token was asked for; check where it reads from",
-                error,
-            )
-        })?;
+        let credentials = self.credentials.credentials().await.map_err(AuthError::credentials)?;
         let request = auth_request(self.uri.clone(), &credentials)?;
         let answer = self.client.send(request, &credentials).await?;
         let AuthAnswer { access_token, expires_at } = answer.json()?;
@@ -147,6 +141,6 @@ fn parse_date(text: &str) -> Option<SystemTime> {
 
 impl<S, C> fmt::Debug for SendPayments<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendPayments").field("uri", &self.uri).finish_non_exhaustive()
+        f.debug_struct("SendPayments").field("uri", &shown(&self.uri)).finish_non_exhaustive()
     }
 }

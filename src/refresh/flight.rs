@@ -79,13 +79,13 @@ impl Order<'_> {
         sent_wall: std::time::SystemTime,
     ) -> Result<AccessToken, AuthError> {
         let secret = issued.secret.expose_secret();
-        let life = life::observed(issued, secret, sent_wall).map_err(|_| {
-            AuthError::new(
-                Kind::Expired,
-                "the token endpoint issued a token that had already expired; check its clock",
-            )
-        })?;
-        AccessToken::new(self.scheme, secret, self.sequence, life::times(life, sent)).map_err(|why| {
+        let life = life::observed(issued, secret, sent_wall).map_err(|_| expired())?;
+        let times = life::times(life, sent);
+        // It may have had a life, and spent it on the way.
+        if times.unusable_from <= clock::now() {
+            return Err(expired());
+        }
+        AccessToken::new(self.scheme, secret, self.sequence, times).map_err(|why| {
             AuthError::new(
                 Kind::InvalidAnswer,
                 match why {
@@ -100,6 +100,13 @@ impl Order<'_> {
             )
         })
     }
+}
+
+fn expired() -> AuthError {
+    AuthError::new(
+        Kind::Expired,
+        "the token endpoint issued a token that had expired when it arrived; check its clock",
+    )
 }
 
 fn timed_out() -> AuthError {

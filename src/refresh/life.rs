@@ -32,6 +32,17 @@ struct Span {
     exp: f64,
 }
 
+impl Span {
+    fn life_from(&self, from: f64) -> Duration {
+        let life = self.exp - from;
+        if life > 0.0 { Duration::try_from_secs_f64(life).unwrap_or(LONGEST) } else { Duration::ZERO }
+    }
+}
+
+fn seconds(date: SystemTime) -> f64 {
+    date.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 /// The life in all. `sent` is the local wall clock at the moment the request was sent.
 pub(crate) fn observed(
     issued: &IssuedToken,
@@ -41,16 +52,20 @@ pub(crate) fn observed(
     if let Some(life) = issued.expires_in {
         return some_life(life);
     }
-    if let (Some(end), Some(date)) = (issued.expires_at, issued.server_date) {
-        return between_dates(end.duration_since(date).unwrap_or_default());
-    }
-    if let Some(Span { iat, exp }) = token::unverified_claims(secret) {
-        let life = if exp > iat {
-            Duration::try_from_secs_f64(exp - iat).unwrap_or(LONGEST)
-        } else {
-            Duration::ZERO
-        };
+    let dated = issued
+        .expires_at
+        .zip(issued.server_date)
+        .map(|(end, date)| end.duration_since(date).unwrap_or_default());
+    // An end before the answer's own date is either true or nonsense (year 1, say); a JWT knows.
+    if let Some(life) = dated.filter(|life| !life.is_zero()) {
         return between_dates(life);
+    }
+    if let Some(span) = token::unverified_claims::<Span>(secret) {
+        let now = issued.server_date.filter(|_| dated.is_some()).map(seconds);
+        return between_dates(span.life_from(now.unwrap_or(span.iat)));
+    }
+    if dated.is_some() {
+        return Err(ExpiredOnArrival);
     }
     match issued.expires_at {
         Some(end) => some_life(end.duration_since(sent.max(UNIX_EPOCH)).unwrap_or_default()),
@@ -118,6 +133,10 @@ mod tests {
         let relative = issued().expires_in(Duration::from_secs(120)).expires_at(at(300)).server_date(at(0));
         assert_eq!(life(&relative, "opaque", wrong_clock), Some(120));
         assert_eq!(life(&issued(), &five_minutes, wrong_clock), Some(299));
+        // An `expiresAt` that can't be meant, beside a token that says what is.
+        let year_one = UNIX_EPOCH - Duration::from_secs(62_135_596_800);
+        let nonsense = issued().expires_at(year_one).server_date(at(0));
+        assert_eq!(life(&nonsense, &five_minutes, wrong_clock), Some(299));
         assert_eq!(life(&issued().expires_at(at(900)), &five_minutes, wrong_clock), Some(299));
         assert_eq!(life(&issued().expires_at(at(300)), "opaque", at(0)), Some(300));
     }
@@ -137,6 +156,8 @@ mod tests {
         assert_eq!(life(&issued().expires_in(Duration::ZERO), "opaque", at(0)), None);
         assert_eq!(life(&issued(), &jwt(r#"{"iat": 1800000300, "exp": 1800000000}"#), at(0)), None);
         assert_eq!(life(&issued().expires_at(at(0)), "opaque", at(5)), None);
+        let spent = jwt(r#"{"iat": 1800000000, "exp": 1800000300}"#);
+        assert_eq!(life(&issued().expires_at(at(300)).server_date(at(400)), &spent, at(0)), None);
     }
 
     #[test]

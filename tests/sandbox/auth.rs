@@ -1,11 +1,11 @@
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, StatusCode};
 use jsonwebtoken::dangerous::insecure_decode;
 use serde_json::{Value, json};
 use tower_reauth::sandbox::Sandbox;
 
-use crate::support::{JSON, authenticate, create_account, credentials, send, start, use_token};
+use crate::support::{JSON, authenticate, create_account, credentials, send, start, until, use_token};
 
 fn claims(token: &str) -> Value {
     insecure_decode::<Value>(token).unwrap().claims
@@ -95,7 +95,8 @@ async fn a_token_is_dead_from_its_exp_on() {
     let sandbox = Sandbox::builder().token_life(Duration::from_millis(900)).start().await.unwrap();
     let token = sandbox.issue_elsewhere(Sandbox::CLIENT_ID).unwrap();
     // The life is rounded up to one whole second, so that `exp` is at most one second away.
-    tokio::time::sleep(Duration::from_millis(1010)).await;
+    let issued = Instant::now();
+    until(|| issued.elapsed() > Duration::from_millis(1010)).await;
     assert_eq!(use_token(&sandbox, &token).await, StatusCode::UNAUTHORIZED);
     assert_eq!(sandbox.counters().unauthorized_expired, 1);
 }
@@ -202,7 +203,7 @@ async fn latency_is_waited_for_before_a_token_is_issued() {
     let latency = Duration::from_millis(150);
     let sandbox = Sandbox::builder().auth_latency(latency).start().await.unwrap();
     let (answer, ()) = tokio::join!(authenticate(&sandbox), async {
-        tokio::time::sleep(latency / 3).await;
+        until(|| sandbox.counters().auth_requests == 1).await;
         assert_eq!(sandbox.counters().tokens_issued, 0);
     });
     answer.token();
@@ -213,9 +214,11 @@ async fn latency_is_waited_for_before_a_token_is_issued() {
 async fn a_request_whose_caller_hangs_up_is_carried_out() {
     let sandbox = Sandbox::builder().auth_latency(Duration::from_millis(100)).start().await.unwrap();
     let old = sandbox.issue_elsewhere(Sandbox::CLIENT_ID).unwrap();
-    tokio::time::timeout(Duration::from_millis(50), authenticate(&sandbox)).await.err().unwrap();
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    assert_eq!(sandbox.counters().tokens_issued, 2);
+    tokio::select! {
+        _ = authenticate(&sandbox) => panic!("it is answered later than it arrives"),
+        () = until(|| sandbox.counters().auth_requests == 1) => {}
+    }
+    until(|| sandbox.counters().tokens_issued == 2).await;
     assert_eq!(use_token(&sandbox, &old).await, StatusCode::UNAUTHORIZED);
 }
 

@@ -8,7 +8,7 @@ use tower::ServiceExt;
 use tower_reauth::sandbox::{AuthFault, Sandbox};
 
 use crate::support::{
-    Answer, JSON, authenticate, credentials, send, start, try_authenticate, try_send, use_token,
+    Answer, JSON, authenticate, credentials, send, start, try_authenticate, try_send, until, use_token,
 };
 
 /// A sandbox whose next `POST /auth` meets `fault`, and the token that was in use before.
@@ -119,7 +119,7 @@ async fn a_hang_never_answers_and_kills_nothing() {
 async fn a_delay_ends_in_the_normal_answer() {
     let (sandbox, token) = start_with(AuthFault::Delay(Duration::from_millis(150))).await;
     let (answer, ()) = tokio::join!(authenticate(&sandbox), async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        until(|| sandbox.counters().auth_requests == 1).await;
         assert_eq!(sandbox.counters().tokens_issued, 1);
     });
     answer.token();

@@ -115,3 +115,10 @@ pub(crate) async fn create_account(
 pub(crate) async fn use_token(sandbox: &Sandbox, token: &str) -> StatusCode {
     send(sandbox, Method::GET, "/accounts/none", &[("authorization", &bearer(token))], "").await.status
 }
+
+/// Waits for what the sandbox is about to do.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}

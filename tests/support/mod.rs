@@ -27,6 +27,8 @@ use tower_reauth::{
 pub(crate) enum Step {
     Issue,
     IssueFor(Duration),
+    /// Answers after this time, with a token of this life.
+    Late(Duration, Duration),
     Fail(AuthError),
     Hang,
     Panic,
@@ -120,6 +122,10 @@ impl TokenEndpoint for Endpoint {
         match step {
             Step::Issue => token(inner.life),
             Step::IssueFor(life) => token(life),
+            Step::Late(delay, life) => {
+                tokio::time::sleep(delay).await;
+                token(life)
+            }
             Step::Fail(error) => Err(error),
             Step::Hang => std::future::pending().await,
             Step::Panic => panic!("the endpoint panics, as it was told to"),
