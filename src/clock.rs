@@ -1,4 +1,14 @@
 //! The only place where time enters. Everything else takes moments as values.
+//!
+//! Tokens live by the monotonic clock, so a wall clock that is wrong, or jumps, is nothing to them. But on most
+//! platforms that clock stands still while the machine sleeps, and tokens don't; so beside it there is the time that
+//! the machine has [slept](slept).
+//!
+//! | platform | how a sleep is noticed |
+//! |---|---|
+//! | Linux, Android | exactly: `CLOCK_BOOTTIME` goes on during a sleep, `CLOCK_MONOTONIC` does not |
+//! | Windows | the monotonic clock itself goes on |
+//! | others | the wall clock has gone further than the monotonic one; a clock that is set forward looks the same |
 
 #![expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
 
@@ -20,4 +30,62 @@ pub(crate) fn wall() -> SystemTime {
 pub(crate) fn later(from: Instant, by: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     from.checked_add(by).or_else(|| from.checked_add(CENTURY)).unwrap_or(from)
+}
+
+/// For how long the machine has slept in all, while [`now`] stood still; only differences mean anything.
+pub(crate) fn slept() -> Duration {
+    #[cfg(test)]
+    let machine = machine_slept() + tests::SLEPT.get();
+    #[cfg(not(test))]
+    let machine = machine_slept();
+    machine
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn machine_slept() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+
+    let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+    // Read first, the monotonic one is never ahead of what it was when the other was read.
+    let monotonic = read(ClockId::Monotonic);
+    read(ClockId::Boottime).saturating_sub(monotonic)
+}
+
+#[cfg(target_os = "windows")]
+fn machine_slept() -> Duration {
+    Duration::ZERO
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "windows")))]
+fn machine_slept() -> Duration {
+    use std::{sync::LazyLock, time::Instant};
+
+    static START: LazyLock<(SystemTime, Instant)> = LazyLock::new(|| (SystemTime::now(), Instant::now()));
+    let (wall, monotonic) = *START;
+    SystemTime::now().duration_since(wall).unwrap_or_default().saturating_sub(monotonic.elapsed())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        pub(crate) static SLEPT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+
+    /// The machine sleeps for so long, as far as this thread can tell.
+    pub(crate) fn sleep(time: Duration) {
+        SLEPT.set(SLEPT.get() + time);
+    }
+
+    #[test]
+    fn a_machine_that_is_awake_does_not_sleep() {
+        let before = slept();
+        let after = slept();
+        assert!(after.abs_diff(before) < Duration::from_millis(100), "{before:?} {after:?}");
+        sleep(Duration::from_secs(3600));
+        assert!(slept().saturating_sub(before) >= Duration::from_secs(3599));
+    }
 }

@@ -67,9 +67,22 @@ pub struct AuthError(Arc<Inner>);
 struct Inner {
     kind: Kind,
     message: Cow<'static, str>,
+    fate: Fate,
     status: Option<StatusCode>,
     retry_after: Option<Duration>,
     source: Option<BoxError>,
+}
+
+/// What became of the request for a token, as far as can be told. For an exclusive endpoint it decides what the token
+/// in use is still good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// No token was issued: it was not sent, or was refused.
+    NotIssued,
+    /// It may have been carried out: no answer, or one that does not tell.
+    Unknown,
+    /// A token was issued, and is lost.
+    Issued,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +103,8 @@ pub(crate) enum Kind {
     Interrupted,
     /// There is no Tokio runtime to refresh on.
     NoRuntime,
+    /// The token was refused so soon after the one before it that no new one is asked for yet.
+    CoolingDown,
     /// The guard does not let this request carry the token.
     RefusedOrigin,
     /// Anything else that trying again does not help.
@@ -98,7 +113,26 @@ pub(crate) enum Kind {
 
 impl AuthError {
     pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Arc::new(Inner { kind, message: message.into(), status: None, retry_after: None, source: None }))
+        Self(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            fate: fate_of(kind),
+            status: None,
+            retry_after: None,
+            source: None,
+        }))
+    }
+
+    /// The same, where more is known of the request's fate than its kind says. For an error just made.
+    pub(crate) fn with_fate(mut self, fate: Fate) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.fate = fate;
+        }
+        self
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        self.0.fate
     }
 
     pub(crate) fn caused_by(
@@ -109,6 +143,7 @@ impl AuthError {
         Self(Arc::new(Inner {
             kind,
             message: message.into(),
+            fate: fate_of(kind),
             status: None,
             retry_after: None,
             source: Some(source.into()),
@@ -124,6 +159,7 @@ impl AuthError {
         Self(Arc::new(Inner {
             kind,
             message: message.into(),
+            fate: if status.is_success() { Fate::Issued } else { fate_of(kind) },
             status: Some(status),
             retry_after,
             source: None,
@@ -175,7 +211,7 @@ impl AuthError {
 
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self.0.kind, Kind::Transient | Kind::Timeout | Kind::Interrupted)
+        matches!(self.0.kind, Kind::Transient | Kind::Timeout | Kind::Interrupted | Kind::CoolingDown)
     }
 
     /// Whether an attempt, or the whole refresh, ran out of time.
@@ -205,6 +241,12 @@ impl AuthError {
         self.0.kind == Kind::Interrupted
     }
 
+    /// Whether no new token is asked for yet, because tokens were refused soon after they were issued: somebody else
+    /// seems to use the same credentials, or the resource refuses every token.
+    pub fn is_cooling_down(&self) -> bool {
+        self.0.kind == Kind::CoolingDown
+    }
+
     /// Whether there was no Tokio runtime to run the refresh on.
     pub fn is_no_runtime(&self) -> bool {
         self.0.kind == Kind::NoRuntime
@@ -223,6 +265,20 @@ impl AuthError {
     /// How long the token endpoint asked to be left alone (`Retry-After`), if it did.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+}
+
+/// Without further knowledge.
+fn fate_of(kind: Kind) -> Fate {
+    match kind {
+        Kind::Transient | Kind::Timeout | Kind::Interrupted => Fate::Unknown,
+        Kind::InvalidAnswer | Kind::Expired => Fate::Issued,
+        Kind::Rejected
+        | Kind::Credentials
+        | Kind::NoRuntime
+        | Kind::CoolingDown
+        | Kind::RefusedOrigin
+        | Kind::Permanent => Fate::NotIssued,
     }
 }
 
@@ -308,6 +364,7 @@ mod tests {
             (Kind::InvalidAnswer, [false, false, true, false]),
             (Kind::Expired, [false, false, true, false]),
             (Kind::Credentials, [false, false, false, true]),
+            (Kind::CoolingDown, [true, false, false, false]),
             (Kind::NoRuntime, [false, false, false, false]),
             (Kind::RefusedOrigin, [false, false, false, false]),
             (Kind::Permanent, [false, false, false, false]),

@@ -1,56 +1,124 @@
-//! What operators see: counters, read as [`Counters`].
+//! What operators see: counters, read as [`Counters`] and, with the feature `metrics`, through the `metrics` facade.
 //!
 //! The signed path counts nothing: what all requests of all cores write to would cost more than signing them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
-/// A snapshot of what a [`TokenCache`](crate::TokenCache) has done since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counters {
-    /// Refreshes started, whatever became of them.
-    pub refreshes: u64,
-    /// Attempts at the token endpoint: each is one `POST` at most.
-    pub token_requests: u64,
-    /// Refreshes that brought a token.
-    pub tokens_issued: u64,
-    /// Refreshes that ended with an error.
-    pub refreshes_failed: u64,
-    /// Callers that joined a refresh which another one had started.
-    pub joined: u64,
-    /// Requests of ours that a resource answered 401, first attempts and replays alike.
-    pub unauthorized: u64,
-    /// Requests sent a second time, with a newer token.
-    pub replays: u64,
+/// One number that only grows, under its name in the `metrics` facade.
+#[derive(Debug)]
+pub(crate) struct Count {
+    value: AtomicU64,
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "the facade's name"))]
+    name: &'static str,
 }
 
-/// The counters themselves.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) refreshes: AtomicU64,
-    pub(crate) token_requests: AtomicU64,
-    pub(crate) tokens_issued: AtomicU64,
-    pub(crate) refreshes_failed: AtomicU64,
-    pub(crate) joined: AtomicU64,
-    pub(crate) unauthorized: AtomicU64,
-    pub(crate) replays: AtomicU64,
-}
-
-impl Tally {
-    pub(crate) fn add(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
+impl Count {
+    const fn new(name: &'static str) -> Self {
+        Self { value: AtomicU64::new(0), name }
     }
 
-    pub(crate) fn snapshot(&self) -> Counters {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counters {
-            refreshes: read(&self.refreshes),
-            token_requests: read(&self.token_requests),
-            tokens_issued: read(&self.tokens_issued),
-            refreshes_failed: read(&self.refreshes_failed),
-            joined: read(&self.joined),
-            unauthorized: read(&self.unauthorized),
-            replays: read(&self.replays),
+    pub(crate) fn add(&self) {
+        self.value.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        metrics::counter!(self.name).increment(1);
+    }
+
+    fn get(&self) -> u64 {
+        self.value.load(Ordering::Relaxed)
+    }
+}
+
+/// The longest of many times, and in the facade all of them.
+#[derive(Debug)]
+pub(crate) struct Longest {
+    nanoseconds: AtomicU64,
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "the facade's name"))]
+    name: &'static str,
+}
+
+impl Longest {
+    const fn new(name: &'static str) -> Self {
+        Self { nanoseconds: AtomicU64::new(0), name }
+    }
+
+    pub(crate) fn record(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_max(nanoseconds, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        metrics::histogram!(self.name).record(time.as_secs_f64());
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
+    }
+}
+
+macro_rules! tally {
+    ($($(#[$doc:meta])* $field:ident: $kind:ident as $value:ty = $name:literal,)*) => {
+        /// A snapshot of what a [`TokenCache`](crate::TokenCache) has done since it was made.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $($(#[$doc])* pub $field: $value,)*
         }
-    }
+
+        /// The numbers themselves.
+        #[derive(Debug)]
+        pub(crate) struct Tally {
+            $(pub(crate) $field: $kind,)*
+        }
+
+        impl Default for Tally {
+            fn default() -> Self {
+                Self { $($field: $kind::new($name),)* }
+            }
+        }
+
+        impl Tally {
+            pub(crate) fn snapshot(&self) -> Counters {
+                Counters { $($field: self.$field.get(),)* }
+            }
+        }
+    };
+}
+
+tally! {
+    /// Refreshes started, whatever became of them.
+    refreshes: Count as u64 = "tower_reauth_refreshes_total",
+    /// Attempts at the token endpoint: each is one `POST` at most.
+    token_requests: Count as u64 = "tower_reauth_token_requests_total",
+    /// Refreshes that brought a token.
+    tokens_issued: Count as u64 = "tower_reauth_tokens_issued_total",
+    /// Refreshes that ended with an error.
+    refreshes_failed: Count as u64 = "tower_reauth_refreshes_failed_total",
+    /// Callers that joined a refresh which another one had started.
+    joined: Count as u64 = "tower_reauth_joined_total",
+    /// Callers that got a stored error at once, because the endpoint is left alone after a failure.
+    gated: Count as u64 = "tower_reauth_gated_total",
+    /// Requests of ours that a resource answered 401, first attempts and replays alike.
+    unauthorized: Count as u64 = "tower_reauth_unauthorized_total",
+    /// Of those, the ones whose token had expired by then.
+    unauthorized_expired: Count as u64 = "tower_reauth_unauthorized_expired_total",
+    /// The ones whose token this cache had replaced by then, or was replacing.
+    unauthorized_replaced: Count as u64 = "tower_reauth_unauthorized_replaced_total",
+    /// The ones whose token was the newest and had not expired: somebody else uses the same credentials, or the
+    /// resource refuses every token.
+    unauthorized_foreign: Count as u64 = "tower_reauth_unauthorized_foreign_total",
+    /// 401s that did not lead to a renewal, because tokens were refused too soon after each other.
+    cooled_down: Count as u64 = "tower_reauth_cooled_down_total",
+    /// Of those, the ones while no token was ever accepted.
+    breaker_open: Count as u64 = "tower_reauth_breaker_open_total",
+    /// Requests sent a second time, with a newer token.
+    replays: Count as u64 = "tower_reauth_replays_total",
+    /// Renewals for which requests were held back.
+    holds: Count as u64 = "tower_reauth_holds_total",
+    /// Drains that ended by their timeout, with requests still under way.
+    drains_timed_out: Count as u64 = "tower_reauth_drains_timed_out_total",
+    /// The longest drain: the wait for requests under way.
+    longest_drain: Longest as Duration = "tower_reauth_drain_seconds",
+    /// The longest hold: the drain and the request for a token together.
+    longest_hold: Longest as Duration = "tower_reauth_hold_seconds",
 }

@@ -13,12 +13,10 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    cache::TokenFuture,
+    cache::{Lease, TokenFuture},
     error::{AuthError, BoxError, Error},
-    events::Tally,
     layer::Shared,
     replay::Replay,
-    token::AccessToken,
     triage::{Verdict, triage},
 };
 
@@ -54,12 +52,12 @@ pin_project! {
         Acquiring { waiting: TokenFuture, held: Option<Held<S, B>> },
         // Waits for the service to be ready.
         Readying { held: Option<Held<S, B>> },
-        // Sent, signed with `token`.
+        // Sent, signed.
         Calling { #[pin] future: F, signed: Option<Signed<S, K>> },
         // Refused with a 401, waits for a newer token. The inner future is gone, and whatever slot it held.
         Reacquiring { waiting: TokenFuture, refused: Option<RefusedAttempt<S, K, Res>> },
         // Sent for the second time; what comes is the answer.
-        Replaying { #[pin] future: F, shared: Arc<Shared> },
+        Replaying { #[pin] future: F, lease: Arc<Lease>, shared: Arc<Shared> },
     }
 }
 
@@ -71,9 +69,9 @@ struct Held<S, B> {
     is_replay: bool,
 }
 
-/// What is kept until the response head arrives: what the request was signed with, and the means of a replay.
+/// What is kept until the response head arrives: a lease on the token, and the means of a replay.
 struct Signed<S, K> {
-    token: AccessToken,
+    lease: Arc<Lease>,
     shared: Arc<Shared>,
     replay: Option<(S, K)>,
 }
@@ -100,11 +98,11 @@ where
 
     pub(crate) fn calling(
         future: S::Future,
-        token: AccessToken,
+        lease: Arc<Lease>,
         shared: Arc<Shared>,
         replay: Option<(S, R::Kept)>,
     ) -> Self {
-        Self { state: State::Calling { future, signed: Some(Signed { token, shared, replay }) } }
+        Self { state: State::Calling { future, signed: Some(Signed { lease, shared, replay }) } }
     }
 
     pub(crate) fn acquiring(service: S, request: Request<B>, shared: Arc<Shared>) -> Self {
@@ -145,22 +143,24 @@ where
                     ready!(waiting.service.poll_ready(cx)).map_err(inner)?;
                     let Some(held) = held.take() else { return Poll::Pending };
                     // Not the token that was waited for, if becoming ready took longer than it lasted.
-                    match held.shared.cache.core().ready() {
-                        Some(token) => held.send::<R>(token),
+                    match held.shared.cache.core().lease() {
+                        Some(lease) => held.send::<R>(lease),
                         None => held.acquiring::<R::Kept>(),
                     }
                 }
                 StateProj::Calling { future, signed } => {
                     let response = ready!(future.poll(cx)).map_err(inner)?;
-                    let Some(signed) = signed.take().filter(|_| triage(&response) == Verdict::TokenRefused)
-                    else {
+                    let Some(Signed { lease, shared, replay }) = signed.take() else {
                         return Poll::Ready(Ok(response));
                     };
-                    let Signed { token, shared, replay } = signed;
-                    Tally::add(&shared.cache.core().tally.unauthorized);
-                    shared.cache.invalidate(&token);
+                    if triage(&response) == Verdict::Accepted {
+                        lease.token.accept();
+                        return Poll::Ready(Ok(response));
+                    }
+                    shared.cache.core().refuse(&lease.token);
                     let Some((service, kept)) = replay else { return Poll::Ready(Ok(response)) };
-                    let waiting = shared.cache.newer_than(token);
+                    // Only the token: this request is under way no more.
+                    let waiting = shared.cache.newer_than(lease.token.clone());
                     let refused = Some(RefusedAttempt { response, service, kept, shared });
                     State::Reacquiring { waiting, refused }
                 }
@@ -172,10 +172,13 @@ where
                         Err(error) => return Poll::Ready(Ok(refused.give_up(error))),
                     }
                 }
-                StateProj::Replaying { future, shared } => {
+                StateProj::Replaying { future, lease, shared } => {
                     let response = ready!(future.poll(cx)).map_err(inner)?;
-                    if triage(&response) == Verdict::TokenRefused {
-                        Tally::add(&shared.cache.core().tally.unauthorized);
+                    match triage(&response) {
+                        Verdict::Accepted => lease.token.accept(),
+                        Verdict::TokenRefused => {
+                            shared.cache.core().refuse(&lease.token);
+                        }
                     }
                     return Poll::Ready(Ok(response));
                 }
@@ -197,18 +200,18 @@ impl<S: Service<Request<B>> + Clone, B> Held<S, B> {
     }
 
     /// Signs the request and hands it to the ready service.
-    fn send<R: Replay<B>>(self, token: AccessToken) -> StateOf<S, B, R::Kept> {
+    fn send<R: Replay<B>>(self, lease: Arc<Lease>) -> StateOf<S, B, R::Kept> {
         let Self { mut service, mut request, shared, is_replay } = self;
         if is_replay {
-            Tally::add(&shared.cache.core().tally.replays);
-            shared.sign(&mut request, &token);
-            return State::Replaying { future: service.call(request), shared };
+            shared.cache.core().tally.replays.add();
+            shared.sign(&mut request, &lease.token);
+            return State::Replaying { future: service.call(request), lease, shared };
         }
         let kept = R::keep(&request);
-        shared.sign(&mut request, &token);
+        shared.sign(&mut request, &lease.token);
         let future = service.call(request);
         let replay = kept.map(|kept| (service, kept));
-        State::Calling { future, signed: Some(Signed { token, shared, replay }) }
+        State::Calling { future, signed: Some(Signed { lease, shared, replay }) }
     }
 }
 

@@ -78,21 +78,21 @@ where
             }
             guard::Verdict::Sign => {}
         }
-        let Some(token) = self.shared.cache.core().ready() else {
+        let Some(lease) = self.shared.cache.core().lease() else {
             // Whatever the ready service holds, a slot say, is let go for the wait: the flight may need it, if the
             // token endpoint is reached through the same limit.
             drop(self.take_ready());
             return ResponseFuture::acquiring(self.inner.clone(), request, Arc::clone(&self.shared));
         };
         let kept = R::keep(&request);
-        self.shared.sign(&mut request, &token);
+        self.shared.sign(&mut request, &lease.token);
         match kept {
             Some(kept) => {
                 let mut ready = self.take_ready();
                 let future = ready.call(request);
-                ResponseFuture::calling(future, token, Arc::clone(&self.shared), Some((ready, kept)))
+                ResponseFuture::calling(future, lease, Arc::clone(&self.shared), Some((ready, kept)))
             }
-            None => ResponseFuture::calling(self.inner.call(request), token, Arc::clone(&self.shared), None),
+            None => ResponseFuture::calling(self.inner.call(request), lease, Arc::clone(&self.shared), None),
         }
     }
 }

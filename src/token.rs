@@ -1,6 +1,13 @@
 //! [`AccessToken`]: one issued token, ready to be sent.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -8,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::clock;
+use crate::{clock, refresh::schedule::Schedule};
 
 /// One issued access token: the secret as a ready-made header value, its place in the order of tokens, its life.
 ///
@@ -33,14 +40,14 @@ use crate::clock;
 pub struct AccessToken(Arc<Issued>);
 
 /// What an [`AccessToken`] points to; the cache publishes it through one pointer.
-pub(crate) struct Issued {
+struct Issued {
     header: HeaderValue,
     /// Where the secret starts in `header`, behind the scheme and its space.
     secret_from: usize,
     sequence: u64,
-    life: Duration,
-    expires: Instant,
-    unusable_from: Instant,
+    times: Times,
+    /// Whether any resource has accepted it.
+    accepted: AtomicBool,
 }
 
 /// A token that can't be put into a header.
@@ -50,12 +57,25 @@ pub(crate) enum Unsendable {
     Characters,
 }
 
-/// The times of a token, on the monotonic clock.
+/// The times of a token, counted from when it was asked for, so that the time on the wire is never added to its life.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
+    pub(crate) sent: Instant,
+    /// What [`clock::slept`] said then.
+    pub(crate) slept: Duration,
     pub(crate) life: Duration,
-    pub(crate) expires: Instant,
-    pub(crate) unusable_from: Instant,
+    pub(crate) schedule: Schedule,
+}
+
+impl Times {
+    /// The moment `after` so much of the life. A sleep of the machine brings it forward, as it does the end of the
+    /// token: the earlier of the two clocks counts.
+    pub(crate) fn at(&self, after: Duration) -> Instant {
+        let slept = clock::slept().saturating_sub(self.slept);
+        // Two reads of two clocks differ by a little.
+        let slept = if slept < Duration::from_millis(10) { Duration::ZERO } else { slept };
+        clock::later(self.sent, after.saturating_sub(slept))
+    }
 }
 
 impl AccessToken {
@@ -79,20 +99,27 @@ impl AccessToken {
         let mut header =
             HeaderValue::from_maybe_shared(Bytes::from_owner(value)).map_err(|_| Unsendable::Characters)?;
         header.set_sensitive(true);
-        let Times { life, expires, unusable_from } = times;
-        Ok(Self(Arc::new(Issued { header, secret_from, sequence, life, expires, unusable_from })))
+        Ok(Self(Arc::new(Issued { header, secret_from, sequence, times, accepted: AtomicBool::new(false) })))
     }
 
-    pub(crate) fn from_issued(issued: Arc<Issued>) -> Self {
-        Self(issued)
+    /// Whether both are the same token of the same cache.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
-    pub(crate) fn issued(&self) -> &Arc<Issued> {
-        &self.0
+    pub(crate) fn times(&self) -> &Times {
+        &self.0.times
     }
 
-    pub(crate) fn is_usable_at(&self, now: Instant) -> bool {
-        self.0.is_usable_at(now)
+    /// A resource has accepted it. Written once; after that, all cores only read it.
+    pub(crate) fn accept(&self) {
+        if !self.is_accepted() {
+            self.0.accepted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.0.accepted.load(Ordering::Relaxed)
     }
 
     /// The token itself, as the endpoint issued it, without the scheme. Handle with care.
@@ -115,18 +142,18 @@ impl AccessToken {
     /// How long the token lives in all, counted from when it was asked for. In whole or part seconds, as observed
     /// from the answer that brought it, less up to a second for the resolution of its dates.
     pub fn life(&self) -> Duration {
-        self.0.life
+        self.0.times.life
     }
 
     /// How much of its life is left; zero once it has expired.
     pub fn time_left(&self) -> Duration {
-        self.0.expires.saturating_duration_since(clock::now())
+        self.0.times.at(self.0.times.life).saturating_duration_since(clock::now())
     }
 
     /// Whether the token can be sent by the clock: its life, less a safety margin of 2 % (5 seconds at the most), has
     /// not passed. The endpoint may have revoked it all the same.
     pub fn is_usable(&self) -> bool {
-        self.is_usable_at(clock::now())
+        clock::now() < self.0.times.at(self.0.times.schedule.unusable)
     }
 
     /// The claims of a JWT, **unverified**: nobody has checked its signature, or its dates.
@@ -191,17 +218,11 @@ impl AccessToken {
     }
 }
 
-impl Issued {
-    pub(crate) fn is_usable_at(&self, now: Instant) -> bool {
-        now < self.unusable_from
-    }
-}
-
 impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AccessToken")
             .field("sequence", &self.0.sequence)
-            .field("life", &self.0.life)
+            .field("life", &self.0.times.life)
             .finish_non_exhaustive()
     }
 }
@@ -221,11 +242,22 @@ pub struct ClaimsError(());
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refresh::{RefreshPolicy, schedule::schedule};
 
     fn times() -> Times {
-        let now = clock::now();
         let life = Duration::from_secs(300);
-        Times { life, expires: now + life, unusable_from: now + life - Duration::from_secs(5) }
+        let schedule = schedule(life, &RefreshPolicy::default(), 0.5);
+        Times { sent: clock::now(), slept: clock::slept(), life, schedule }
+    }
+
+    #[test]
+    fn a_sleep_of_the_machine_takes_from_the_life() {
+        let token = AccessToken::new("Bearer", "abc", 1, times()).unwrap();
+        assert!(token.is_usable() && token.time_left() > Duration::from_secs(299));
+        clock::tests::sleep(Duration::from_secs(290));
+        assert!(token.is_usable() && token.time_left() <= Duration::from_secs(10));
+        clock::tests::sleep(Duration::from_secs(10));
+        assert!(!token.is_usable() && token.time_left().is_zero());
     }
 
     #[test]

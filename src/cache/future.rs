@@ -19,7 +19,6 @@ use crate::{
         TokenCache,
         state::{Acquired, Landed, Outcome, Want, interrupted},
     },
-    clock,
     error::{AuthError, Kind},
     token::AccessToken,
 };
@@ -58,9 +57,8 @@ impl TokenFuture {
 
     /// What the flight brought, for this caller; `None` to go round once more.
     fn judge(&mut self, outcome: Outcome) -> Option<Result<AccessToken, AuthError>> {
-        let now = clock::now();
         match (outcome.result, outcome.standing) {
-            (Ok(token), _) if token.is_usable_at(now) => Some(Ok(token)),
+            (Ok(token), _) if token.is_usable() => Some(Ok(token)),
             // Polled so late that the token has expired. Once more; twice would be a loop at the endpoint's cost.
             (Ok(_), _) if !self.again => {
                 self.again = true;
@@ -71,7 +69,7 @@ impl TokenFuture {
                 "the token expired before it could be used; is this task polled too rarely?",
             ))),
             // The refresh was somebody else's wish and failed; this caller only needs a token, and there is one.
-            (Err(_), Some(standing)) if matches!(self.want, Want::Usable) && standing.is_usable_at(now) => {
+            (Err(_), Some(standing)) if matches!(self.want, Want::Usable) && standing.is_usable() => {
                 Some(Ok(standing))
             }
             (Err(error), _) => Some(Err(error)),

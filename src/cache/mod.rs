@@ -25,6 +25,11 @@
 //! ```
 
 mod future;
+mod landing;
+mod refusal;
+mod renewal;
+mod serve;
+mod slot;
 mod state;
 
 use std::{fmt, sync::Arc};
@@ -33,7 +38,10 @@ use http::Uri;
 use tokio::sync::watch;
 
 pub use self::future::TokenFuture;
-pub(crate) use self::state::{Core, Want};
+pub(crate) use self::{
+    slot::Lease,
+    state::{Core, Want},
+};
 use crate::{
     endpoint::{DynEndpoint, Rotation, TokenEndpoint},
     error::ConfigError,
@@ -69,7 +77,7 @@ impl Drop for Handle {
 impl TokenCache {
     /// For the tokens of `endpoint`, with the scheme `Bearer` and the default [`RefreshPolicy`].
     pub fn new(endpoint: impl TokenEndpoint) -> Self {
-        Self::build(endpoint, "Bearer".into(), RefreshPolicy::default())
+        Self::build(endpoint, "Bearer".into(), RefreshPolicy::default(), false)
     }
 
     /// For the tokens of `endpoint`, configured further.
@@ -89,13 +97,20 @@ impl TokenCache {
     /// # }
     /// ```
     pub fn builder<E: TokenEndpoint>(endpoint: E) -> TokenCacheBuilder<E> {
-        TokenCacheBuilder { endpoint, scheme: "Bearer".into(), policy: RefreshPolicy::default() }
+        TokenCacheBuilder {
+            endpoint,
+            scheme: "Bearer".into(),
+            policy: RefreshPolicy::default(),
+            keep_warm: false,
+        }
     }
 
-    fn build(endpoint: impl TokenEndpoint, scheme: Box<str>, policy: RefreshPolicy) -> Self {
+    fn build(endpoint: impl TokenEndpoint, scheme: Box<str>, policy: RefreshPolicy, keep_warm: bool) -> Self {
         let (uri, rotation) = (endpoint.uri().cloned(), endpoint.rotation());
         let endpoint: Box<dyn DynEndpoint> = Box::new(endpoint);
-        Self(Arc::new(Handle { core: Arc::new(Core::new(endpoint, uri, rotation, scheme, policy)) }))
+        Self(Arc::new(Handle {
+            core: Arc::new(Core::new(endpoint, uri, rotation, scheme, policy, keep_warm)),
+        }))
     }
 
     /// A token that can be sent: the one in use, or the one that the refresh brings which this call starts or
@@ -112,13 +127,17 @@ impl TokenCache {
     /// The token in use, if it can be sent now; never waits, never starts anything. `None` while an exclusive
     /// endpoint is being asked for a new one.
     pub fn current(&self) -> Option<AccessToken> {
-        self.core().ready()
+        self.core().current()
     }
 
     /// Says that a resource refused `token` (401). If it is still the newest one, it is served no more, and the
     /// next [`token`](Self::token) starts a refresh. Returns whether that was so.
+    ///
+    /// A token that is refused soon after it was issued, as the one before it, stays in use for a while that grows
+    /// ([`RefreshPolicy::cooldown_base`]): asking for a new one each time would be a duel with another process that
+    /// uses the same credentials, or a request to the endpoint per request to the resource.
     pub fn invalidate(&self, token: &AccessToken) -> bool {
-        self.core().invalidate(token)
+        self.core().refuse(token)
     }
 
     /// Asks for a new token whatever the state of the one in use, or joins the refresh that is under way.
@@ -141,7 +160,7 @@ impl TokenCache {
 
     /// Sees every new token, from the newest on; in between, some may be missed. It does not keep the cache alive.
     pub fn subscribe(&self) -> watch::Receiver<Option<AccessToken>> {
-        self.core().subscribe()
+        self.core().changes.subscribe()
     }
 
     /// What this cache has done so far.
@@ -181,6 +200,7 @@ pub struct TokenCacheBuilder<E> {
     endpoint: E,
     scheme: Box<str>,
     policy: RefreshPolicy,
+    keep_warm: bool,
 }
 
 impl<E: TokenEndpoint> TokenCacheBuilder<E> {
@@ -197,6 +217,14 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
         self
     }
 
+    /// Whether renewals come without traffic too, from the first token on until the last handle is dropped. It spares the
+    /// first request after a quiet time the wait for a token, and costs one request to the endpoint per token's life.
+    /// Defaults to `false`: an idle client asks for nothing.
+    pub fn keep_warm(mut self, keep_warm: bool) -> Self {
+        self.keep_warm = keep_warm;
+        self
+    }
+
     /// The cache.
     ///
     /// # Errors
@@ -207,7 +235,7 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
             return Err(ConfigError::InvalidScheme(self.scheme.into()));
         }
         self.policy.check()?;
-        Ok(TokenCache::build(self.endpoint, self.scheme, self.policy))
+        Ok(TokenCache::build(self.endpoint, self.scheme, self.policy, self.keep_warm))
     }
 }
 

@@ -23,6 +23,7 @@ async fn reading_a_valid_token_takes_no_lock() {
         Rotation::Exclusive,
         "Bearer".into(),
         RefreshPolicy::default(),
+        false,
     ));
     let Acquired::Waiting(landed) = core.get(&Want::Usable) else { panic!("there is no token yet") };
     landed.outcome.await.unwrap().result.unwrap();
@@ -30,7 +31,7 @@ async fn reading_a_valid_token_takes_no_lock() {
     let (read, done) = mpsc::channel();
     let reader = Arc::clone(&core);
     thread::spawn(move || {
-        let token = reader.ready().is_some() && matches!(reader.get(&Want::Usable), Acquired::Token(_));
+        let token = reader.lease().is_some() && matches!(reader.get(&Want::Usable), Acquired::Token(_));
         let _ = read.send(token);
     });
     assert_eq!(done.recv_timeout(Duration::from_secs(20)), Ok(true), "the reader waits for the lock");

@@ -1,8 +1,10 @@
 //! [`TokenClient`]: one exchange with a token endpoint over any Tower HTTP service, and its answer, typed.
 
 use std::{
+    error::Error,
     fmt,
     future::{Future, poll_fn},
+    io,
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -18,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::{
     clock,
     credentials::Credentials,
-    error::{AuthError, BoxError, Kind},
+    error::{AuthError, BoxError, Fate, Kind},
     origin::Origin,
 };
 
@@ -55,15 +57,9 @@ where
         request: Request<Full<Bytes>>,
         limit: usize,
     ) -> Result<Response<Bytes>, AuthError> {
-        let unreachable = |error: S::Error| {
-            AuthError::caused_by(
-                Kind::Transient,
-                "the token endpoint can't be reached; check its address and the network, or try again later",
-                error,
-            )
-        };
-        poll_fn(|cx| self.poll_ready(cx)).await.map_err(unreachable)?;
-        let (parts, body) = self.call(request).await.map_err(unreachable)?.into_parts();
+        let ready = poll_fn(|cx| self.poll_ready(cx)).await;
+        ready.map_err(|error| unreachable(error.into()).with_fate(Fate::NotIssued))?;
+        let (parts, body) = self.call(request).await.map_err(|error| unreachable(error.into()))?.into_parts();
         let body = Limited::new(body, limit).collect().await.map(Collected::to_bytes);
         if !parts.status.is_success() {
             // The status says it all, whatever came of the body.
@@ -83,10 +79,39 @@ where
                     "the token endpoint's answer was cut off; try again later",
                     error,
                 )
+                .with_fate(Fate::Issued)
             }
         })?;
         Ok(Response::from_parts(parts, body))
     }
+}
+
+fn unreachable(error: BoxError) -> AuthError {
+    let fate = if is_connect_error(&*error) { Fate::NotIssued } else { Fate::Unknown };
+    AuthError::caused_by(
+        Kind::Transient,
+        "the token endpoint can't be reached; check its address and the network, or try again later",
+        error,
+    )
+    .with_fate(fate)
+}
+
+/// Whether no connection came about, so that nothing was sent. Not seeing it costs little: the token in use is then
+/// taken for suspect.
+fn is_connect_error(error: &(dyn Error + 'static)) -> bool {
+    #[cfg(feature = "client")]
+    if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+        return error.is_connect();
+    }
+    let refused = error.downcast_ref::<io::Error>().is_some_and(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+        )
+    });
+    refused || error.source().is_some_and(is_connect_error)
 }
 
 /// Talks to a token endpoint through a Tower HTTP service of yours, and turns every odd answer into a typed error.
@@ -238,6 +263,7 @@ impl TokenAnswer {
             self.status,
             retry_after(&self.headers, self.date().unwrap_or_else(clock::wall)),
         )
+        .with_fate(fate(self.status))
     }
 }
 
@@ -257,6 +283,16 @@ fn meaning(status: StatusCode) -> (Kind, &'static str) {
         408 | 409 | 425 | 429 | 500..=599 => (Kind::Transient, "try again later"),
         404 | 405 | 410 => (Kind::Permanent, "check the token endpoint's address"),
         _ => (Kind::Permanent, "this status is not part of the contract; check the address"),
+    }
+}
+
+/// Whether a status other than success tells that no token was issued. A server that failed may have got that far,
+/// and what stands in front of it does not know.
+fn fate(status: StatusCode) -> Fate {
+    match status.as_u16() {
+        408 | 500 | 502 | 504.. => Fate::Unknown,
+        200..=299 => Fate::Issued,
+        _ => Fate::NotIssued,
     }
 }
 

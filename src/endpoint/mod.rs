@@ -113,6 +113,15 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     fn uri(&self) -> Option<&Uri> {
         None
     }
+
+    /// Whether the credentials are others than those that were last sent. Asked at most once a second, and only while
+    /// the endpoint is left alone because it has refused them; `true` ends that, so that a corrected secret is used at
+    /// once. Asks the credentials source only, never the endpoint.
+    ///
+    /// Defaults to `false`: the endpoint is asked again when the pause after its refusal is over.
+    fn credentials_changed(&self) -> impl Future<Output = bool> + Send {
+        std::future::ready(false)
+    }
 }
 
 /// A token as its endpoint issued it, with all that the answer said about its life.
@@ -169,10 +178,15 @@ impl fmt::Debug for IssuedToken {
 /// [`TokenEndpoint`] without its type, so that a cache's handle has no type parameter.
 pub(crate) trait DynEndpoint: Send + Sync + 'static {
     fn issue(&self) -> Pin<Box<dyn Future<Output = Result<IssuedToken, AuthError>> + Send + '_>>;
+    fn credentials_changed(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
 }
 
 impl<E: TokenEndpoint> DynEndpoint for E {
     fn issue(&self) -> Pin<Box<dyn Future<Output = Result<IssuedToken, AuthError>> + Send + '_>> {
         Box::pin(TokenEndpoint::issue(self))
+    }
+
+    fn credentials_changed(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(TokenEndpoint::credentials_changed(self))
     }
 }

@@ -1,6 +1,11 @@
 //! [`SendPayments`]: `POST {base}/auth` with `clientId` and `clientSecret`.
 
-use std::{fmt, time::SystemTime};
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
@@ -49,6 +54,10 @@ pub struct SendPayments<S, C> {
     client: TokenClient<S>,
     credentials: C,
     uri: Uri,
+    /// Keyed at random, so that the sum of a secret tells nothing outside of this process.
+    hasher: RandomState,
+    /// The sum of the credentials that were last sent.
+    sent: AtomicU64,
 }
 
 impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
@@ -61,7 +70,7 @@ impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
     pub fn new(base_url: impl AsRef<str>, service: S, credentials: C) -> Result<Self, ConfigError> {
         let uri = origin::join(base_url.as_ref(), "/auth")?;
         origin::check_transport(&uri, "SendPayments::allowing_plain_http")?;
-        Ok(Self { client: TokenClient::new(service), credentials, uri })
+        Ok(Self::with(TokenClient::new(service), credentials, uri))
     }
 
     /// Like [`new`](Self::new), for a base URL whose plain http beyond this machine is wanted: the secret and the
@@ -77,7 +86,15 @@ impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
         credentials: C,
     ) -> Result<Self, ConfigError> {
         let uri = origin::join(base_url.as_ref(), "/auth")?;
-        Ok(Self { client: TokenClient::new(service).allow_plain_http(), credentials, uri })
+        Ok(Self::with(TokenClient::new(service).allow_plain_http(), credentials, uri))
+    }
+
+    fn with(client: TokenClient<S>, credentials: C, uri: Uri) -> Self {
+        Self { client, credentials, uri, hasher: RandomState::new(), sent: AtomicU64::new(0) }
+    }
+
+    fn sum(&self, credentials: &Credentials) -> u64 {
+        self.hasher.hash_one((credentials.client_id(), credentials.expose_secret()))
     }
 }
 
@@ -100,6 +117,7 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
     async fn issue(&self) -> Result<IssuedToken, AuthError> {
         let credentials = self.credentials.credentials().await.map_err(AuthError::credentials)?;
         let request = auth_request(self.uri.clone(), &credentials)?;
+        self.sent.store(self.sum(&credentials), Ordering::Relaxed);
         let answer = self.client.send(request, &credentials).await?;
         let AuthAnswer { access_token, expires_at } = answer.json()?;
         let Some(secret) = access_token else {
@@ -115,6 +133,11 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
 
     fn uri(&self) -> Option<&Uri> {
         Some(&self.uri)
+    }
+
+    async fn credentials_changed(&self) -> bool {
+        let credentials = self.credentials.credentials().await;
+        credentials.is_ok_and(|credentials| self.sum(&credentials) != self.sent.load(Ordering::Relaxed))
     }
 }
 

@@ -1,6 +1,9 @@
 //! One flight: attempts at the token endpoint until there is a token, a failure that lasts, or no time left.
 
-use std::error::Error;
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
 
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -8,10 +11,10 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::{
     clock,
     endpoint::{DynEndpoint, IssuedToken},
-    error::{AuthError, Kind},
+    error::{AuthError, Fate, Kind},
     events::Tally,
-    refresh::{RefreshPolicy, backoff, life},
-    token::{AccessToken, Unsendable},
+    refresh::{RefreshPolicy, backoff, life, schedule},
+    token::{AccessToken, Times, Unsendable},
 };
 
 /// All that a flight needs to know.
@@ -21,6 +24,9 @@ pub(crate) struct Order<'a> {
     pub(crate) scheme: &'a str,
     pub(crate) sequence: u64,
     pub(crate) tally: &'a Tally,
+    /// There is a token to fall back upon, and callers are held while this flight asks for another: one attempt is
+    /// all they wait for, unless it has killed that token.
+    pub(crate) holding: bool,
 }
 
 impl Order<'_> {
@@ -40,7 +46,7 @@ impl Order<'_> {
         deadline: Instant,
         last: &mut Option<AuthError>,
     ) -> Result<AccessToken, AuthError> {
-        let mut failures = 0_u32;
+        let (mut failures, mut holding) = (0_u32, self.holding);
         loop {
             let error = match self.attempt().await {
                 Ok(token) => return Ok(token),
@@ -53,9 +59,10 @@ impl Order<'_> {
                 error = &error as &(dyn Error + 'static),
                 "asking for a token failed",
             );
+            holding &= error.fate() != Fate::Issued;
             let pause = backoff::pause(self.policy, failures, error.retry_after(), fastrand::f64());
             // Nobody is kept waiting for an attempt that would come too late.
-            if !error.is_transient() || clock::later(clock::now(), pause) >= deadline {
+            if holding || !error.is_transient() || clock::later(clock::now(), pause) >= deadline {
                 return Err(error);
             }
             *last = Some(error);
@@ -64,28 +71,29 @@ impl Order<'_> {
     }
 
     async fn attempt(&self) -> Result<AccessToken, AuthError> {
-        Tally::add(&self.tally.token_requests);
+        self.tally.token_requests.add();
         tracing::debug!(sequence = self.sequence, "asking for a token");
-        let (sent, sent_wall) = (clock::now(), clock::wall());
+        let sent = Sent { at: clock::now(), slept: clock::slept(), wall: clock::wall() };
         let issued =
             timeout(self.policy.attempt_timeout, self.endpoint.issue()).await.map_err(|_| timed_out())??;
-        self.adopt(&issued, sent, sent_wall)
+        let times = self.times(&issued, &sent)?;
+        self.adopt(issued.secret.expose_secret(), times)
     }
 
-    fn adopt(
-        &self,
-        issued: &IssuedToken,
-        sent: Instant,
-        sent_wall: std::time::SystemTime,
-    ) -> Result<AccessToken, AuthError> {
-        let secret = issued.secret.expose_secret();
-        let life = life::observed(issued, secret, sent_wall).map_err(|_| expired())?;
-        let times = life::times(life, sent);
-        // It may have had a life, and spent it on the way.
-        if times.unusable_from <= clock::now() {
-            return Err(expired());
+    fn times(&self, issued: &IssuedToken, sent: &Sent) -> Result<Times, AuthError> {
+        let life = life::observed(issued, issued.secret.expose_secret(), sent.wall).map_err(|_| expired())?;
+        let schedule = schedule::schedule(life, self.policy, fastrand::f64());
+        if schedule.clamped {
+            tracing::warn!(
+                life_seconds = life.as_secs_f64(),
+                "the expiry margin would take more than a quarter of the token's life, and was cut to that",
+            );
         }
-        AccessToken::new(self.scheme, secret, self.sequence, times).map_err(|why| {
+        Ok(Times { sent: sent.at, slept: sent.slept, life, schedule })
+    }
+
+    fn adopt(&self, secret: &str, times: Times) -> Result<AccessToken, AuthError> {
+        let token = AccessToken::new(self.scheme, secret, self.sequence, times).map_err(|why| {
             AuthError::new(
                 Kind::InvalidAnswer,
                 match why {
@@ -98,8 +106,17 @@ impl Order<'_> {
                     }
                 },
             )
-        })
+        })?;
+        // It may have had a life, and spent it on the way.
+        if token.is_usable() { Ok(token) } else { Err(expired()) }
     }
+}
+
+/// When a request for a token was sent, on every clock.
+struct Sent {
+    at: Instant,
+    slept: Duration,
+    wall: SystemTime,
 }
 
 fn expired() -> AuthError {

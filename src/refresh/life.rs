@@ -1,15 +1,9 @@
-//! How long a token lives, from all that its answer said, and until when it is sent. Pure.
+//! How long a token lives, from all that its answer said. Pure.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::{endpoint::IssuedToken, token};
 use serde::Deserialize;
-use tokio::time::Instant;
-
-use crate::{
-    clock,
-    endpoint::IssuedToken,
-    token::{self, Times},
-};
 
 /// The life of a token about which nothing is known but that it was issued. Short, because a token that is renewed
 /// too soon costs one POST, and one that is sent too long costs a 401.
@@ -79,18 +73,6 @@ fn some_life(life: Duration) -> Result<Duration, ExpiredOnArrival> {
 
 fn between_dates(life: Duration) -> Result<Duration, ExpiredOnArrival> {
     some_life(life.saturating_sub(RESOLUTION).max(life / 2))
-}
-
-/// Counted from the moment the request was sent, so that the time on the wire is never added to the life.
-pub(crate) fn times(life: Duration, sent: Instant) -> Times {
-    let expires = clock::later(sent, life);
-    Times { life, expires, unusable_from: expires - margin(life) }
-}
-
-/// How long before its end a token is no longer sent: the request has to arrive and be looked at while the token
-/// still lives. 2 % of the life, 5 seconds at the most: 5 s of 300 s, 0.1 s of 5 s.
-fn margin(life: Duration) -> Duration {
-    (life / 50).min(Duration::from_secs(5))
 }
 
 #[cfg(test)]
@@ -167,15 +149,5 @@ mod tests {
         assert_eq!(life(&issued().expires_in(Duration::MAX), "opaque", at(0)), Some(year));
         assert_eq!(life(&issued(), &jwt(r#"{"iat": 0, "exp": 1e300}"#), at(0)), Some(year - 1));
         assert_eq!(life(&issued(), &jwt(r#"{"iat": 0, "exp": 1e15}"#), at(0)), Some(year));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_life_counts_from_the_send_and_ends_a_little_early() {
-        let sent = crate::clock::now();
-        let times = times(Duration::from_secs(300), sent);
-        assert_eq!(times.expires - sent, Duration::from_secs(300));
-        assert_eq!(times.unusable_from - sent, Duration::from_secs(295));
-        let short = super::times(Duration::from_secs(5), sent);
-        assert_eq!(short.unusable_from - sent, Duration::from_millis(4900));
     }
 }

@@ -49,6 +49,8 @@ struct Inner {
     calls: AtomicUsize,
     under_way: AtomicUsize,
     most_under_way: AtomicUsize,
+    /// How long each answer takes.
+    delay: Mutex<Duration>,
 }
 
 impl Endpoint {
@@ -74,12 +76,18 @@ impl Endpoint {
             calls: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             most_under_way: AtomicUsize::new(0),
+            delay: Mutex::default(),
         }))
     }
 
     pub(crate) fn then(&self, step: Step) -> &Self {
         self.0.script.lock().unwrap().push_back(step);
         self
+    }
+
+    /// Each answer takes so long; the token is issued, and the one before it dies, when the request arrives.
+    pub(crate) fn answer_after(&self, delay: Duration) {
+        *self.0.delay.lock().unwrap() = delay;
     }
 
     /// The next request waits until the gate is opened (or dropped).
@@ -117,6 +125,10 @@ impl TokenEndpoint for Endpoint {
         let under_way = inner.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         inner.most_under_way.fetch_max(under_way, Ordering::SeqCst);
         let _under_way = UnderWay(&inner.under_way);
+        let delay = *inner.delay.lock().unwrap();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let step = inner.script.lock().unwrap().pop_front().unwrap_or(Step::Issue);
         let token = |life| Ok(IssuedToken::new(format!("{}-{number}", inner.name)).expires_in(life));
         match step {
@@ -171,13 +183,14 @@ pub(crate) struct Resource {
     answer: Arc<Answer>,
     seen: Arc<Mutex<Vec<Seen>>>,
     ready: bool,
+    latency: Duration,
 }
 
 impl Resource {
     pub(crate) fn new(
         answer: impl Fn(usize, &Request<String>) -> Response<String> + Send + Sync + 'static,
     ) -> Self {
-        Self { answer: Arc::new(answer), seen: Arc::default(), ready: false }
+        Self { answer: Arc::new(answer), seen: Arc::default(), ready: false, latency: Duration::ZERO }
     }
 
     /// 200 for this token, 401 for every other.
@@ -187,6 +200,16 @@ impl Resource {
                 if authorization(request) == format!("Bearer {token}") { ok() } else { unauthorized() }
             },
         )
+    }
+
+    /// Accepts the token that `endpoint` has issued last, as it is after `latency`.
+    pub(crate) fn of(endpoint: &Endpoint, latency: Duration) -> Self {
+        let endpoint = endpoint.clone();
+        let resource = Self::new(move |_, request| {
+            let alive = format!("Bearer token-{}", endpoint.calls());
+            if authorization(request) == alive { ok() } else { unauthorized() }
+        });
+        Self { latency, ..resource }
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -200,7 +223,12 @@ impl Resource {
 
 impl Clone for Resource {
     fn clone(&self) -> Self {
-        Self { answer: Arc::clone(&self.answer), seen: Arc::clone(&self.seen), ready: false }
+        Self {
+            answer: Arc::clone(&self.answer),
+            seen: Arc::clone(&self.seen),
+            ready: false,
+            latency: self.latency,
+        }
     }
 }
 
@@ -218,12 +246,16 @@ impl Service<Request<String>> for Resource {
         assert!(std::mem::take(&mut self.ready), "called without being ready");
         let mut seen = self.seen.lock().unwrap();
         seen.push(Seen { authorization: authorization(&request), body: request.body().clone() });
-        let response = (self.answer)(seen.len(), &request);
+        let (number, answer, latency) = (seen.len(), Arc::clone(&self.answer), self.latency);
         drop(seen);
-        // Answers on the second poll, as a network would.
+        // Answers on the second poll at the earliest, as a network would.
         Box::pin(async move {
-            tokio::task::yield_now().await;
-            Ok(response)
+            if latency.is_zero() {
+                tokio::task::yield_now().await;
+            } else {
+                tokio::time::sleep(latency).await;
+            }
+            Ok(answer(number, &request))
         })
     }
 }

@@ -1,0 +1,110 @@
+//! What flights bring: a token, or an error.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{
+    slot::Lease,
+    state::{Core, Newest, Outcome, State, Want},
+};
+use crate::{
+    clock,
+    endpoint::Rotation,
+    error::{AuthError, Fate},
+    refresh::gate::Gate,
+    token::AccessToken,
+};
+
+impl Core {
+    /// Takes in a flight's result and tells its waiters. First the state, then the waiters, and only then whoever
+    /// else listens: wakers and subscribers are somebody else's code, which may block or panic.
+    pub(super) fn land(self: &Arc<Self>, sequence: u64, result: Result<AccessToken, AuthError>) {
+        let now = clock::now();
+        let mut state = self.lock();
+        let flight = state.flight.take_if(|flight| flight.sequence == sequence);
+        match &result {
+            // A flight that was given up on may land after its successor.
+            Ok(token) if state.newest.as_ref().is_none_or(|newest| newest.token.sequence() < sequence) => {
+                let (lease, gone) = Lease::new(token.clone());
+                let under_way = vec![gone];
+                state.newest =
+                    Some(Newest { token: token.clone(), lease, under_way, refused: false, suspect: false });
+                state.gate = None;
+            }
+            Ok(_) => {}
+            Err(error) if flight.is_some() => self.take_in_failure(&mut state, error, now),
+            // Given up on, and told so already.
+            Err(_) => return,
+        }
+        self.publish(&state);
+        let standing = state.serves(&Want::Usable);
+        drop(state);
+        if let Some(flight) = flight {
+            // Nobody may be waiting any more; the token is kept all the same.
+            let _ = flight.waiters.send(Outcome { result: result.clone(), standing });
+        }
+        self.report(sequence, result);
+        self.keep_warm();
+    }
+
+    fn take_in_failure(&self, state: &mut State, error: &AuthError, now: Instant) {
+        if let Some(newest) = state.newest.as_mut().filter(|_| self.rotation == Rotation::Exclusive) {
+            match error.fate() {
+                Fate::NotIssued => {}
+                Fate::Unknown => newest.suspect = true,
+                Fate::Issued => newest.refused = true,
+            }
+        }
+        // A flight that died says nothing about the endpoint.
+        if !error.is_interrupted() {
+            let gate = Gate::after(state.gate.as_ref(), error.clone(), now, &self.policy, fastrand::f64());
+            state.gate = Some(gate);
+        }
+    }
+
+    /// The error that the gate holds, for a look that found nothing new.
+    pub(super) fn stored_error(&self) -> Option<AuthError> {
+        self.lock().gate.as_ref().map(|gate| gate.error.clone())
+    }
+
+    /// The look at the credentials found them unchanged: the gate stays as it is.
+    pub(super) fn land_unchanged(self: &Arc<Self>, sequence: u64, error: AuthError) {
+        let now = clock::now();
+        let mut state = self.lock();
+        let flight = state.flight.take_if(|flight| flight.sequence == sequence);
+        if let Some(gate) = &mut state.gate {
+            gate.looked(now);
+        }
+        self.publish(&state);
+        drop(state);
+        if let Some(flight) = flight {
+            let _ = flight.waiters.send(Outcome { result: Err(error), standing: None });
+        }
+    }
+
+    fn report(&self, sequence: u64, result: Result<AccessToken, AuthError>) {
+        match result {
+            Ok(token) => {
+                self.tally.tokens_issued.add();
+                let life_seconds = token.life().as_secs();
+                self.changes.send_if_modified(|newest| {
+                    let newer = newest.as_ref().is_none_or(|newest| newest.sequence() < sequence);
+                    if newer {
+                        *newest = Some(token);
+                    }
+                    newer
+                });
+                tracing::info!(sequence, life_seconds, "a token was issued");
+            }
+            Err(error) => {
+                self.tally.refreshes_failed.add();
+                tracing::warn!(
+                    sequence,
+                    error = &error as &(dyn std::error::Error + 'static),
+                    "the refresh failed"
+                );
+            }
+        }
+    }
+}

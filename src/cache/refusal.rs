@@ -1,0 +1,83 @@
+//! What resources say: a 401, and whose fault it is.
+
+use super::{
+    renewal::Stage,
+    state::{Core, Newest},
+};
+use crate::{
+    clock,
+    endpoint::Rotation,
+    refresh::cooldown::{Decision, Refused},
+    token::AccessToken,
+};
+
+impl Core {
+    /// A resource refused `token` with a 401. Returns whether it is served no more because of that.
+    ///
+    /// A token that has been replaced is not looked at: a late 401 for it says nothing about the one in use.
+    pub(crate) fn refuse(&self, token: &AccessToken) -> bool {
+        self.tally.unauthorized.add();
+        let mut state = self.lock();
+        // Our own request for its successor kills it.
+        let dying = state.flight.as_ref().is_some_and(|flight| {
+            self.rotation == Rotation::Exclusive && (flight.stage == Stage::Holding || !self.policy.hold)
+        });
+        let in_use = |newest: &&mut Newest| newest.token.is(token) && !newest.refused && !dying;
+        let Some(newest) = state.newest.as_mut().filter(in_use) else {
+            self.tally.unauthorized_replaced.add();
+            return false;
+        };
+        if !token.is_usable() {
+            newest.refused = true;
+            self.tally.unauthorized_expired.add();
+            return true;
+        }
+        self.tally.unauthorized_foreign.add();
+        let (now, times) = (clock::now(), token.times());
+        let suspect = std::mem::take(&mut newest.suspect);
+        let refused = Refused { issued: times.sent, life: times.life, accepted: token.is_accepted() };
+        // That a suspect token is refused explains itself, and is what everybody waits for.
+        let decision = if suspect {
+            Decision::Renew { shared: false }
+        } else {
+            state.cooldown.refused(refused, now, &self.policy, fastrand::f64())
+        };
+        if let Decision::Renew { .. } = decision {
+            if suspect {
+                state.gate = None;
+            }
+            if let Some(newest) = &mut state.newest {
+                newest.refused = true;
+            }
+            if let Some(flight) = &state.flight {
+                flight.hurry.notify_one();
+            }
+            self.publish(&state);
+        }
+        drop(state);
+        self.report_refusal(token.sequence(), decision)
+    }
+
+    fn report_refusal(&self, sequence: u64, decision: Decision) -> bool {
+        match decision {
+            Decision::Renew { shared: false } => tracing::debug!(sequence, "a resource refused the token"),
+            Decision::Renew { shared: true } => tracing::warn!(
+                sequence,
+                "a resource refused the token soon after it was issued, as the one before it: the client id seems to \
+                 be in use by another process as well",
+            ),
+            Decision::Wait { breaker, .. } => {
+                self.tally.cooled_down.add();
+                if breaker {
+                    self.tally.breaker_open.add();
+                }
+                tracing::debug!(
+                    sequence,
+                    breaker,
+                    "a resource refused the token, too soon to ask for another"
+                );
+            }
+        }
+        matches!(decision, Decision::Renew { .. })
+    }
+}

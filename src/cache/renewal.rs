@@ -1,0 +1,258 @@
+//! The task of one flight. For an exclusive endpoint it makes way first: the token in use dies with the request for the
+//! next one, so it looks for a quiet moment, or holds new requests back and waits for those under way.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot::error::TryRecvError},
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
+
+use super::{
+    slot::{Gone, Lease},
+    state::{Core, Want, interrupted},
+};
+use crate::{clock, error::AuthError, refresh::flight::Order, token::AccessToken};
+
+/// Why a flight was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Somebody waits for it.
+    Needed,
+    /// The token in use is still good; it is time to renew it.
+    Due,
+    /// It was asked for, whatever there is.
+    Forced,
+    /// Nobody is let through to the endpoint; the credentials may have changed.
+    Probe,
+}
+
+/// How far a flight is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The token in use is served.
+    Serving,
+    /// Nobody gets it any more: it is about to die.
+    Holding,
+}
+
+impl Stage {
+    pub(crate) fn first(why: Why, holds: bool) -> Self {
+        match why {
+            Why::Needed | Why::Forced if holds => Self::Holding,
+            Why::Needed | Why::Forced | Why::Due | Why::Probe => Self::Serving,
+        }
+    }
+}
+
+/// How many times in its window a renewal looks for a quiet moment.
+const LOOKS: u32 = 64;
+
+/// A flight's end, whichever it is: dropped without a result (a panic, a runtime shutting down), it wakes the
+/// waiters with an error, so that none is left behind and the next caller can start another.
+pub(crate) struct Landing {
+    core: Arc<Core>,
+    sequence: u64,
+    why: Why,
+    landed: bool,
+}
+
+impl Landing {
+    pub(crate) fn new(core: Arc<Core>, sequence: u64, why: Why) -> Self {
+        Self { core, sequence, why, landed: false }
+    }
+
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    pub(crate) async fn fly(mut self) {
+        let core = Arc::clone(&self.core);
+        if self.why == Why::Probe
+            && let Some(error) = core.stored_error()
+            && !core.endpoint.credentials_changed().await
+        {
+            self.landed = true;
+            return core.land_unchanged(self.sequence, error);
+        }
+        let held_since = self.make_way().await;
+        let order = Order {
+            endpoint: &*core.endpoint,
+            policy: &core.policy,
+            scheme: &core.scheme,
+            sequence: self.sequence,
+            tally: &core.tally,
+            holding: held_since.is_some(),
+        };
+        let result = order.fly().await;
+        self.landed = true;
+        self.land(result, held_since);
+    }
+
+    fn land(&self, result: Result<AccessToken, AuthError>, held_since: Option<Instant>) {
+        self.core.land(self.sequence, result);
+        if let Some(since) = held_since {
+            self.core.tally.longest_hold.record(clock::now() - since);
+        }
+    }
+
+    /// Sees to it that no request is under way with a token that is about to die. Returns since when callers have been
+    /// held back from one that is still good.
+    async fn make_way(&self) -> Option<Instant> {
+        let core = &*self.core;
+        if !core.holds() {
+            return None;
+        }
+        let way = core.way(self.sequence)?;
+        if self.why == Why::Due {
+            self.look_for_a_quiet_moment(&way).await;
+        }
+        let mut under_way = core.hold(self.sequence)?;
+        let since = clock::now();
+        core.tally.holds.add();
+        let drained = async {
+            for gone in &mut under_way {
+                let _ = gone.await;
+            }
+        };
+        if timeout(way.drain, or_hurry(drained, &way.hurry, || core.is_dead())).await.is_err() {
+            core.tally.drains_timed_out.add();
+            tracing::warn!(
+                sequence = self.sequence,
+                drain_seconds = way.drain.as_secs_f64(),
+                "requests were still under way when the drain timed out; they may be answered 401 and replayed",
+            );
+        }
+        core.tally.longest_drain.record(clock::now() - since);
+        Some(since)
+    }
+
+    async fn look_for_a_quiet_moment(&self, way: &Way) {
+        let step = (way.hold.saturating_duration_since(clock::now()) / LOOKS).max(Duration::from_millis(1));
+        while clock::now() < way.hold && !self.core.is_quiet(self.sequence) {
+            let next = clock::later(clock::now(), step).min(way.hold);
+            if timeout_at(next, way.hurry.notified()).await.is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if !self.landed {
+            self.core.land(self.sequence, Err(interrupted(std::thread::panicking())));
+        }
+    }
+}
+
+/// What a renewal has to know to make way.
+struct Way {
+    hurry: Arc<Notify>,
+    /// When the search for a quiet moment ends.
+    hold: Instant,
+    drain: Duration,
+}
+
+/// Waits for `work`, or until a hurry for which there is a reason.
+async fn or_hurry(work: impl Future<Output = ()>, hurry: &Notify, reason: impl Fn() -> bool) {
+    let urgent = async {
+        while !reason() {
+            hurry.notified().await;
+        }
+    };
+    futures_util::future::select(std::pin::pin!(work), std::pin::pin!(urgent)).await;
+}
+
+impl Core {
+    /// How to make way for this flight; `None` if there is no token in use that could die.
+    fn way(&self, sequence: u64) -> Option<Way> {
+        let state = self.lock();
+        let flight = state.flight.as_ref().filter(|flight| flight.sequence == sequence)?;
+        let newest = state.newest.as_ref().filter(|newest| !newest.refused && newest.token.is_usable())?;
+        let times = newest.token.times();
+        let hurry = Arc::clone(&flight.hurry);
+        Some(Way { hurry, hold: times.at(times.schedule.hold), drain: times.schedule.drain })
+    }
+
+    /// Whether the token in use died by other means, so that nothing is worth waiting for.
+    fn is_dead(&self) -> bool {
+        self.lock().newest.as_ref().is_none_or(|newest| newest.refused || !newest.token.is_usable())
+    }
+
+    /// Whether no request is under way. If so, the flight holds from here on, before the next one can start.
+    fn is_quiet(&self, sequence: u64) -> bool {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let (Some(newest), Some(flight)) = (&state.newest, &mut state.flight) else { return true };
+        if newest.refused || flight.sequence != sequence {
+            return true;
+        }
+        // Once nobody can get it any more, the lease that the state holds is the only one, or it is not quiet.
+        self.slot.withdraw();
+        let quiet = Arc::strong_count(&newest.lease) == 1;
+        if quiet {
+            flight.stage = Stage::Holding;
+        }
+        self.publish(state);
+        quiet
+    }
+
+    /// Holds new requests back. Returns what resolves when those under way are done; `None` if the token died by other
+    /// means, so that there is nothing to wait for.
+    fn hold(&self, sequence: u64) -> Option<Vec<Gone>> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let flight = state.flight.as_mut().filter(|flight| flight.sequence == sequence)?;
+        flight.stage = Stage::Holding;
+        flight.overdue = clock::later(clock::now(), self.policy.deadline.saturating_mul(2));
+        self.slot.withdraw();
+        let newest = state.newest.as_mut().filter(|newest| !newest.refused && newest.token.is_usable())?;
+        // A lease for those to come, if this renewal fails; the old one is then in the hands of requests alone.
+        let (lease, gone) = Lease::new(newest.token.clone());
+        newest.lease = lease;
+        let mut under_way = std::mem::replace(&mut newest.under_way, vec![gone]);
+        under_way.retain_mut(|gone| gone.try_recv() == Err(TryRecvError::Empty));
+        Some(under_way)
+    }
+
+    /// Sees to it that renewals come without traffic, if that was asked for: until the last handle is dropped.
+    pub(super) fn keep_warm(self: &Arc<Self>) {
+        if !self.keep_warm {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let mut state = self.lock();
+        if state.closed || state.warmer.as_ref().is_some_and(|warmer| !warmer.is_finished()) {
+            return;
+        }
+        let core = Arc::downgrade(self);
+        state.warmer = Some(runtime.spawn(keep_warm(core)).abort_handle());
+    }
+
+    /// When the next renewal may be due. Not sooner than a moment from now: it is asked for in a loop.
+    fn next_renewal(&self) -> Instant {
+        let soon = clock::now() + Duration::from_millis(50);
+        let state = self.lock();
+        let due = state.newest.as_ref().filter(|newest| !newest.refused).map(|newest| {
+            let times = newest.token.times();
+            times.at(times.schedule.due)
+        });
+        let gate = state.gate_ends();
+        due.into_iter().chain(gate).max().map_or(soon, |at| at.max(soon))
+    }
+}
+
+async fn keep_warm(core: Weak<Core>) {
+    loop {
+        let Some(next) = core.upgrade().map(|core| core.next_renewal()) else { return };
+        sleep_until(next).await;
+        let Some(core) = core.upgrade() else { return };
+        // Starts what is due; a token or an error is nothing to this task.
+        let _ = core.get(&Want::Usable);
+    }
+}

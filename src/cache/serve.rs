@@ -1,0 +1,188 @@
+//! What callers get: a token at once, or a flight to wait for, or the reason why there is neither.
+
+use std::sync::{Arc, MutexGuard};
+
+use futures_util::FutureExt;
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
+
+use super::{
+    renewal::{Landing, Stage, Why},
+    slot::Lease,
+    state::{Acquired, Core, Flight, Landed, State, Want, interrupted},
+};
+use crate::{
+    clock,
+    error::{AuthError, Kind},
+    token::AccessToken,
+};
+
+impl Core {
+    /// The token that a request can be signed with now, on lease until its response head is there.
+    pub(crate) fn lease(self: &Arc<Self>) -> Option<Arc<Lease>> {
+        if let Some(lease) = self.slot.lease() {
+            return Some(lease);
+        }
+        // Its renewal may be due, which is no reason not to serve it.
+        let mut state = self.lock();
+        let newest = state.servable()?;
+        let (token, lease) = (newest.token.clone(), Arc::clone(&newest.lease));
+        self.start_if_due(&mut state, &token).unlock(self, state);
+        Some(lease)
+    }
+
+    /// The token that can be sent now; starts nothing.
+    pub(crate) fn current(&self) -> Option<AccessToken> {
+        let lease = self.slot.lease();
+        lease.map(|lease| lease.token.clone()).or_else(|| self.lock().serves(&Want::Usable))
+    }
+
+    /// A token at once, or the flight to wait for: the one under way, or one that this call starts.
+    pub(crate) fn get(self: &Arc<Self>, want: &Want) -> Acquired {
+        if let Want::Usable = want
+            && let Some(lease) = self.slot.lease()
+        {
+            return Acquired::Token(lease.token.clone());
+        }
+        let now = clock::now();
+        let mut state = self.lock();
+        if let Some(token) = state.serves(want) {
+            self.start_if_due(&mut state, &token).unlock(self, state);
+            return Acquired::Token(token);
+        }
+        if let Some(flight) = state.flight.as_ref().filter(|flight| now < flight.overdue) {
+            self.tally.joined.add();
+            // Whoever waits for it needs it now, not at a quiet moment.
+            flight.hurry.notify_one();
+            return Acquired::Waiting(flight.landed.clone());
+        }
+        if let Some(error) = self.held_off(&state, want, now) {
+            return Acquired::Failed(error);
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return Acquired::Failed(AuthError::new(
+                Kind::NoRuntime,
+                "a token has to be asked for, and there is no Tokio runtime here; call from within one",
+            ));
+        };
+        let why = match want {
+            Want::Usable if state.is_probe(now) => Why::Probe,
+            Want::Usable | Want::NewerThan(_) => Why::Needed,
+            Want::Fresh => Why::Forced,
+        };
+        let start = self.prepare(&mut state, runtime, why, now);
+        let landed = start.landed();
+        start.unlock(self, state);
+        landed
+    }
+
+    /// Why no flight may start now.
+    fn held_off(&self, state: &State, want: &Want, now: Instant) -> Option<AuthError> {
+        if let (Want::NewerThan(refused), Some(newest)) = (want, &state.newest)
+            && newest.token.is(refused)
+            && !newest.refused
+        {
+            return Some(AuthError::new(
+                Kind::CoolingDown,
+                "the token was refused soon after it was issued, as the one before it, so no new one is asked for \
+                 yet; is the client id used by another process, or has the client no right to this resource?",
+            ));
+        }
+        let probe = matches!(want, Want::Usable) && state.is_probe(now);
+        let gate = state.gate.as_ref().filter(|gate| gate.is_shut(now) && !probe)?;
+        self.tally.gated.add();
+        Some(gate.error.clone())
+    }
+
+    /// Starts a renewal in the background, if it is time for one and nothing stands against it.
+    fn start_if_due(self: &Arc<Self>, state: &mut State, token: &AccessToken) -> Start {
+        let (now, times) = (clock::now(), token.times());
+        let due = now >= times.at(times.schedule.due);
+        let shut = state.gate.as_ref().is_some_and(|gate| gate.is_shut(now));
+        if due
+            && !shut
+            && state.flight.is_none()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            return self.prepare(state, runtime, Why::Due, now);
+        }
+        // The machine may have slept, so that what was shown was too early or too late.
+        self.publish(state);
+        Start::nothing()
+    }
+
+    /// Enters a new flight into the state.
+    fn prepare(self: &Arc<Self>, state: &mut State, runtime: Handle, why: Why, now: Instant) -> Start {
+        self.tally.refreshes.add();
+        state.last_sequence += 1;
+        let sequence = state.last_sequence;
+        // Twice its deadline: a busy runtime may be late, one that nobody drives is later still.
+        let mut overdue = clock::later(now, self.policy.deadline.saturating_mul(2));
+        if let Some(newest) = state.newest.as_ref().filter(|_| why == Why::Due) {
+            overdue += newest.token.time_left();
+        }
+        let (waiters, receiver) = oneshot::channel();
+        let landed = Landed { outcome: receiver.shared(), runtime: runtime.id(), overdue };
+        let flight = Flight {
+            sequence,
+            stage: Stage::first(why, self.holds() && state.newest.is_some()),
+            hurry: Arc::default(),
+            landed: landed.clone(),
+            waiters,
+            task: None,
+            overdue,
+        };
+        let abandoned = state.flight.replace(flight);
+        self.publish(state);
+        Start { landing: Some((runtime, Landing::new(Arc::clone(self), sequence, why), landed)), abandoned }
+    }
+
+    /// The last handle is gone, and nobody is left to use what a flight would bring.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let (flight, warmer) = (state.flight.take(), state.warmer.take());
+        drop(state);
+        if let Some(flight) = flight {
+            flight.give_up();
+        }
+        if let Some(warmer) = warmer {
+            warmer.abort();
+        }
+    }
+}
+
+/// A flight that has been entered into the state, and is to be started once the lock is free: a runtime that is
+/// shutting down drops a task where it is spawned, and with it the landing.
+#[must_use]
+struct Start {
+    landing: Option<(Handle, Landing, Landed)>,
+    /// What it has replaced, overdue.
+    abandoned: Option<Flight>,
+}
+
+impl Start {
+    fn nothing() -> Self {
+        Self { landing: None, abandoned: None }
+    }
+
+    fn landed(&self) -> Acquired {
+        match &self.landing {
+            Some((_, _, landed)) => Acquired::Waiting(landed.clone()),
+            None => Acquired::Failed(interrupted(false)),
+        }
+    }
+
+    fn unlock(self, core: &Core, state: MutexGuard<'_, State>) {
+        drop(state);
+        if let Some(abandoned) = self.abandoned {
+            abandoned.give_up();
+        }
+        if let Some((runtime, landing, _)) = self.landing {
+            let sequence = landing.sequence();
+            let task = runtime.spawn(landing.fly()).abort_handle();
+            if let Some(flight) = core.lock().flight.as_mut().filter(|flight| flight.sequence == sequence) {
+                flight.task = Some(task);
+            }
+        }
+    }
+}

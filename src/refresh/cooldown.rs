@@ -1,0 +1,147 @@
+//! How often a token that was refused before its time is replaced. Pure.
+//!
+//! A resource that refuses our newest, unexpired token says that somebody else has asked for one with the same
+//! credentials, or that the resource will refuse every token. A renewal is right at once, and one more: processes that
+//! start together do that to each other. Renewing at each such 401 would be a duel with the other process, or a POST
+//! per request; so from the third in a row on, a new token gets some time of its own, which grows. Requests are sent
+//! with it meanwhile, and a 401 is the caller's.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{clock, refresh::RefreshPolicy};
+
+/// So many tokens in a row that no resource has ever accepted open the breaker: the pause is the longest at once.
+const BREAKER: u32 = 3;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cooldown {
+    /// Tokens in a row that were refused early in their life.
+    early: u32,
+    /// Those of them, in a row up to now, that were refused on first use.
+    never_accepted: u32,
+    /// In 0..1, drawn once per renewal: a wait that were drawn anew at each 401 would be the shortest of them all.
+    jitter: f64,
+}
+
+/// The token that was refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused {
+    pub(crate) issued: Instant,
+    pub(crate) life: Duration,
+    /// Some resource has accepted it before.
+    pub(crate) accepted: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Replace it. `shared` says that it was not the first in a row: the credentials seem to be in use elsewhere.
+    Renew { shared: bool },
+    /// Leave it in use until then. `breaker`: because no token is ever accepted.
+    Wait { until: Instant, breaker: bool },
+}
+
+impl Cooldown {
+    /// What follows from one refusal. Asked again about the same token, it waits or renews by the same measure;
+    /// only a renewal counts.
+    pub(crate) fn refused(
+        &mut self,
+        token: Refused,
+        now: Instant,
+        policy: &RefreshPolicy,
+        random: f64,
+    ) -> Decision {
+        let age = now.saturating_duration_since(token.issued);
+        if age >= token.life / 2 {
+            *self = Self::default();
+        }
+        let breaker = !token.accepted && self.never_accepted >= BREAKER;
+        let pause = if breaker { policy.cooldown_cap } else { self.pause(policy) };
+        let until = clock::later(token.issued, pause.mul_f64(0.5 + self.jitter / 2.0));
+        if now < until {
+            return Decision::Wait { until, breaker };
+        }
+        self.early = self.early.saturating_add(1);
+        self.never_accepted = if token.accepted { 0 } else { self.never_accepted.saturating_add(1) };
+        self.jitter = random.clamp(0.0, 1.0);
+        Decision::Renew { shared: self.early > 1 }
+    }
+
+    /// None for the first two in a row, then doubling up to the cap.
+    fn pause(&self, policy: &RefreshPolicy) -> Duration {
+        match self.early.checked_sub(2) {
+            None => Duration::ZERO,
+            Some(doublings) => {
+                policy.cooldown_base.saturating_mul(2_u32.saturating_pow(doublings)).min(policy.cooldown_cap)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn token(issued: Instant, accepted: bool) -> Refused {
+        Refused { issued, life: Duration::from_secs(300), accepted }
+    }
+
+    /// Tokens refused at once, for an hour at one request per 20 ms: when each was replaced.
+    fn renewals(accepted: bool) -> Vec<f64> {
+        let (policy, start) = (RefreshPolicy::default(), clock::now());
+        let (mut cooldown, mut issued, mut renewals) = (Cooldown::default(), start, Vec::new());
+        for tick in 0..50 * 3600 {
+            let now = start + Duration::from_millis(20) * tick;
+            if let Decision::Renew { .. } = cooldown.refused(token(issued, accepted), now, &policy, 1.0) {
+                issued = now;
+                renewals.push((now - start).as_secs_f64());
+            }
+        }
+        renewals
+    }
+
+    #[test]
+    fn two_refusals_are_mended_at_once_and_the_pauses_then_double() {
+        let renewals = renewals(true);
+        assert_eq!(renewals[..6], [0.0, 0.02, 1.02, 3.02, 7.02, 15.02]);
+        assert!(renewals.len() <= 130, "{} renewals in an hour", renewals.len());
+    }
+
+    #[test]
+    fn tokens_that_are_never_accepted_open_the_breaker() {
+        let renewals = renewals(false);
+        assert_eq!(renewals[..5], [0.0, 0.02, 1.02, 31.02, 61.02]);
+        assert!(renewals.len() <= 125, "{} renewals in an hour", renewals.len());
+    }
+
+    #[test]
+    fn a_token_that_lived_for_half_its_life_starts_the_count_anew() {
+        let (policy, start) = (RefreshPolicy::default(), clock::now());
+        let mut cooldown = Cooldown { early: 5, never_accepted: 2, jitter: 0.0 };
+        let late = start + Duration::from_secs(151);
+        assert_eq!(
+            cooldown.refused(token(start, true), late, &policy, 1.0),
+            Decision::Renew { shared: false }
+        );
+        assert_eq!(cooldown.refused(token(late, true), late, &policy, 1.0), Decision::Renew { shared: true });
+        assert_eq!(
+            cooldown.refused(token(late, true), late, &policy, 1.0),
+            Decision::Wait { until: late + Duration::from_secs(1), breaker: false }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_is_never_longer_than_the_cap(early in 0_u32..100, never_accepted in 0_u32..100, age in 0_u64..149, random in -1.0_f64..2.0) {
+            let (policy, start) = (RefreshPolicy::default(), clock::now());
+            let now = start + Duration::from_secs(age);
+            let mut cooldown = Cooldown { early, never_accepted, jitter: random.clamp(0.0, 1.0) };
+            if let Decision::Wait { until, .. } = cooldown.refused(token(start, false), now, &policy, random) {
+                prop_assert!(until > now && until <= start + policy.cooldown_cap);
+            }
+        }
+    }
+}

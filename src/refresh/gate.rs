@@ -1,0 +1,103 @@
+//! The pause after a refresh that failed: calls meet its error at once, and the endpoint is left alone. Pure.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{clock, error::AuthError, refresh::RefreshPolicy};
+
+/// Shut until a moment, after so many failures in a row.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    pub(crate) error: AuthError,
+    pub(crate) until: Instant,
+    failures: u32,
+    /// When the credentials were last found to be as they were.
+    looked: Instant,
+}
+
+/// A refusal of the credentials is not mended by trying again soon.
+const REFUSED_BASE: Duration = Duration::from_secs(1);
+
+/// How often their source is asked meanwhile.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl Gate {
+    /// After one more failure. The pause doubles with each one up to the policy's cap; half of it is jitter. What the
+    /// endpoint asked for with `Retry-After` is the least it can be.
+    pub(crate) fn after(
+        previous: Option<&Self>,
+        error: AuthError,
+        now: Instant,
+        policy: &RefreshPolicy,
+        random: f64,
+    ) -> Self {
+        let failures = previous.map_or(0, |gate| gate.failures).saturating_add(1);
+        let base =
+            if error.is_transient() { policy.backoff_base } else { policy.backoff_base.max(REFUSED_BASE) };
+        let longest = base.saturating_mul(2_u32.saturating_pow(failures - 1)).min(policy.gate_cap.max(base));
+        let pause = longest.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0);
+        let pause = pause.max(error.retry_after().unwrap_or_default());
+        Self { error, until: clock::later(now, pause), failures, looked: now }
+    }
+
+    /// Whether it is time to see if the credentials that were refused have changed.
+    pub(crate) fn is_worth_a_look(&self, now: Instant) -> bool {
+        self.error.is_rejected() && now >= clock::later(self.looked, LOOK_EVERY)
+    }
+
+    pub(crate) fn looked(&mut self, now: Instant) {
+        self.looked = now;
+    }
+
+    pub(crate) fn is_shut(&self, now: Instant) -> bool {
+        now < self.until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::error::Kind;
+
+    fn pauses(error: &AuthError, random: f64) -> Vec<f64> {
+        let (policy, now) = (RefreshPolicy::default(), clock::now());
+        let mut gate: Option<Gate> = None;
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            let next = Gate::after(gate.as_ref(), error.clone(), now, &policy, random);
+            pauses.push((next.until - now).as_secs_f64());
+            gate = Some(next);
+        }
+        pauses
+    }
+
+    #[test]
+    fn the_pause_doubles_up_to_its_cap() {
+        let transient = AuthError::transient("x");
+        assert_eq!(pauses(&transient, 1.0), [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0]);
+        assert_eq!(pauses(&transient, 0.0)[..3], [0.1, 0.2, 0.4]);
+        assert_eq!(pauses(&AuthError::rejected("x"), 1.0)[..7], [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]);
+    }
+
+    #[test]
+    fn what_the_endpoint_asked_for_is_the_least() {
+        let asked = Some(Duration::from_secs(120));
+        let status = http::StatusCode::TOO_MANY_REQUESTS;
+        let error = AuthError::answered(Kind::Transient, "x", status, asked);
+        assert!((pauses(&error, 0.5)[0] - 120.0).abs() < 0.001);
+    }
+
+    proptest! {
+        #[test]
+        fn the_pause_is_within_half_of_and_the_cap(random in -1.0_f64..2.0, failures in 1_u32..100) {
+            let (policy, now) = (RefreshPolicy::default(), clock::now());
+            let previous = Gate { error: AuthError::transient("x"), until: now, failures, looked: now };
+            let gate = Gate::after(Some(&previous), AuthError::transient("x"), now, &policy, random);
+            prop_assert!(gate.until - now <= policy.gate_cap);
+            prop_assert!(gate.until - now >= policy.backoff_base);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! When a token is renewed, as a function of its observed life. Pure.
+//!
+//! ```text
+//! sent ──────────────────── due ─────────── hold ── unusable ─ end of life
+//!        served, no contact     renewed at a quiet    served     never
+//!                               moment; served        no more    sent
+//! ```
+//!
+//! All of it is in fractions of the usable life, so it fits a token of 5 seconds as one of 24 hours. For the 300 s of
+//! the Send Payments API with the defaults: unusable from 295 s, due between 221 and 251 s, the window ends at 271 s.
+//! That leaves 24 s for a drain and the POST, with room for one that fails, and spreads instances that were started
+//! together over 30 s. For 5 s: unusable from 4.9 s, due between 3.7 and 4.2 s, window until 4.5 s. For 24 h: due
+//! after 18 to 20 hours.
+
+use std::time::Duration;
+
+use crate::refresh::RefreshPolicy;
+
+/// The windows of one token, counted from the moment when it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Schedule {
+    /// From here on, a renewal is started by the next caller.
+    pub(crate) due: Duration,
+    /// Here the search for a quiet moment ends.
+    pub(crate) hold: Duration,
+    /// From here on, the token is not sent.
+    pub(crate) unusable: Duration,
+    /// How long requests under way are waited for.
+    pub(crate) drain: Duration,
+    /// The policy's margin would have eaten the life, and was cut.
+    pub(crate) clamped: bool,
+}
+
+/// The windows for a token of this `life`, for a `random` number in 0..1.
+pub(crate) fn schedule(life: Duration, policy: &RefreshPolicy, random: f64) -> Schedule {
+    let (margin, clamped) = margin(life, policy);
+    let usable = life.saturating_sub(margin);
+    let jitter = policy.jitter * (2.0 * random.clamp(0.0, 1.0) - 1.0);
+    Schedule {
+        due: usable.mul_f64((policy.renew_at + jitter).clamp(0.0, policy.hold_at)),
+        hold: usable.mul_f64(policy.hold_at),
+        unusable: usable,
+        drain: policy.drain_timeout.min(life / 20),
+        clamped,
+    }
+}
+
+/// How long before its end a token is no longer sent: the request has to arrive and be looked at while the token
+/// still lives. By default 2 % of the life, 5 seconds at the most.
+fn margin(life: Duration, policy: &RefreshPolicy) -> (Duration, bool) {
+    let most = life / 4;
+    match policy.expiry_margin {
+        Some(margin) => (margin.min(most), margin > most),
+        None => ((life / 50).min(Duration::from_secs(5)), false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seconds(life: f64, random: f64) -> [f64; 4] {
+        let schedule = schedule(Duration::from_secs_f64(life), &RefreshPolicy::default(), random);
+        [schedule.due, schedule.hold, schedule.unusable, schedule.drain].map(|at| at.as_secs_f64())
+    }
+
+    #[test]
+    fn the_windows_of_a_life_of_300_s() {
+        let [earliest, hold, unusable, drain] = seconds(300.0, 0.0);
+        let [latest, ..] = seconds(300.0, 1.0);
+        assert!(
+            (221.0..222.0).contains(&earliest) && (250.0..251.0).contains(&latest),
+            "{earliest} {latest}"
+        );
+        assert!((271.0..272.0).contains(&hold), "{hold}");
+        assert_eq!((unusable, drain), (295.0, 2.0));
+    }
+
+    #[test]
+    fn the_windows_are_fractions_so_that_they_fit_any_life() {
+        let [due, hold, unusable, drain] = seconds(5.0, 0.5);
+        assert_eq!((due, hold, unusable, drain), (3.92, 4.508, 4.9, 0.25));
+        let [due, .., unusable, _] = seconds(24.0 * 3600.0, 0.5);
+        assert_eq!((due, unusable), (69_116.0, 86_395.0));
+    }
+
+    #[test]
+    fn a_margin_that_would_eat_the_life_is_cut_and_says_so() {
+        let policy = RefreshPolicy::default().expiry_margin(Duration::from_secs(300));
+        let schedule = schedule(Duration::from_secs(300), &policy, 0.5);
+        assert!(schedule.clamped);
+        assert_eq!(schedule.unusable, Duration::from_secs(225));
+        assert!(schedule.due < schedule.hold && schedule.hold < schedule.unusable);
+    }
+
+    proptest! {
+        #[test]
+        fn the_windows_are_always_in_order(
+            life in 1_u64..40_000_000,
+            margin in prop::option::of(0_u64..1_000_000),
+            renew_at in 0.1_f64..0.9,
+            jitter in 0.0_f64..0.1,
+            random in -1.0_f64..2.0,
+        ) {
+            let mut policy = RefreshPolicy::default().renew_at(renew_at).jitter(jitter).hold_at(0.95);
+            if let Some(margin) = margin {
+                policy = policy.expiry_margin(Duration::from_millis(margin));
+            }
+            let life = Duration::from_millis(life);
+            let schedule = schedule(life, &policy, random);
+            prop_assert!(schedule.due <= schedule.hold);
+            prop_assert!(schedule.hold < schedule.unusable || life < Duration::from_micros(10));
+            prop_assert!(schedule.unusable <= life);
+            prop_assert!(schedule.unusable >= life / 4 * 3);
+            prop_assert!(schedule.hold + schedule.drain <= life);
+        }
+    }
+}
