@@ -36,10 +36,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 use tower_reauth::{
-    Auth, AuthLayer, BoxError, Credentials,
+    Auth, AuthLayer, BoxError, Counters, Credentials, RefreshPolicy, SendPayments, TokenCache,
     client::{self, HttpsClient},
     credentials::EnvCredentials,
-    sandbox::{Counters, Sandbox},
+    sandbox::{self, Sandbox},
 };
 
 #[derive(Parser)]
@@ -54,6 +54,9 @@ struct Options {
     /// How long each token lives, in seconds.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=3600))]
     token_life: u64,
+    /// Renew while requests are sent with the old token, for comparison: they are answered 401, and replayed.
+    #[arg(long)]
+    without_hold: bool,
     /// A real API to make one signed call to, instead of the sandbox.
     #[arg(long)]
     base_url: Option<String>,
@@ -100,8 +103,11 @@ async fn call_once(base_url: &str, path: &str) -> Result<bool, BoxError> {
 async fn drive_sandbox(options: &Options) -> Result<bool, BoxError> {
     let sandbox = Sandbox::builder().token_life(Duration::from_secs(options.token_life)).start().await?;
     let base_url = sandbox.base_url();
-    let auth =
-        AuthLayer::send_payments(&base_url, Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET))?;
+    let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
+    let endpoint = SendPayments::new(&base_url, client::https()?, credentials)?;
+    let policy = RefreshPolicy::default();
+    let policy = if options.without_hold { policy.without_hold() } else { policy };
+    let auth = AuthLayer::new(TokenCache::builder(endpoint).refresh_policy(policy).build()?);
     let client = auth.layer(client::https()?);
 
     println!(
@@ -118,7 +124,7 @@ async fn drive_sandbox(options: &Options) -> Result<bool, BoxError> {
     for sender in senders {
         sender.await?;
     }
-    report(&seen, &sandbox.counters(), started.elapsed());
+    report(&seen, &sandbox.counters(), &auth.cache().counters(), started.elapsed());
     sandbox.shutdown().await;
     Ok(seen.succeeded() == seen.sent())
 }
@@ -209,7 +215,7 @@ async fn show_progress(seconds: u64, until: Instant, seen: &Seen) {
     bar.finish_and_clear();
 }
 
-fn report(seen: &Seen, server: &Counters, took: Duration) {
+fn report(seen: &Seen, server: &sandbox::Counters, client: &Counters, took: Duration) {
     let latency = seen.latency.lock().unwrap();
     let milliseconds =
         |quantile| Duration::from_micros(latency.value_at_quantile(quantile)).as_secs_f64() * 1e3;
@@ -225,7 +231,9 @@ fn report(seen: &Seen, server: &Counters, took: Duration) {
     println!("  failed               {:>10}", seen.errors.load(Ordering::Relaxed));
     println!("401s seen by callers   {seen_401:>10}");
     println!("401s on the wire       {on_the_wire:>10}   replayed with a new token");
+    println!("  with a killed token  {:>10}", server.unauthorized_replaced);
     println!("POST /auth             {:>10}", server.auth_requests);
+    println!("longest hold           {:>10.2}   ms", client.longest_hold.as_secs_f64() * 1e3);
     println!("latency p50            {:>10.2}   ms", milliseconds(0.50));
     println!("latency p99            {:>10.2}   ms", milliseconds(0.99));
     if let Some(error) = &*seen.first_error.lock().unwrap() {
