@@ -1,0 +1,203 @@
+//! What really is: which token is alive, what is on the wire; and what was seen to be wrong.
+
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+use fastrand::Rng;
+use http::StatusCode;
+use tower_reauth::{BoxError, Counters, Error};
+
+/// What the endpoint does to one request for a token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fault {
+    None,
+    StatusBefore(u16),
+    ResetBefore,
+    ResetAfter,
+    StatusAfter(u16),
+    EmptyAfter,
+    GarbageAfter,
+    HangAfter,
+}
+
+pub(crate) struct World {
+    /// Faults of the network and the endpoint; without them, nobody may see anything of a renewal.
+    pub(crate) stormy: bool,
+    /// How wrong the servers' clocks are, in seconds.
+    pub(crate) skew: i64,
+    life: u64,
+    state: Mutex<State>,
+}
+
+struct State {
+    rng: Rng,
+    calm: bool,
+    /// When each token ends, by its number from 0, on the simulation's clock.
+    ends: Vec<Duration>,
+    /// The one that is alive.
+    alive: Option<usize>,
+    /// The newest that the client has received.
+    received: Option<usize>,
+    requests_on_the_wire: usize,
+    posts: u64,
+    /// Refreshes that a caller has asked for.
+    forced: u64,
+    unauthorized: u64,
+    wrong: Vec<String>,
+}
+
+fn now() -> Duration {
+    turmoil::sim_elapsed().unwrap_or_default()
+}
+
+impl World {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        let stormy = rng.u32(0..5) != 0;
+        let skew = [0, 0, 3600, -3600, 7 * 86400][rng.usize(0..5)];
+        let state = State {
+            rng: rng.fork(),
+            calm: !stormy,
+            ends: Vec::new(),
+            alive: None,
+            received: None,
+            requests_on_the_wire: 0,
+            posts: 0,
+            forced: 0,
+            unauthorized: 0,
+            wrong: Vec::new(),
+        };
+        Self { stormy, skew, life: rng.u64(6..30), state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(crate) fn calm_down(&self) {
+        self.lock().calm = true;
+    }
+
+    // ---- The servers' side.
+
+    /// A fault, and how long the endpoint thinks before it answers.
+    pub(crate) fn draw_fault(&self) -> (Fault, Duration) {
+        let mut state = self.lock();
+        let thinks = Duration::from_millis(state.rng.u64(0..40));
+        if state.calm || state.rng.u32(0..3) != 0 {
+            return (Fault::None, thinks);
+        }
+        let status = [400, 401, 409, 429, 500, 502, 503, 504][state.rng.usize(0..8)];
+        let fault = match state.rng.u32(0..8) {
+            0 | 1 => Fault::StatusBefore(status),
+            2 => Fault::ResetBefore,
+            3 => Fault::ResetAfter,
+            4 => Fault::StatusAfter([500, 502, 504][state.rng.usize(0..3)]),
+            5 => Fault::EmptyAfter,
+            6 => Fault::GarbageAfter,
+            _ => Fault::HangAfter,
+        };
+        (fault, thinks)
+    }
+
+    /// Issues a token, which kills the one before it. Its number, and when it ends on the servers' clock.
+    pub(crate) fn issue(&self) -> (usize, std::time::SystemTime) {
+        let mut state = self.lock();
+        // Whole seconds, as dates have them.
+        let end = Duration::from_secs(now().as_secs() + self.life);
+        state.ends.push(end);
+        let number = state.ends.len() - 1;
+        state.alive = Some(number);
+        (number, super::wall(self.skew) + end.saturating_sub(now()))
+    }
+
+    /// Whether the resource accepts this token now.
+    pub(crate) fn accepts(&self, token: Option<usize>) -> bool {
+        let mut state = self.lock();
+        let accepted = token.is_some_and(|token| state.alive == Some(token) && now() < state.ends[token]);
+        state.unauthorized += u64::from(!accepted);
+        accepted
+    }
+
+    // ---- The client's side of the wire.
+
+    pub(crate) fn asks_for_a_token(&self) -> OnTheWire<'_> {
+        let mut state = self.lock();
+        state.posts += 1;
+        state.requests_on_the_wire += 1;
+        if state.requests_on_the_wire > 1 {
+            state.wrong.push(format!("{:?}: two requests for a token on the wire", now()));
+        }
+        OnTheWire(self)
+    }
+
+    pub(crate) fn forces(&self) {
+        self.lock().forced += 1;
+    }
+
+    pub(crate) fn receives(&self, token: usize) {
+        self.lock().received = Some(token);
+    }
+
+    /// What must hold whenever a request to a resource leaves the client.
+    pub(crate) fn sends(&self, token: Option<usize>) {
+        let mut state = self.lock();
+        let wrong = match token {
+            None => "unsigned".into(),
+            Some(token) if now() >= state.ends[token] => {
+                format!("token {token}, which ended at {:?}", state.ends[token])
+            }
+            Some(token) if state.received != Some(token) => {
+                format!("token {token}, though {:?} was received", state.received)
+            }
+            Some(token) if state.requests_on_the_wire > 0 => {
+                format!("token {token}, while its successor was being asked for")
+            }
+            Some(_) => return,
+        };
+        state.wrong.push(format!("{:?}: a request was sent with {wrong}", now()));
+    }
+
+    pub(crate) fn answered(&self, answer: Result<StatusCode, Error>) {
+        let fine = matches!(answer, Ok(StatusCode::OK));
+        if !self.stormy && !fine {
+            self.lock().wrong.push(format!("{:?}: {answer:?} in fine weather", now()));
+        }
+    }
+
+    pub(crate) fn check_posts(&self, counters: &Counters) {
+        let mut state = self.lock();
+        let (posts, unauthorized, seconds) = (state.posts, state.unauthorized, now().as_secs());
+        if posts != counters.token_requests {
+            state.wrong.push(format!("{posts} requests for tokens, and {} counted", counters.token_requests));
+        }
+        // A renewal is due when 75 % of the usable life have passed; a failing endpoint is asked twice a second at most.
+        let bound = if self.stormy { 10 + 2 * seconds } else { 2 + seconds * 10 / (self.life - 1) / 7 };
+        let bound = bound + state.forced;
+        if posts > bound {
+            state.wrong.push(format!("{posts} requests for tokens in {seconds} s, {bound} at most"));
+        }
+        if !self.stormy && unauthorized > 0 {
+            state.wrong.push(format!("{unauthorized} requests were answered 401 in fine weather"));
+        }
+    }
+
+    pub(crate) fn verdict(&self) -> Result<(), BoxError> {
+        let state = self.lock();
+        match state.wrong.first() {
+            None if state.requests_on_the_wire > 0 => Err("a request for a token is left on the wire".into()),
+            None => Ok(()),
+            Some(first) => Err(format!("{first} ({} in all)", state.wrong.len()).into()),
+        }
+    }
+}
+
+/// A request for a token, from its send to its answer or its end.
+pub(crate) struct OnTheWire<'a>(&'a World);
+
+impl Drop for OnTheWire<'_> {
+    fn drop(&mut self) {
+        self.0.lock().requests_on_the_wire -= 1;
+    }
+}
