@@ -75,7 +75,7 @@ struct Inner {
 
 /// What became of the request for a token, as far as can be told. For an exclusive endpoint it decides what the token
 /// in use is still good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fate {
     /// No token was issued: it was not sent, or was refused.
     NotIssued,

@@ -7,6 +7,9 @@ use std::{
     time::Duration,
 };
 
+/// Under which every event and span is emitted.
+pub(crate) const TARGET: &str = "tower_reauth";
+
 /// One number that only grows, under its name in the `metrics` facade.
 #[derive(Debug)]
 pub(crate) struct Count {

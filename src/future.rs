@@ -15,6 +15,7 @@ use tower_service::Service;
 use crate::{
     cache::{Lease, TokenFuture},
     error::{AuthError, BoxError, Error},
+    events::TARGET,
     layer::Shared,
     replay::Replay,
     triage::{Verdict, triage},
@@ -154,7 +155,7 @@ where
                         return Poll::Ready(Ok(response));
                     };
                     if triage(&response) == Verdict::Accepted {
-                        lease.token.accept();
+                        lease.accept();
                         return Poll::Ready(Ok(response));
                     }
                     shared.cache.core().refuse(&lease.token);
@@ -175,7 +176,7 @@ where
                 StateProj::Replaying { future, lease, shared } => {
                     let response = ready!(future.poll(cx)).map_err(inner)?;
                     match triage(&response) {
-                        Verdict::Accepted => lease.token.accept(),
+                        Verdict::Accepted => lease.accept(),
                         Verdict::TokenRefused => {
                             shared.cache.core().refuse(&lease.token);
                         }
@@ -230,8 +231,7 @@ impl<S, K, ResB> RefusedAttempt<S, K, Response<ResB>> {
 
     fn give_up(self, error: AuthError) -> Response<ResB> {
         let mut response = self.response;
-        tracing::warn!(
-            error = &error as &(dyn std::error::Error + 'static),
+        tracing::warn!(target: TARGET, error = &error as &(dyn std::error::Error + 'static),
             "a request was answered 401 and the token could not be renewed",
         );
         response.extensions_mut().insert(error);

@@ -111,11 +111,9 @@ impl AccessToken {
         &self.0.times
     }
 
-    /// A resource has accepted it. Written once; after that, all cores only read it.
+    /// A resource has accepted it.
     pub(crate) fn accept(&self) {
-        if !self.is_accepted() {
-            self.0.accepted.store(true, Ordering::Relaxed);
-        }
+        self.0.accepted.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_accepted(&self) -> bool {

@@ -144,7 +144,7 @@ fn a_flight_on_a_runtime_that_nobody_drives_is_given_up_when_overdue() {
     let token = driven.block_on(async {
         let mut joined = task::spawn(cache.token());
         assert_pending!(joined.poll());
-        tokio::time::advance(Duration::from_secs(61)).await;
+        tokio::time::advance(Duration::from_secs(63)).await;
         // Nobody new has to come by for that.
         assert!(joined.is_woken());
         joined.await.unwrap()

@@ -11,6 +11,7 @@
 mod support;
 
 use std::{
+    io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -21,7 +22,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use support::{Endpoint, Resource, Step, URI, get, settle};
+use support::{Endpoint, Resource, Step, URI, get};
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt};
 use tower_reauth::{
@@ -29,6 +30,7 @@ use tower_reauth::{
     credentials::from_fn,
     endpoint::{HttpService, Rotation},
 };
+use tracing_subscriber::fmt::MakeWriter;
 
 fn cache(endpoint: &Endpoint) -> TokenCache {
     TokenCache::new(endpoint.clone())
@@ -275,6 +277,10 @@ async fn each_401_is_classed_as_expired_replaced_or_foreign() {
 
 #[tokio::test(start_paused = true)]
 async fn two_processes_that_share_a_client_id_do_not_duel() {
+    let log = Log::default();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(log.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
     // One endpoint, whose newest token alone is alive; two caches that know nothing of each other.
     let endpoint = Endpoint::exclusive();
     let resource = Resource::of(&endpoint, Duration::from_millis(5));
@@ -283,15 +289,92 @@ async fn two_processes_that_share_a_client_id_do_not_duel() {
     let until = Instant::now() + Duration::from_secs(3600);
     let processes = services.map(|service| {
         tokio::spawn(async move {
+            let (mut ok, mut refused) = (0, 0);
             while Instant::now() < until {
-                service.clone().oneshot(get(URI)).await.unwrap();
+                match service.clone().oneshot(get(URI)).await.unwrap().status().as_u16() {
+                    200 => ok += 1,
+                    401 => refused += 1,
+                    status => panic!("{status}"),
+                }
                 sleep(Duration::from_millis(20)).await;
             }
+            (ok, refused)
         })
     });
     for process in processes {
-        process.await.unwrap();
+        let (ok, refused) = process.await.unwrap();
+        // Neither is shut out: each has the token in turn.
+        assert!(ok * 5 > refused, "{ok} of {}", ok + refused);
     }
-    settle().await;
     assert!(endpoint.calls() < 500, "{} requests in an hour, of two processes", endpoint.calls());
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("the client id seems to be in use by another process"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credentials_source_that_hangs_when_looked_at_keeps_nobody() {
+    let hang = Arc::new(Mutex::new(false));
+    let http = tower::service_fn(|_: Request<Full<Bytes>>| {
+        std::future::ready(Response::builder().status(401).body(Full::<Bytes>::default()))
+    });
+    let hangs = Arc::clone(&hang);
+    let credentials = from_fn(move || {
+        let hangs = *hangs.lock().unwrap();
+        async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            Ok(Credentials::new("id", "wrong"))
+        }
+    });
+    let cache = TokenCache::new(SendPayments::new("https://api.example.com", http, credentials).unwrap());
+    for _ in 0..6 {
+        assert!(cache.token().await.unwrap_err().is_rejected());
+        advance(Duration::from_millis(990)).await;
+    }
+    *hang.lock().unwrap() = true;
+    for _ in 0..10 {
+        let started = Instant::now();
+        cache.token().await.unwrap_err();
+        assert!(started.elapsed() <= Duration::from_secs(30), "{:?}", started.elapsed());
+        advance(Duration::from_millis(400)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_panics_each_time_is_left_alone_too() {
+    let endpoint = Endpoint::exclusive();
+    for _ in 0..5000 {
+        endpoint.then(Step::Panic);
+    }
+    std::panic::set_hook(Box::new(|_| {}));
+    let cache = cache(&endpoint);
+    for _ in 0..3600 * 10 {
+        assert!(cache.token().await.unwrap_err().is_interrupted());
+        advance(Duration::from_millis(100)).await;
+    }
+    let _ = std::panic::take_hook();
+    assert!(endpoint.calls() < 250, "{} requests in an hour", endpoint.calls());
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
 }

@@ -234,6 +234,21 @@ async fn an_empty_or_cut_body_is_transient_and_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lost_token_is_not_forgotten_over_a_later_failure() {
+    let (endpoint, calls) = answering(move |n| match n {
+        1 => answer(201, GOOD),
+        // A token was issued, which has killed the first; then the server is busy for good.
+        2 => answer(201, ""),
+        _ => answer(503, "{}"),
+    });
+    let cache = TokenCache::new(endpoint);
+    cache.token().await.unwrap();
+    assert!(cache.refresh().await.unwrap_err().is_transient());
+    assert!(calls.load(Ordering::SeqCst) > 2);
+    assert!(cache.current().is_none(), "the first token is dead, whatever the last answer was");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_empty_missing_or_unsendable_token_is_a_typed_error() {
     for body in [
         r#"{"accessToken": "", "expiresAt": "2026-11-24T02:44:00Z"}"#,

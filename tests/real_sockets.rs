@@ -110,6 +110,31 @@ async fn tokens_are_renewed_as_they_expire() {
 }
 
 #[tokio::test]
+async fn renewals_under_load_are_seen_by_nobody() {
+    let sandbox = Sandbox::builder()
+        .token_life(Duration::from_secs(3))
+        .resource_latency(Duration::from_millis(5))
+        .start()
+        .await
+        .unwrap();
+    let cache = cache_of(&sandbox, RefreshPolicy::default());
+    let service = AuthLayer::new(cache.clone()).layer(plain());
+    let callers = (0..10).map(|_| {
+        let (service, cache, base_url) = (service.clone(), cache.clone(), sandbox.base_url());
+        tokio::spawn(async move {
+            while cache.counters().tokens_issued < 4 {
+                assert_eq!(service.clone().oneshot(create(&base_url)).await.unwrap().status(), 201);
+            }
+        })
+    });
+    for caller in join_all(callers).await {
+        caller.unwrap();
+    }
+    let counters = sandbox.counters();
+    assert_eq!((counters.unauthorized_replaced, counters.auth_requests), (0, 4));
+}
+
+#[tokio::test]
 async fn callers_that_go_away_while_the_answer_is_on_the_wire_lose_nothing() {
     let sandbox = Sandbox::builder().auth_latency(Duration::from_millis(50)).start().await.unwrap();
     let cache = cache_of(&sandbox, RefreshPolicy::default());

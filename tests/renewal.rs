@@ -96,19 +96,27 @@ async fn a_token_under_steady_load_is_renewed_once_per_period() {
     }
 }
 
+/// A debug build has no time for all of them.
+const REQUESTS_A_SECOND: u32 = if cfg!(debug_assertions) { 2 } else { 50 };
+
 #[tokio::test(start_paused = true)]
-async fn a_day_at_fifty_requests_a_second_costs_what_the_schedule_says_and_an_idle_day_nothing() {
+async fn a_day_of_steady_traffic_costs_what_the_schedule_says_and_an_idle_day_nothing() {
     let endpoint = Endpoint::exclusive();
+    endpoint.answer_after(Duration::from_millis(50));
     let cache = cache(&endpoint, no_jitter());
-    // Every 20 ms of the time in which anything can happen, and hours of nothing in between.
-    for _ in 0..24 * 3600 * 5 {
-        let token = cache.token();
-        assert!(task::spawn(token).poll().is_ready() || cache.token().await.is_ok());
-        advance(Duration::from_millis(200)).await;
+    let resource = Resource::of(&endpoint, Duration::from_millis(10)).forgetful();
+    let service = AuthLayer::new(cache.clone()).layer(resource);
+    let started = Instant::now();
+    for number in 0..24 * 3600 * REQUESTS_A_SECOND {
+        tokio::time::sleep_until(started + Duration::from_secs(1) * number / REQUESTS_A_SECOND).await;
+        let answer = service.clone().oneshot(get(URI)).await.unwrap();
+        assert_eq!(answer.status(), 200);
     }
+    // Due at 80 % of 295 s, and taken at a quiet moment within a second.
     let expected = 24.0 * 3600.0 / 236.0;
     let calls = endpoint.calls() as f64;
     assert!((calls - expected).abs() <= expected / 100.0, "{calls} requests for tokens, {expected} expected");
+    assert_eq!(cache.counters().unauthorized, 0);
     advance(Duration::from_secs(24 * 3600)).await;
     settle().await;
     assert_eq!(endpoint.calls() as f64, calls);
@@ -332,6 +340,8 @@ async fn a_lost_answer_makes_the_token_suspect_and_its_first_401_renews_at_once(
     // Backing off for at least 10 s; the 401 does not wait for that.
     assert_eq!(service.clone().oneshot(get(URI)).await.unwrap().status(), 200);
     assert_eq!(cache.current().unwrap().expose_secret(), "token-3");
+    let counters = cache.counters();
+    assert_eq!((counters.unauthorized_replaced, counters.unauthorized_foreign), (1, 0), "our own doing");
 }
 
 #[tokio::test(start_paused = true)]
@@ -407,4 +417,109 @@ async fn a_forced_refresh_drains_before_it_kills_the_token_in_use() {
     assert_eq!(forced.await.unwrap().unwrap().expose_secret(), "token-2");
     assert_eq!(held.await.unwrap().unwrap().status(), 200);
     assert_eq!(cache.counters().unauthorized, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_outlived_one_drain_is_waited_for_in_the_next() {
+    let endpoint = Endpoint::exclusive();
+    let cache = cache(&endpoint, no_jitter().drain_timeout(Duration::from_secs(1)));
+    let service = AuthLayer::new(cache.clone())
+        .layer(Resource::accepting("token-1").taking(Duration::from_millis(2600)));
+    cache.token().await.unwrap();
+    let slow = tokio::spawn(service.oneshot(get(URI)));
+    settle().await;
+    endpoint.then(Step::Fail(AuthError::rejected("not now")));
+    assert!(cache.refresh().await.unwrap_err().is_rejected(), "after a drain of one second");
+    advance(Duration::from_secs(1)).await;
+    let started = Instant::now();
+    cache.refresh().await.unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(500), "waited for it again: {:?}", started.elapsed());
+    assert!(slow.is_finished());
+    assert_eq!((cache.counters().drains_timed_out, cache.counters().unauthorized), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_needs_a_new_token_does_not_wait_for_a_quiet_moment() {
+    for refused in [true, false] {
+        let endpoint = Endpoint::exclusive();
+        let cache = cache(&endpoint, no_jitter());
+        let service = AuthLayer::new(cache.clone())
+            .layer(Resource::accepting("token-1").taking(Duration::from_secs(100)));
+        let token = cache.token().await.unwrap();
+        advance(Duration::from_secs(240)).await;
+        // There is no quiet moment before 271 s.
+        let under_way = tokio::spawn(service.oneshot(get(URI)));
+        settle().await;
+        cache.token().await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(endpoint.calls(), 1, "looking for a quiet moment");
+        let started = Instant::now();
+        let newer = if refused {
+            assert!(cache.invalidate(&token));
+            cache.token().await
+        } else {
+            cache.refresh().await
+        };
+        assert_eq!(newer.unwrap().expose_secret(), "token-2");
+        let bound = if refused { Duration::from_millis(1) } else { Duration::from_millis(2001) };
+        assert!(started.elapsed() <= bound, "refused: {refused}, {:?}", started.elapsed());
+        under_way.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_under_way_are_waited_for_up_to_the_very_end_of_the_token() {
+    let endpoint = Endpoint::exclusive();
+    let cache = cache(&endpoint, no_jitter());
+    let service = AuthLayer::new(cache.clone()).layer(Resource::of(&endpoint, Duration::from_millis(1500)));
+    cache.token().await.unwrap();
+    advance(Duration::from_millis(294_900)).await;
+    // The last that may be sent; the next one is 100 ms too late for that, and the token lives for 5 s more.
+    let last = tokio::spawn(service.clone().oneshot(get(URI)));
+    settle().await;
+    advance(Duration::from_millis(200)).await;
+    let next = tokio::spawn(service.oneshot(get(URI)));
+    assert_eq!(last.await.unwrap().unwrap().status(), 200);
+    assert_eq!(next.await.unwrap().unwrap().status(), 200);
+    assert_eq!((endpoint.calls(), cache.counters().unauthorized), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_whose_fallback_has_run_out_tries_again() {
+    let endpoint = Endpoint::exclusive();
+    let cache = cache(&endpoint, no_jitter());
+    cache.token().await.unwrap();
+    advance(Duration::from_millis(294_900)).await;
+    endpoint.then(Step::Late(Duration::from_millis(200), Duration::ZERO));
+    endpoint.then(Step::Fail(AuthError::transient("503")));
+    // Started while the token was good; it is not when the first attempt has failed.
+    let refreshed = tokio::spawn(cache.refresh());
+    settle().await;
+    assert!(refreshed.await.unwrap().is_err());
+    endpoint.then(Step::Fail(AuthError::transient("503")));
+    advance(Duration::from_secs(31)).await;
+    assert!(cache.token().await.unwrap().expose_secret().starts_with("token-"));
+}
+
+#[test]
+fn a_due_renewal_on_a_runtime_that_nobody_drives_strands_nobody() {
+    let endpoint = Endpoint::custom(Rotation::Exclusive, "token", Duration::from_secs(24 * 3600));
+    let cache = cache(&endpoint, no_jitter());
+    let paused =
+        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let (undriven, driven) = (paused(), paused());
+    let token = undriven.block_on(async {
+        let token = cache.token().await.unwrap();
+        advance(Duration::from_secs(20 * 3600)).await;
+        // Due: a renewal is started, and this runtime is not driven any more.
+        assert!(task::spawn(cache.token()).poll().is_ready());
+        token
+    });
+    driven.block_on(async {
+        advance(Duration::from_secs(20 * 3600)).await;
+        assert!(cache.invalidate(&token));
+        let started = Instant::now();
+        cache.token().await.unwrap();
+        assert!(started.elapsed() <= Duration::from_secs(63), "{:?}", started.elapsed());
+    });
 }

@@ -4,36 +4,37 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{
-    slot::Lease,
-    state::{Core, Newest, Outcome, State, Want},
-};
+use super::state::{Core, Newest, Outcome, State, Want};
 use crate::{
     clock,
     endpoint::Rotation,
     error::{AuthError, Fate},
-    refresh::gate::Gate,
+    events::TARGET,
+    refresh::{flight::Flown, gate::Gate},
     token::AccessToken,
 };
 
 impl Core {
     /// Takes in a flight's result and tells its waiters. First the state, then the waiters, and only then whoever
     /// else listens: wakers and subscribers are somebody else's code, which may block or panic.
-    pub(super) fn land(self: &Arc<Self>, sequence: u64, result: Result<AccessToken, AuthError>) {
+    pub(super) fn land(self: &Arc<Self>, sequence: u64, flown: Flown) {
+        let Flown { result, fate } = flown;
         let now = clock::now();
         let mut state = self.lock();
         let flight = state.flight.take_if(|flight| flight.sequence == sequence);
         match &result {
             // A flight that was given up on may land after its successor.
             Ok(token) if state.newest.as_ref().is_none_or(|newest| newest.token.sequence() < sequence) => {
-                let (lease, gone) = Lease::new(token.clone());
-                let under_way = vec![gone];
-                state.newest =
-                    Some(Newest { token: token.clone(), lease, under_way, refused: false, suspect: false });
+                if let Some(old) = state.newest.replace(Newest::new(token.clone()))
+                    && !old.refused
+                {
+                    state.cooldown.replaced(now, old.token.times());
+                }
                 state.gate = None;
+                state.panics = 0;
             }
             Ok(_) => {}
-            Err(error) if flight.is_some() => self.take_in_failure(&mut state, error, now),
+            Err(error) if flight.is_some() => self.take_in_failure(&mut state, error, fate, now),
             // Given up on, and told so already.
             Err(_) => return,
         }
@@ -48,16 +49,22 @@ impl Core {
         self.keep_warm();
     }
 
-    fn take_in_failure(&self, state: &mut State, error: &AuthError, now: Instant) {
+    fn take_in_failure(&self, state: &mut State, error: &AuthError, fate: Fate, now: Instant) {
         if let Some(newest) = state.newest.as_mut().filter(|_| self.rotation == Rotation::Exclusive) {
-            match error.fate() {
+            match fate {
                 Fate::NotIssued => {}
-                Fate::Unknown => newest.suspect = true,
+                Fate::Unknown => {
+                    newest.suspect = true;
+                    // An answer to a request that is sent from here on tells.
+                    newest.renew_lease();
+                }
                 Fate::Issued => newest.refused = true,
             }
         }
-        // A flight that died says nothing about the endpoint.
-        if !error.is_interrupted() {
+        // A runtime that went away says nothing about the endpoint, and one panic is an accident.
+        let panicked = error.is_interrupted() && std::thread::panicking();
+        state.panics = if panicked { state.panics.saturating_add(1) } else { 0 };
+        if !error.is_interrupted() || state.panics > 1 {
             let gate = Gate::after(state.gate.as_ref(), error.clone(), now, &self.policy, fastrand::f64());
             state.gate = Some(gate);
         }
@@ -68,14 +75,10 @@ impl Core {
         self.lock().gate.as_ref().map(|gate| gate.error.clone())
     }
 
-    /// The look at the credentials found them unchanged: the gate stays as it is.
-    pub(super) fn land_unchanged(self: &Arc<Self>, sequence: u64, error: AuthError) {
-        let now = clock::now();
+    /// A look at the credentials found them unchanged: the gate stays as it is.
+    pub(super) fn land_unchanged(&self, sequence: u64, error: AuthError) {
         let mut state = self.lock();
         let flight = state.flight.take_if(|flight| flight.sequence == sequence);
-        if let Some(gate) = &mut state.gate {
-            gate.looked(now);
-        }
         self.publish(&state);
         drop(state);
         if let Some(flight) = flight {
@@ -95,12 +98,11 @@ impl Core {
                     }
                     newer
                 });
-                tracing::info!(sequence, life_seconds, "a token was issued");
+                tracing::info!(target: TARGET, sequence, life_seconds, "a token was issued");
             }
             Err(error) => {
                 self.tally.refreshes_failed.add();
-                tracing::warn!(
-                    sequence,
+                tracing::warn!(target: TARGET, sequence,
                     error = &error as &(dyn std::error::Error + 'static),
                     "the refresh failed"
                 );

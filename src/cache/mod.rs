@@ -118,8 +118,8 @@ impl TokenCache {
     ///
     /// # Errors
     ///
-    /// The refresh failed; every caller that waited for it gets the same error. It is bounded by
-    /// [`RefreshPolicy::deadline`].
+    /// The refresh failed; every caller that waited for it gets the same error. Its time is bounded by
+    /// [`RefreshPolicy::drain_timeout`] and [`RefreshPolicy::deadline`] together.
     pub fn token(&self) -> TokenFuture {
         TokenFuture::new(self.clone(), Want::Usable)
     }

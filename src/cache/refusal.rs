@@ -2,11 +2,12 @@
 
 use super::{
     renewal::Stage,
-    state::{Core, Newest},
+    state::{Core, Newest, State},
 };
 use crate::{
     clock,
     endpoint::Rotation,
+    events::TARGET,
     refresh::cooldown::{Decision, Refused},
     token::AccessToken,
 };
@@ -27,42 +28,48 @@ impl Core {
             self.tally.unauthorized_replaced.add();
             return false;
         };
-        if !token.is_usable() {
+        let suspect = std::mem::take(&mut newest.suspect) && !newest.lease.is_accepted();
+        if !token.is_usable() || suspect {
             newest.refused = true;
-            self.tally.unauthorized_expired.add();
+            // That a suspect token is refused explains itself: our own request has killed it.
+            let class =
+                if suspect { &self.tally.unauthorized_replaced } else { &self.tally.unauthorized_expired };
+            class.add();
+            // Everybody waits for it, and the endpoint has not asked to be left alone.
+            if suspect && state.gate.as_ref().is_some_and(|gate| gate.error.retry_after().is_none()) {
+                state.gate = None;
+            }
+            self.hurry(&state);
             return true;
         }
         self.tally.unauthorized_foreign.add();
         let (now, times) = (clock::now(), token.times());
-        let suspect = std::mem::take(&mut newest.suspect);
         let refused = Refused { issued: times.sent, life: times.life, accepted: token.is_accepted() };
-        // That a suspect token is refused explains itself, and is what everybody waits for.
-        let decision = if suspect {
-            Decision::Renew { shared: false }
-        } else {
-            state.cooldown.refused(refused, now, &self.policy, fastrand::f64())
-        };
+        let decision = state.cooldown.refused(refused, now, &self.policy, fastrand::f64());
         if let Decision::Renew { .. } = decision {
-            if suspect {
-                state.gate = None;
-            }
             if let Some(newest) = &mut state.newest {
                 newest.refused = true;
             }
-            if let Some(flight) = &state.flight {
-                flight.hurry.notify_one();
-            }
-            self.publish(&state);
+            self.hurry(&state);
         }
         drop(state);
         self.report_refusal(token.sequence(), decision)
     }
 
+    /// The token is served no more, and a renewal need not look for a quiet moment.
+    fn hurry(&self, state: &State) {
+        if let Some(flight) = &state.flight {
+            flight.hurry.notify_one();
+        }
+        self.publish(state);
+    }
+
     fn report_refusal(&self, sequence: u64, decision: Decision) -> bool {
         match decision {
-            Decision::Renew { shared: false } => tracing::debug!(sequence, "a resource refused the token"),
-            Decision::Renew { shared: true } => tracing::warn!(
-                sequence,
+            Decision::Renew { shared: false } => {
+                tracing::debug!(target: TARGET, sequence, "a resource refused the token");
+            }
+            Decision::Renew { shared: true } => tracing::warn!(target: TARGET, sequence,
                 "a resource refused the token soon after it was issued, as the one before it: the client id seems to \
                  be in use by another process as well",
             ),
@@ -71,8 +78,7 @@ impl Core {
                 if breaker {
                     self.tally.breaker_open.add();
                 }
-                tracing::debug!(
-                    sequence,
+                tracing::debug!(target: TARGET, sequence,
                     breaker,
                     "a resource refused the token, too soon to ask for another"
                 );

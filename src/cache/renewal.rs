@@ -8,15 +8,21 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{Notify, oneshot::error::TryRecvError},
+    sync::Notify,
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::{
-    slot::{Gone, Lease},
+    slot::Gone,
     state::{Core, Want, interrupted},
 };
-use crate::{clock, error::AuthError, refresh::flight::Order, token::AccessToken};
+use crate::{
+    clock,
+    error::{AuthError, Fate},
+    events::TARGET,
+    refresh::flight::{Flown, Order},
+    token::AccessToken,
+};
 
 /// Why a flight was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,39 +76,44 @@ impl Landing {
         self.sequence
     }
 
+    pub(crate) fn why(&self) -> Why {
+        self.why
+    }
+
     pub(crate) async fn fly(mut self) {
         let core = Arc::clone(&self.core);
-        if self.why == Why::Probe
-            && let Some(error) = core.stored_error()
-            && !core.endpoint.credentials_changed().await
-        {
+        if let Some(error) = self.finds_nothing_new().await {
             self.landed = true;
             return core.land_unchanged(self.sequence, error);
         }
-        let held_since = self.make_way().await;
+        let held = self.make_way().await;
         let order = Order {
             endpoint: &*core.endpoint,
             policy: &core.policy,
             scheme: &core.scheme,
             sequence: self.sequence,
             tally: &core.tally,
-            holding: held_since.is_some(),
+            fallback: held.as_ref().map(|held| held.token.clone()),
         };
-        let result = order.fly().await;
+        let flown = order.fly().await;
         self.landed = true;
-        self.land(result, held_since);
-    }
-
-    fn land(&self, result: Result<AccessToken, AuthError>, held_since: Option<Instant>) {
-        self.core.land(self.sequence, result);
-        if let Some(since) = held_since {
-            self.core.tally.longest_hold.record(clock::now() - since);
+        core.land(self.sequence, flown);
+        if let Some(held) = held {
+            core.tally.longest_hold.record(clock::now().saturating_duration_since(held.since));
         }
     }
 
-    /// Sees to it that no request is under way with a token that is about to die. Returns since when callers have been
-    /// held back from one that is still good.
-    async fn make_way(&self) -> Option<Instant> {
+    /// The stored error, if this flight is a look at the credentials and they are as they were.
+    async fn finds_nothing_new(&self) -> Option<AuthError> {
+        let error = self.core.stored_error().filter(|_| self.why == Why::Probe)?;
+        let look = self.core.endpoint.credentials_changed();
+        let changed = timeout(self.core.policy.attempt_timeout, look).await.unwrap_or(false);
+        (!changed).then_some(error)
+    }
+
+    /// Sees to it that no request is under way with a token that is about to die. Returns whose callers have been held
+    /// back, and since when.
+    async fn make_way(&self) -> Option<Held> {
         let core = &*self.core;
         if !core.holds() {
             return None;
@@ -122,13 +133,15 @@ impl Landing {
         if timeout(way.drain, or_hurry(drained, &way.hurry, || core.is_dead())).await.is_err() {
             core.tally.drains_timed_out.add();
             tracing::warn!(
+                target: TARGET,
                 sequence = self.sequence,
                 drain_seconds = way.drain.as_secs_f64(),
                 "requests were still under way when the drain timed out; they may be answered 401 and replayed",
             );
         }
-        core.tally.longest_drain.record(clock::now() - since);
-        Some(since)
+        core.outlived(&way.token, under_way);
+        core.tally.longest_drain.record(clock::now().saturating_duration_since(since));
+        Some(Held { token: way.token, since })
     }
 
     async fn look_for_a_quiet_moment(&self, way: &Way) {
@@ -145,13 +158,22 @@ impl Landing {
 impl Drop for Landing {
     fn drop(&mut self) {
         if !self.landed {
-            self.core.land(self.sequence, Err(interrupted(std::thread::panicking())));
+            // It may have been anywhere.
+            let result = Err(interrupted(std::thread::panicking()));
+            self.core.land(self.sequence, Flown { result, fate: Fate::Unknown });
         }
     }
 }
 
+/// Callers are held back from this token.
+struct Held {
+    token: AccessToken,
+    since: Instant,
+}
+
 /// What a renewal has to know to make way.
 struct Way {
+    token: AccessToken,
     hurry: Arc<Notify>,
     /// When the search for a quiet moment ends.
     hold: Instant,
@@ -173,28 +195,32 @@ impl Core {
     fn way(&self, sequence: u64) -> Option<Way> {
         let state = self.lock();
         let flight = state.flight.as_ref().filter(|flight| flight.sequence == sequence)?;
-        let newest = state.newest.as_ref().filter(|newest| !newest.refused && newest.token.is_usable())?;
+        let newest = state.newest.as_ref().filter(|newest| newest.is_alive())?;
         let times = newest.token.times();
-        let hurry = Arc::clone(&flight.hurry);
-        Some(Way { hurry, hold: times.at(times.schedule.hold), drain: times.schedule.drain })
+        Some(Way {
+            token: newest.token.clone(),
+            hurry: Arc::clone(&flight.hurry),
+            hold: times.at(times.schedule.hold),
+            drain: times.schedule.drain,
+        })
     }
 
     /// Whether the token in use died by other means, so that nothing is worth waiting for.
     fn is_dead(&self) -> bool {
-        self.lock().newest.as_ref().is_none_or(|newest| newest.refused || !newest.token.is_usable())
+        self.lock().newest.as_ref().is_none_or(|newest| !newest.is_alive())
     }
 
     /// Whether no request is under way. If so, the flight holds from here on, before the next one can start.
     fn is_quiet(&self, sequence: u64) -> bool {
         let mut state = self.lock();
         let state = &mut *state;
-        let (Some(newest), Some(flight)) = (&state.newest, &mut state.flight) else { return true };
+        let (Some(newest), Some(flight)) = (&mut state.newest, &mut state.flight) else { return true };
         if newest.refused || flight.sequence != sequence {
             return true;
         }
         // Once nobody can get it any more, the lease that the state holds is the only one, or it is not quiet.
         self.slot.withdraw();
-        let quiet = Arc::strong_count(&newest.lease) == 1;
+        let quiet = !newest.is_outlived() && Arc::strong_count(&newest.lease) == 1;
         if quiet {
             flight.stage = Stage::Holding;
         }
@@ -209,15 +235,18 @@ impl Core {
         let state = &mut *state;
         let flight = state.flight.as_mut().filter(|flight| flight.sequence == sequence)?;
         flight.stage = Stage::Holding;
-        flight.overdue = clock::later(clock::now(), self.policy.deadline.saturating_mul(2));
+        flight.overdue = clock::later(clock::now(), self.flight_bound());
         self.slot.withdraw();
-        let newest = state.newest.as_mut().filter(|newest| !newest.refused && newest.token.is_usable())?;
-        // A lease for those to come, if this renewal fails; the old one is then in the hands of requests alone.
-        let (lease, gone) = Lease::new(newest.token.clone());
-        newest.lease = lease;
-        let mut under_way = std::mem::replace(&mut newest.under_way, vec![gone]);
-        under_way.retain_mut(|gone| gone.try_recv() == Err(TryRecvError::Empty));
-        Some(under_way)
+        let newest = state.newest.as_mut().filter(|newest| newest.is_alive())?;
+        newest.renew_lease();
+        Some(newest.take_outlived())
+    }
+
+    /// Some of these requests may have outlived the drain; the next one waits for them again.
+    fn outlived(&self, token: &AccessToken, under_way: Vec<Gone>) {
+        if let Some(newest) = self.lock().newest.as_mut().filter(|newest| newest.token.is(token)) {
+            newest.put_outlived_back(under_way);
+        }
     }
 
     /// Sees to it that renewals come without traffic, if that was asked for: until the last handle is dropped.

@@ -5,6 +5,8 @@ use std::sync::{Arc, MutexGuard};
 use futures_util::FutureExt;
 use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
+use tracing::Instrument;
+
 use super::{
     renewal::{Landing, Stage, Why},
     slot::Lease,
@@ -13,6 +15,7 @@ use super::{
 use crate::{
     clock,
     error::{AuthError, Kind},
+    events::TARGET,
     token::AccessToken,
 };
 
@@ -49,11 +52,9 @@ impl Core {
             self.start_if_due(&mut state, &token).unlock(self, state);
             return Acquired::Token(token);
         }
-        if let Some(flight) = state.flight.as_ref().filter(|flight| now < flight.overdue) {
+        if let Some(flight) = state.flight.as_mut().filter(|flight| now < flight.overdue) {
             self.tally.joined.add();
-            // Whoever waits for it needs it now, not at a quiet moment.
-            flight.hurry.notify_one();
-            return Acquired::Waiting(flight.landed.clone());
+            return Acquired::Waiting(flight.join(now, self.flight_bound()));
         }
         if let Some(error) = self.held_off(&state, want, now) {
             return Acquired::Failed(error);
@@ -115,22 +116,26 @@ impl Core {
         self.tally.refreshes.add();
         state.last_sequence += 1;
         let sequence = state.last_sequence;
-        // Twice its deadline: a busy runtime may be late, one that nobody drives is later still.
-        let mut overdue = clock::later(now, self.policy.deadline.saturating_mul(2));
-        if let Some(newest) = state.newest.as_ref().filter(|_| why == Why::Due) {
-            overdue += newest.token.time_left();
+        let mut overdue = clock::later(now, self.flight_bound());
+        match why {
+            Why::Due => {
+                overdue += state.newest.as_ref().map(|newest| newest.token.time_left()).unwrap_or_default();
+            }
+            Why::Probe => state.gate.iter_mut().for_each(|gate| gate.looked(now)),
+            Why::Needed | Why::Forced => {}
         }
         let (waiters, receiver) = oneshot::channel();
-        let landed = Landed { outcome: receiver.shared(), runtime: runtime.id(), overdue };
         let flight = Flight {
             sequence,
             stage: Stage::first(why, self.holds() && state.newest.is_some()),
             hurry: Arc::default(),
-            landed: landed.clone(),
+            outcome: receiver.shared(),
+            runtime: runtime.id(),
             waiters,
             task: None,
             overdue,
         };
+        let landed = flight.landed();
         let abandoned = state.flight.replace(flight);
         self.publish(state);
         Start { landing: Some((runtime, Landing::new(Arc::clone(self), sequence, why), landed)), abandoned }
@@ -179,7 +184,10 @@ impl Start {
         }
         if let Some((runtime, landing, _)) = self.landing {
             let sequence = landing.sequence();
-            let task = runtime.spawn(landing.fly()).abort_handle();
+            // Of no caller: whoever started it, it is everybody's.
+            let why = tracing::field::debug(landing.why());
+            let span = tracing::info_span!(target: TARGET, parent: None, "token_refresh", sequence, why);
+            let task = runtime.spawn(landing.fly().instrument(span)).abort_handle();
             if let Some(flight) = core.lock().flight.as_mut().filter(|flight| flight.sequence == sequence) {
                 flight.task = Some(task);
             }

@@ -6,7 +6,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwapOption;
@@ -17,6 +17,8 @@ use crate::{clock, token::AccessToken};
 /// A token in use by one request, or more.
 pub(crate) struct Lease {
     pub(crate) token: AccessToken,
+    /// A resource has accepted the token on this lease.
+    accepted: AtomicBool,
     /// Dropped with the last reference, which tells the receiver.
     _gone: oneshot::Sender<()>,
 }
@@ -27,7 +29,19 @@ pub(crate) type Gone = oneshot::Receiver<()>;
 impl Lease {
     pub(crate) fn new(token: AccessToken) -> (Arc<Self>, Gone) {
         let (sender, gone) = oneshot::channel();
-        (Arc::new(Self { token, _gone: sender }), gone)
+        (Arc::new(Self { token, accepted: AtomicBool::new(false), _gone: sender }), gone)
+    }
+
+    /// A resource has accepted the token. Written once; after that, all cores only read it.
+    pub(crate) fn accept(&self) {
+        if !self.is_accepted() {
+            self.accepted.store(true, Ordering::Relaxed);
+            self.token.accept();
+        }
+    }
+
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
     }
 }
 

@@ -4,13 +4,20 @@
 //! through it: refused by a resource, or being replaced by an exclusive endpoint. Everything that changes is decided
 //! under one short lock that no await ever crosses, and under which no foreign code runs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::Shared;
 use http::Uri;
 use tokio::{
     runtime,
-    sync::{Notify, oneshot, watch},
+    sync::{
+        Notify,
+        oneshot::{self, error::TryRecvError},
+        watch,
+    },
     task::AbortHandle,
     time::Instant,
 };
@@ -20,6 +27,7 @@ use super::{
     slot::{Gone, Lease, Slot},
 };
 use crate::{
+    clock,
     endpoint::{DynEndpoint, Rotation},
     error::{AuthError, Kind},
     events::Tally,
@@ -52,6 +60,8 @@ pub(super) struct State {
     /// Renews without traffic.
     pub(super) warmer: Option<AbortHandle>,
     pub(super) closed: bool,
+    /// Flights in a row that have panicked.
+    pub(super) panics: u32,
 }
 
 impl State {
@@ -88,8 +98,10 @@ impl State {
 pub(super) struct Newest {
     pub(super) token: AccessToken,
     pub(super) lease: Arc<Lease>,
-    /// Resolve when the requests under way are done: of this lease, and of earlier ones of the same token.
-    pub(super) under_way: Vec<Gone>,
+    /// Resolves when nobody holds the lease.
+    gone: Gone,
+    /// Earlier leases of the same token, of requests that have outlived a drain.
+    outlived: Vec<Gone>,
     /// A resource answered 401 to it, or it is known to be dead.
     pub(super) refused: bool,
     /// It may be dead: a request for its successor was sent, and what became of that is unknown.
@@ -102,7 +114,8 @@ pub(super) struct Flight {
     pub(super) stage: Stage,
     /// Ends the search for a quiet moment, and the drain.
     pub(super) hurry: Arc<Notify>,
-    pub(super) landed: Landed,
+    pub(super) outcome: Shared<oneshot::Receiver<Outcome>>,
+    pub(super) runtime: runtime::Id,
     pub(super) waiters: oneshot::Sender<Outcome>,
     pub(super) task: Option<AbortHandle>,
     /// When it must have landed. Later than that, the runtime that should drive it does not.
@@ -172,6 +185,12 @@ impl Core {
         self.rotation == Rotation::Exclusive && self.policy.hold
     }
 
+    /// How long a flight may take from where it holds: later than that, the runtime that should drive it does not. Twice
+    /// its deadline, because a busy runtime may be late.
+    pub(super) fn flight_bound(&self) -> Duration {
+        self.policy.drain_timeout.saturating_add(self.policy.deadline.saturating_mul(2))
+    }
+
     /// Shows the read path what `servable` says, until there is a question.
     pub(super) fn publish(&self, state: &State) {
         let Some(newest) = state.servable() else { return self.slot.withdraw() };
@@ -191,7 +210,53 @@ impl Core {
     }
 }
 
+impl Newest {
+    pub(super) fn new(token: AccessToken) -> Self {
+        let (lease, gone) = Lease::new(token.clone());
+        Self { token, lease, gone, outlived: Vec::new(), refused: false, suspect: false }
+    }
+
+    /// A new lease for those to come; the old one is in the hands of requests alone from here on.
+    pub(super) fn renew_lease(&mut self) {
+        let (lease, gone) = Lease::new(self.token.clone());
+        self.lease = lease;
+        self.outlived.push(std::mem::replace(&mut self.gone, gone));
+    }
+
+    /// What resolves when the requests on earlier leases are done.
+    pub(super) fn take_outlived(&mut self) -> Vec<Gone> {
+        std::mem::take(&mut self.outlived)
+    }
+
+    pub(super) fn put_outlived_back(&mut self, outlived: Vec<Gone>) {
+        self.outlived.extend(outlived);
+        self.outlived.retain_mut(|gone| gone.try_recv() == Err(TryRecvError::Empty));
+    }
+
+    /// Whether requests on earlier leases are under way.
+    pub(super) fn is_outlived(&mut self) -> bool {
+        self.put_outlived_back(Vec::new());
+        !self.outlived.is_empty()
+    }
+
+    /// Whether it may be sent, as far as is known but for its age.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.refused && !self.token.time_left().is_zero()
+    }
+}
+
 impl Flight {
+    /// What a waiter gets. It needs the flight now, not at a quiet moment.
+    pub(super) fn join(&mut self, now: Instant, bound: Duration) -> Landed {
+        self.overdue = self.overdue.min(clock::later(now, bound));
+        self.hurry.notify_one();
+        self.landed()
+    }
+
+    pub(super) fn landed(&self) -> Landed {
+        Landed { outcome: self.outcome.clone(), runtime: self.runtime, overdue: self.overdue }
+    }
+
     /// Wakes its waiters, and stops its task if a runtime still drives it.
     pub(super) fn give_up(self) {
         let _ = self.waiters.send(Outcome { result: Err(interrupted(false)), standing: None });

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{clock, refresh::RefreshPolicy};
+use crate::{clock, refresh::RefreshPolicy, token::Times};
 
 /// So many tokens in a row that no resource has ever accepted open the breaker: the pause is the longest at once.
 const BREAKER: u32 = 3;
@@ -23,6 +23,8 @@ pub(crate) struct Cooldown {
     never_accepted: u32,
     /// In 0..1, drawn once per renewal: a wait that were drawn anew at each 401 would be the shortest of them all.
     jitter: f64,
+    /// The token in use was refused, and is waited with.
+    waiting: bool,
 }
 
 /// The token that was refused.
@@ -53,19 +55,29 @@ impl Cooldown {
         random: f64,
     ) -> Decision {
         let age = now.saturating_duration_since(token.issued);
-        if age >= token.life / 2 {
+        // No wait is so long, so a resource that refuses every token never gets here.
+        if age >= (token.life / 2).max(policy.cooldown_cap.saturating_mul(2)) {
             *self = Self::default();
         }
         let breaker = !token.accepted && self.never_accepted >= BREAKER;
         let pause = if breaker { policy.cooldown_cap } else { self.pause(policy) };
         let until = clock::later(token.issued, pause.mul_f64(0.5 + self.jitter / 2.0));
-        if now < until {
+        self.waiting = now < until;
+        if self.waiting {
             return Decision::Wait { until, breaker };
         }
         self.early = self.early.saturating_add(1);
         self.never_accepted = if token.accepted { 0 } else { self.never_accepted.saturating_add(1) };
         self.jitter = random.clamp(0.0, 1.0);
         Decision::Renew { shared: self.early > 1 }
+    }
+
+    /// A token was replaced that nobody had refused. If it was in use for half its life, all is well.
+    pub(crate) fn replaced(&mut self, now: Instant, times: &Times) {
+        let refused = std::mem::take(&mut self.waiting);
+        if !refused && now.saturating_duration_since(times.sent) >= times.life / 2 {
+            *self = Self::default();
+        }
     }
 
     /// None for the first two in a row, then doubling up to the cap.
@@ -91,11 +103,20 @@ mod tests {
 
     /// Tokens refused at once, for an hour at one request per 20 ms: when each was replaced.
     fn renewals(accepted: bool) -> Vec<f64> {
+        renewals_of(accepted, 300)
+    }
+
+    fn renewals_of(accepted: bool, life: u64) -> Vec<f64> {
         let (policy, start) = (RefreshPolicy::default(), clock::now());
         let (mut cooldown, mut issued, mut renewals) = (Cooldown::default(), start, Vec::new());
         for tick in 0..50 * 3600 {
             let now = start + Duration::from_millis(20) * tick;
-            if let Decision::Renew { .. } = cooldown.refused(token(issued, accepted), now, &policy, 1.0) {
+            if let Decision::Renew { .. } = cooldown.refused(
+                Refused { life: Duration::from_secs(life), ..token(issued, accepted) },
+                now,
+                &policy,
+                1.0,
+            ) {
                 issued = now;
                 renewals.push((now - start).as_secs_f64());
             }
@@ -118,9 +139,39 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_nobody_refused_until_it_was_replaced_starts_the_count_anew() {
+        let (policy, start) = (RefreshPolicy::default(), clock::now());
+        let life = Duration::from_secs(300);
+        let schedule = crate::refresh::schedule::schedule(life, &policy, 0.5);
+        let times = Times { sent: start, slept: clock::slept(), life, schedule };
+        let shaken = Cooldown { early: 5, never_accepted: 3, ..Cooldown::default() };
+        let mut cooldown = shaken;
+        cooldown.replaced(start + Duration::from_secs(100), &times);
+        assert_eq!(cooldown.early, 5, "too soon to tell");
+        cooldown.replaced(start + Duration::from_secs(240), &times);
+        assert_eq!((cooldown.early, cooldown.never_accepted), (0, 0));
+        // Refused meanwhile: it was no good.
+        let mut cooldown = shaken;
+        let early = start + Duration::from_secs(1);
+        assert!(matches!(cooldown.refused(token(start, false), early, &policy, 0.5), Decision::Wait { .. }));
+        cooldown.replaced(start + Duration::from_secs(240), &times);
+        assert_eq!(cooldown.early, 5);
+    }
+
+    #[test]
+    fn short_lives_do_not_lift_the_bound() {
+        for life in [5, 20, 40, 59] {
+            for accepted in [true, false] {
+                let renewals = renewals_of(accepted, life);
+                assert!(renewals.len() <= 200, "{} renewals in an hour of {life} s tokens", renewals.len());
+            }
+        }
+    }
+
+    #[test]
     fn a_token_that_lived_for_half_its_life_starts_the_count_anew() {
         let (policy, start) = (RefreshPolicy::default(), clock::now());
-        let mut cooldown = Cooldown { early: 5, never_accepted: 2, jitter: 0.0 };
+        let mut cooldown = Cooldown { early: 5, never_accepted: 2, ..Cooldown::default() };
         let late = start + Duration::from_secs(151);
         assert_eq!(
             cooldown.refused(token(start, true), late, &policy, 1.0),
@@ -138,7 +189,7 @@ mod tests {
         fn a_wait_is_never_longer_than_the_cap(early in 0_u32..100, never_accepted in 0_u32..100, age in 0_u64..149, random in -1.0_f64..2.0) {
             let (policy, start) = (RefreshPolicy::default(), clock::now());
             let now = start + Duration::from_secs(age);
-            let mut cooldown = Cooldown { early, never_accepted, jitter: random.clamp(0.0, 1.0) };
+            let mut cooldown = Cooldown { early, never_accepted, jitter: random.clamp(0.0, 1.0), waiting: false };
             if let Decision::Wait { until, .. } = cooldown.refused(token(start, false), now, &policy, random) {
                 prop_assert!(until > now && until <= start + policy.cooldown_cap);
             }

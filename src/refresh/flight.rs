@@ -12,7 +12,7 @@ use crate::{
     clock,
     endpoint::{DynEndpoint, IssuedToken},
     error::{AuthError, Fate, Kind},
-    events::Tally,
+    events::{TARGET, Tally},
     refresh::{RefreshPolicy, backoff, life, schedule},
     token::{AccessToken, Times, Unsendable},
 };
@@ -24,20 +24,28 @@ pub(crate) struct Order<'a> {
     pub(crate) scheme: &'a str,
     pub(crate) sequence: u64,
     pub(crate) tally: &'a Tally,
-    /// There is a token to fall back upon, and callers are held while this flight asks for another: one attempt is
-    /// all they wait for, unless it has killed that token.
-    pub(crate) holding: bool,
+    /// A token to fall back upon. Callers are held while this flight asks for another: one attempt is all they wait
+    /// for, unless that token is no good any more.
+    pub(crate) fallback: Option<AccessToken>,
+}
+
+/// How a flight ended.
+pub(crate) struct Flown {
+    pub(crate) result: Result<AccessToken, AuthError>,
+    /// The worst of what became of its attempts.
+    pub(crate) fate: Fate,
 }
 
 impl Order<'_> {
     /// Flies. Transient failures are repeated within the deadline; when it has passed, the last of them is the
     /// flight's.
-    pub(crate) async fn fly(&self) -> Result<AccessToken, AuthError> {
+    pub(crate) async fn fly(&self) -> Flown {
         let deadline = clock::later(clock::now(), self.policy.deadline);
-        let mut last = None;
-        match timeout_at(deadline, self.attempts(deadline, &mut last)).await {
-            Ok(result) => result,
-            Err(_) => Err(last.unwrap_or_else(timed_out)),
+        let (mut last, mut fate) = (None, Fate::NotIssued);
+        match timeout_at(deadline, self.attempts(deadline, &mut last, &mut fate)).await {
+            Ok(result) => Flown { result, fate },
+            // An attempt was cut off, or the pause before one.
+            Err(_) => Flown { result: Err(last.unwrap_or_else(timed_out)), fate: fate.max(Fate::Unknown) },
         }
     }
 
@@ -45,24 +53,28 @@ impl Order<'_> {
         &self,
         deadline: Instant,
         last: &mut Option<AuthError>,
+        fate: &mut Fate,
     ) -> Result<AccessToken, AuthError> {
-        let (mut failures, mut holding) = (0_u32, self.holding);
+        let mut failures = 0_u32;
         loop {
             let error = match self.attempt().await {
                 Ok(token) => return Ok(token),
                 Err(error) => error,
             };
             failures = failures.saturating_add(1);
+            *fate = error.fate().max(*fate);
             tracing::warn!(
+                target: TARGET,
                 sequence = self.sequence,
                 attempt = failures,
                 error = &error as &(dyn Error + 'static),
                 "asking for a token failed",
             );
-            holding &= error.fate() != Fate::Issued;
+            let falls_back =
+                *fate != Fate::Issued && self.fallback.as_ref().is_some_and(AccessToken::is_usable);
             let pause = backoff::pause(self.policy, failures, error.retry_after(), fastrand::f64());
             // Nobody is kept waiting for an attempt that would come too late.
-            if holding || !error.is_transient() || clock::later(clock::now(), pause) >= deadline {
+            if falls_back || !error.is_transient() || clock::later(clock::now(), pause) >= deadline {
                 return Err(error);
             }
             *last = Some(error);
@@ -72,7 +84,7 @@ impl Order<'_> {
 
     async fn attempt(&self) -> Result<AccessToken, AuthError> {
         self.tally.token_requests.add();
-        tracing::debug!(sequence = self.sequence, "asking for a token");
+        tracing::debug!(target: TARGET, sequence = self.sequence, "asking for a token");
         let sent = Sent { at: clock::now(), slept: clock::slept(), wall: clock::wall() };
         let issued =
             timeout(self.policy.attempt_timeout, self.endpoint.issue()).await.map_err(|_| timed_out())??;
@@ -84,8 +96,7 @@ impl Order<'_> {
         let life = life::observed(issued, issued.secret.expose_secret(), sent.wall).map_err(|_| expired())?;
         let schedule = schedule::schedule(life, self.policy, fastrand::f64());
         if schedule.clamped {
-            tracing::warn!(
-                life_seconds = life.as_secs_f64(),
+            tracing::warn!(target: TARGET, life_seconds = life.as_secs_f64(),
                 "the expiry margin would take more than a quarter of the token's life, and was cut to that",
             );
         }

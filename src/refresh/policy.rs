@@ -16,7 +16,8 @@ use crate::error::ConfigError;
 /// its [`deadline`](Self::deadline), and after it the endpoint is left alone for a pause that grows up to
 /// [`gate_cap`](Self::gate_cap). With the defaults that is less than 1,500 requests an hour to an endpoint that always
 /// answers 500 or not at all, and less than 200 to one that refuses the credentials, whatever the traffic. A resource
-/// that refuses every token costs less than 200 an hour, by [`cooldown_cap`](Self::cooldown_cap).
+/// that refuses every token costs less than 200 an hour, by [`cooldown_cap`](Self::cooldown_cap), if tokens live for a
+/// minute or more; shorter ones are renewed more often anyway.
 ///
 /// # Examples
 ///

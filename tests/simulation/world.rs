@@ -159,7 +159,7 @@ impl World {
         state.wrong.push(format!("{:?}: a request was sent with {wrong}", now()));
     }
 
-    pub(crate) fn answered(&self, answer: Result<StatusCode, Error>) {
+    pub(crate) fn answered(&self, answer: &Result<StatusCode, Error>) {
         let fine = matches!(answer, Ok(StatusCode::OK));
         if !self.stormy && !fine {
             self.lock().wrong.push(format!("{:?}: {answer:?} in fine weather", now()));

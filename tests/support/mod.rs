@@ -184,13 +184,20 @@ pub(crate) struct Resource {
     seen: Arc<Mutex<Vec<Seen>>>,
     ready: bool,
     latency: Duration,
+    forgetful: bool,
 }
 
 impl Resource {
     pub(crate) fn new(
         answer: impl Fn(usize, &Request<String>) -> Response<String> + Send + Sync + 'static,
     ) -> Self {
-        Self { answer: Arc::new(answer), seen: Arc::default(), ready: false, latency: Duration::ZERO }
+        Self {
+            answer: Arc::new(answer),
+            seen: Arc::default(),
+            ready: false,
+            latency: Duration::ZERO,
+            forgetful: false,
+        }
     }
 
     /// 200 for this token, 401 for every other.
@@ -212,6 +219,15 @@ impl Resource {
         Self { latency, ..resource }
     }
 
+    pub(crate) fn taking(self, latency: Duration) -> Self {
+        Self { latency, ..self }
+    }
+
+    /// Keeps no record of what it saw.
+    pub(crate) fn forgetful(self) -> Self {
+        Self { forgetful: true, ..self }
+    }
+
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
@@ -228,6 +244,7 @@ impl Clone for Resource {
             seen: Arc::clone(&self.seen),
             ready: false,
             latency: self.latency,
+            forgetful: self.forgetful,
         }
     }
 }
@@ -245,6 +262,9 @@ impl Service<Request<String>> for Resource {
     fn call(&mut self, request: Request<String>) -> Self::Future {
         assert!(std::mem::take(&mut self.ready), "called without being ready");
         let mut seen = self.seen.lock().unwrap();
+        if self.forgetful {
+            seen.clear();
+        }
         seen.push(Seen { authorization: authorization(&request), body: request.body().clone() });
         let (number, answer, latency) = (seen.len(), Arc::clone(&self.answer), self.latency);
         drop(seen);
