@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -34,12 +34,13 @@ use crate::{
             whose future and body are `Send`; hyper's client is one if it is built for `Full<Bytes>` bodies"
 )]
 pub trait HttpService: Clone + Send + 'static {
-    /// Sends one request and collects the answer, of at most `limit` bytes.
+    /// Sends one request and collects the answer, of at most `limit` bytes, without a content type that holds `secret`.
     #[doc(hidden)]
     fn exchange(
         self,
         request: Request<Full<Bytes>>,
         limit: usize,
+        secret: &str,
     ) -> impl Future<Output = Result<Response<Bytes>, AuthError>> + Send;
 }
 
@@ -56,10 +57,13 @@ where
         mut self,
         request: Request<Full<Bytes>>,
         limit: usize,
+        secret: &str,
     ) -> Result<Response<Bytes>, AuthError> {
         let ready = poll_fn(|cx| self.poll_ready(cx)).await;
         ready.map_err(|error| unreachable(error.into()).with_fate(Fate::NotIssued))?;
-        let (parts, body) = self.call(request).await.map_err(|error| unreachable(error.into()))?.into_parts();
+        let (mut parts, body) =
+            self.call(request).await.map_err(|error| unreachable(error.into()))?.into_parts();
+        conceal(&mut parts.headers, secret);
         let body = Limited::new(body, limit).collect().await.map(Collected::to_bytes);
         if !parts.status.is_success() {
             // The status says it all, whatever came of the body.
@@ -181,11 +185,12 @@ impl<S: HttpService> TokenClient<S> {
             ));
         }
         let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (parts, body) = service.exchange(request, self.limit).await?.into_parts();
+        let secret = credentials.expose_secret();
+        let (parts, body) = service.exchange(request, self.limit, secret).await?.into_parts();
         let answer = TokenAnswer { status: parts.status, headers: parts.headers, body: wiped_on_drop(body) };
         match answer.status {
             StatusCode::OK | StatusCode::CREATED => Ok(answer),
-            _ => Err(answer.refusal(credentials.expose_secret())),
+            _ => Err(answer.refusal(secret)),
         }
     }
 }
@@ -321,19 +326,34 @@ fn documented_message(body: &[u8], secret: &str) -> Option<String> {
     if joined.is_empty() || (!secret.is_empty() && joined.contains(secret)) {
         return None;
     }
-    let cut: String = joined.chars().take(SHOWN_CHARACTERS).collect();
-    let escaped =
-        cut.chars().map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() });
-    Some(escaped.collect())
+    Some(escaped(&joined, SHOWN_CHARACTERS))
+}
+
+/// `text` without control characters, and no longer than `limit` in that form.
+fn escaped(text: &str, limit: usize) -> String {
+    // No more of it than that can be shown.
+    let parts = text
+        .chars()
+        .take(limit)
+        .map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() });
+    parts.collect::<String>().chars().take(limit).collect()
+}
+
+/// Drops a content type that holds the secret: every error shows it.
+fn conceal(headers: &mut HeaderMap, secret: &str) {
+    let holds = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains(secret));
+    if !secret.is_empty() && headers.get(header::CONTENT_TYPE).is_some_and(holds) {
+        headers.remove(header::CONTENT_TYPE);
+    }
 }
 
 fn content_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.map(|value| format!(", {}", value.chars().take(60).collect::<String>())).unwrap_or_default()
+    value.map(|value| format!(", {}", escaped(value, 60))).unwrap_or_default()
 }
 
 /// `Retry-After` in either form of RFC 9110, section 10.2.3, as a duration from `now` on the endpoint's clock.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));

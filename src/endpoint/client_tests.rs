@@ -1,4 +1,3 @@
-use http::HeaderValue;
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -68,6 +67,8 @@ fn a_message_is_cut_escaped_and_dropped_if_it_holds_the_secret() {
     let control = refusal(400, r#"{"message": "a\u001b[31m\nb\u0085"}"#).to_string();
     assert!(!control.chars().any(char::is_control), "{control:?}");
     assert!(control.contains(r"a\u{1b}[31m\u{a}b"), "{control}");
+    let escapes = refusal(400, &format!(r#"{{"message": "{}"}}"#, r"\u0085".repeat(200))).to_string();
+    assert!(escapes.len() < 300, "{} characters", escapes.len());
     for body in [
         format!(r#"{{"message": "no client with {SECRET}"}}"#),
         format!(r#"{{"message": "ok", "errors": [{{"type": "{SECRET}"}}]}}"#),
@@ -77,6 +78,13 @@ fn a_message_is_cut_escaped_and_dropped_if_it_holds_the_secret() {
         let shown = refusal(400, &body).to_string();
         assert!(!shown.contains("s3cret"), "{shown}");
     }
+}
+
+#[test]
+fn a_content_type_is_escaped() {
+    let shown = answer(502, "text/html;\tcharset=utf-8", "").refusal(SECRET).to_string();
+    assert!(!shown.chars().any(char::is_control), "{shown:?}");
+    assert!(shown.contains(r"text/html;\u{9}charset=utf-8"), "{shown}");
 }
 
 #[test]
@@ -148,6 +156,27 @@ async fn an_answer_that_is_no_success_is_classed_by_its_status_whatever_came_of_
     }));
     let error = client.send(Request::default(), &credentials).await.unwrap_err();
     assert!(error.is_rejected() && error.status() == Some(StatusCode::UNAUTHORIZED));
+}
+
+/// Of so many spaces, with the secret in its content type.
+fn betraying(status: u16, size: usize) -> Response<Full<Bytes>> {
+    let body = Full::new(Bytes::from(vec![b' '; size]));
+    Response::builder().status(status).header("content-type", format!("x/{SECRET}")).body(body).unwrap()
+}
+
+#[tokio::test]
+async fn a_content_type_that_holds_the_secret_is_not_shown() {
+    let credentials = Credentials::new("id", SECRET);
+    let refused = TokenClient::new(Answers(|_| betraying(400, 0)));
+    let too_long = TokenClient::new(Answers(|_| betraying(200, 70_000)));
+    let empty = TokenClient::new(Answers(|_| betraying(200, 0)));
+    for error in [
+        refused.send(Request::default(), &credentials).await.unwrap_err(),
+        too_long.send(Request::default(), &credentials).await.unwrap_err(),
+        empty.send(Request::default(), &credentials).await.unwrap().json::<()>().unwrap_err(),
+    ] {
+        assert!(!error.to_string().contains(SECRET), "{error}");
+    }
 }
 
 #[tokio::test]
