@@ -69,6 +69,9 @@ pub mod endpoint;
 mod error;
 mod events;
 mod future;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod layer;
 mod origin;

@@ -67,6 +67,8 @@ use std::{
 use http::Uri;
 use secrecy::SecretString;
 
+#[cfg(fuzzing)]
+pub(crate) use self::{client::retry_after, send_payments::parse_date};
 pub use self::{
     client::{HttpService, TokenAnswer, TokenClient},
     send_payments::SendPayments,

@@ -158,7 +158,7 @@ fn auth_request(uri: Uri, credentials: &Credentials) -> Result<Request<Full<Byte
 }
 
 /// RFC 3339, of which the contract's `2026-11-24T02:44:00Z` is the strictest form.
-fn parse_date(text: &str) -> Option<SystemTime> {
+pub(crate) fn parse_date(text: &str) -> Option<SystemTime> {
     SystemTime::try_from(text.parse::<jiff::Timestamp>().ok()?).ok()
 }
 

@@ -82,7 +82,8 @@ impl Order<'_> {
         }
     }
 
-    async fn attempt(&self) -> Result<AccessToken, AuthError> {
+    /// One of them, from the request to the token.
+    pub(crate) async fn attempt(&self) -> Result<AccessToken, AuthError> {
         self.tally.token_requests.add();
         tracing::debug!(target: TARGET, sequence = self.sequence, "asking for a token");
         let sent = Sent { at: clock::now(), slept: clock::slept(), wall: clock::wall() };

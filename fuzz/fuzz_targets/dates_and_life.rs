@@ -1,0 +1,116 @@
+//! The life of a token by all that its answer can say about it, and the windows that follow from it.
+//!
+//! An input is lines of a name and a value, all optional. Dates are RFC 3339, HTTP's, or `@` and seconds since 1970.
+#![no_main]
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use libfuzzer_sys::{Corpus, fuzz_target};
+use tower_reauth::{RefreshPolicy, endpoint::IssuedToken, fuzzing};
+
+const LONGEST_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+struct Case {
+    token: String,
+    expires_in: Option<Duration>,
+    expires_at: Option<SystemTime>,
+    date: Option<SystemTime>,
+    sent: SystemTime,
+    /// Beside the one that is observed.
+    life: Duration,
+    policy: RefreshPolicy,
+    drain: Duration,
+    random: f64,
+}
+
+impl Case {
+    fn read(input: &str) -> Option<Self> {
+        let mut case = Self {
+            token: "opaque".into(),
+            expires_in: None,
+            expires_at: None,
+            date: None,
+            sent: UNIX_EPOCH,
+            life: Duration::ZERO,
+            policy: RefreshPolicy::default(),
+            drain: Duration::from_secs(2),
+            random: 0.5,
+        };
+        for line in input.lines() {
+            let (name, value) = line.split_once(' ')?;
+            match name {
+                "token" => case.token = value.into(),
+                "claims" => case.token = format!("e30.{}.x", BASE64_URL_SAFE_NO_PAD.encode(value)),
+                "expires_in" => case.expires_in = Some(seconds(value)?),
+                "expires_at" => case.expires_at = Some(moment(value)?),
+                "date" => case.date = Some(moment(value)?),
+                "sent" => case.sent = moment(value)?,
+                "life" => case.life = seconds(value)?,
+                "renew_at" => case.policy = case.policy.renew_at(value.parse().ok()?),
+                "jitter" => case.policy = case.policy.jitter(value.parse().ok()?),
+                "hold_at" => case.policy = case.policy.hold_at(value.parse().ok()?),
+                "margin" => case.policy = case.policy.expiry_margin(seconds(value)?),
+                "drain" => case.drain = seconds(value)?,
+                "random" => case.random = value.parse().ok().filter(|random: &f64| !random.is_nan())?,
+                _ => return None,
+            }
+        }
+        case.policy = case.policy.drain_timeout(case.drain);
+        Some(case)
+    }
+}
+
+fn seconds(value: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(value.parse().ok()?).ok()
+}
+
+fn moment(value: &str) -> Option<SystemTime> {
+    if let Some(value) = value.strip_prefix("@-") {
+        return UNIX_EPOCH.checked_sub(seconds(value)?);
+    }
+    if let Some(value) = value.strip_prefix('@') {
+        return UNIX_EPOCH.checked_add(seconds(value)?);
+    }
+    fuzzing::parse_date(value).or_else(|| httpdate::parse_http_date(value).ok())
+}
+
+fuzz_target!(|input: &str| -> Corpus {
+    let Some(case) = Case::read(input) else { return Corpus::Reject };
+    let mut issued = IssuedToken::new(case.token.as_str()).expires_at(case.expires_at).server_date(case.date);
+    if let Some(life) = case.expires_in {
+        issued = issued.expires_in(life);
+    }
+    let life = fuzzing::observed_life(&issued, &case.token, case.sent);
+    check_life(&case, life);
+    if fuzzing::is_valid(&case.policy) {
+        check_windows(&case, life.unwrap_or_default());
+        check_windows(&case, case.life);
+    }
+    Corpus::Keep
+});
+
+fn check_life(case: &Case, life: Option<Duration>) {
+    assert!(life.is_none_or(|life| !life.is_zero() && life <= LONGEST_LIFE), "{life:?}");
+    if let Some(said) = case.expires_in {
+        assert_eq!(life.unwrap_or_default(), said.min(LONGEST_LIFE));
+    } else if let (Some(end), Some(date)) = (case.expires_at, case.date)
+        && let Ok(said) = end.duration_since(date)
+        && !said.is_zero()
+    {
+        let life = life.unwrap_or_default();
+        assert!(life <= said, "{life:?} of {said:?}");
+        assert!(life + Duration::from_secs(1) >= said.min(LONGEST_LIFE), "{life:?} of {said:?}");
+    }
+}
+
+fn check_windows(case: &Case, life: Duration) {
+    let [due, hold, unusable, drain] = fuzzing::schedule(life, &case.policy, case.random);
+    assert!(
+        due <= hold && hold <= unusable && unusable <= life,
+        "{due:?} {hold:?} {unusable:?} {life:?} {:?}",
+        case.policy
+    );
+    assert!(unusable >= life / 4 * 3, "{unusable:?} of {life:?}");
+    assert!(drain <= life / 20 && drain <= case.drain, "{drain:?} of {life:?}");
+}
