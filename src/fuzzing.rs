@@ -22,7 +22,7 @@ use crate::{
 /// As [`TokenEndpoint::issue`]; or the token had expired, or can't be sent.
 pub async fn attempt(endpoint: &impl TokenEndpoint, scheme: &str) -> Result<AccessToken, AuthError> {
     let (policy, tally) = (RefreshPolicy::default(), Tally::default());
-    let order = Order { endpoint, policy: &policy, scheme, sequence: 1, tally: &tally, holding: false };
+    let order = Order { endpoint, policy: &policy, scheme, sequence: 1, tally: &tally, fallback: None };
     order.attempt().await
 }
 

@@ -4,6 +4,8 @@
 //! - The cache asks its [`TokenEndpoint`] for a token when one is needed: one request at a time, whatever the number
 //!   of callers, in a task that no caller's cancellation stops.
 //! - A request that is answered 401 is sent once more with a newer token.
+//! - A token is renewed before it expires. If the new one kills the old one, that happens at a moment without
+//!   requests under way, or with requests held back for it.
 //! - The token goes to the origins that may see it and nowhere else; a request is never sent unsigned where it
 //!   should be signed.
 //!
@@ -54,6 +56,7 @@
 //! Features only add. By default there are none: no HTTP client, no TLS, no crypto.
 //!
 //! - `client`: the built-in HTTPS client for the token endpoint, and `AuthLayer::send_payments`.
+//! - `metrics`: the cache's counters and times through the `metrics` facade.
 //! - `verify`: claims whose signature was checked, `AccessToken::verified_claims`.
 //! - `sandbox`: a Send Payments API in this process, for tests and demos.
 

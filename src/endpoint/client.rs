@@ -329,14 +329,21 @@ fn documented_message(body: &[u8], secret: &str) -> Option<String> {
     Some(escaped(&joined, SHOWN_CHARACTERS))
 }
 
-/// `text` without control characters, and no longer than `limit` in that form.
+/// `text` without what would change how a terminal or a log viewer shows the rest, and no longer than `limit` in that
+/// form.
 fn escaped(text: &str, limit: usize) -> String {
     // No more of it than that can be shown.
     let parts = text
         .chars()
         .take(limit)
-        .map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() });
+        .map(|c| if is_misleading(c) { c.escape_unicode().to_string() } else { c.to_string() });
     parts.collect::<String>().chars().take(limit).collect()
+}
+
+/// Control characters, and the invisible ones that turn the direction or break the line.
+fn is_misleading(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Drops a content type that holds the secret: every error shows it.
@@ -355,12 +362,16 @@ fn content_type(headers: &HeaderMap) -> String {
 /// `Retry-After` in either form of RFC 9110, section 10.2.3, as a duration from `now` on the endpoint's clock.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+    let asked = if value.bytes().all(|byte| byte.is_ascii_digit()) {
+        Duration::from_secs(value.parse().ok()?)
+    } else {
+        httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()
+    };
+    Some(asked.min(LONGEST_RETRY_AFTER))
 }
+
+/// More than that is not a pause but a mistake, and it would outlast the operator's patience.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Without a copy if nobody else holds the bytes.
 fn wiped_on_drop(body: Bytes) -> Zeroizing<Vec<u8>> {

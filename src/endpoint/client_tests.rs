@@ -97,6 +97,11 @@ fn retry_after_is_read_in_both_forms() {
         ("Tue, 24 Nov 2026 02:43:00 GMT", Some(0)),
         ("soon", None),
         ("-1", None),
+        ("+5", None),
+        ("", None),
+        ("99999999999999999999999", None),
+        ("9999999999", Some(24 * 3600)),
+        ("Tue, 24 Nov 2099 02:45:30 GMT", Some(24 * 3600)),
         ("1.5", None),
     ] {
         let mut headers = HeaderMap::new();

@@ -36,11 +36,12 @@ pub(crate) fn schedule(life: Duration, policy: &RefreshPolicy, random: f64) -> S
     let (margin, clamped) = margin(life, policy);
     let usable = life.saturating_sub(margin);
     let jitter = policy.jitter * (2.0 * random.clamp(0.0, 1.0) - 1.0);
+    let hold = usable.mul_f64(policy.hold_at);
     Schedule {
         due: usable.mul_f64((policy.renew_at + jitter).clamp(0.0, policy.hold_at)),
-        hold: usable.mul_f64(policy.hold_at),
+        hold,
         unusable: usable,
-        drain: policy.drain_timeout.min(life / 20),
+        drain: policy.drain_timeout.min(life / 20).min(life.saturating_sub(hold)),
         clamped,
     }
 }
@@ -102,16 +103,17 @@ mod tests {
             margin in prop::option::of(0_u64..1_000_000),
             renew_at in 0.1_f64..0.9,
             jitter in 0.0_f64..0.1,
+            hold_at in 0.9_f64..0.9999,
             random in -1.0_f64..2.0,
         ) {
-            let mut policy = RefreshPolicy::default().renew_at(renew_at).jitter(jitter).hold_at(0.95);
+            let mut policy = RefreshPolicy::default().renew_at(renew_at).jitter(jitter).hold_at(hold_at);
             if let Some(margin) = margin {
                 policy = policy.expiry_margin(Duration::from_millis(margin));
             }
             let life = Duration::from_millis(life);
             let schedule = schedule(life, &policy, random);
             prop_assert!(schedule.due <= schedule.hold);
-            prop_assert!(schedule.hold < schedule.unusable || life < Duration::from_micros(10));
+            prop_assert!(schedule.hold <= schedule.unusable || life < Duration::from_micros(10));
             prop_assert!(schedule.unusable <= life);
             prop_assert!(schedule.unusable >= life / 4 * 3);
             prop_assert!(schedule.hold + schedule.drain <= life);
