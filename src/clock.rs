@@ -23,7 +23,11 @@ pub(crate) fn now() -> Instant {
 
 /// The wall clock, for answers that name a date and no duration.
 pub(crate) fn wall() -> SystemTime {
-    SystemTime::now()
+    #[cfg(test)]
+    let wall = tests::WALL.get().unwrap_or_else(SystemTime::now);
+    #[cfg(not(test))]
+    let wall = SystemTime::now();
+    wall
 }
 
 /// `from + by`, or as late as the clock goes.
@@ -72,6 +76,7 @@ pub(crate) mod tests {
     use super::*;
 
     thread_local! {
+        pub(crate) static WALL: Cell<Option<SystemTime>> = const { Cell::new(None) };
         pub(crate) static SLEPT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
 

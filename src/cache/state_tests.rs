@@ -1,13 +1,19 @@
-use std::{sync::mpsc, thread, time::Duration};
+use std::{
+    sync::mpsc,
+    thread,
+    time::{Duration, SystemTime},
+};
 
 use super::*;
 use crate::{clock, endpoint::IssuedToken, refresh::RefreshPolicy};
 
+/// Issues tokens of 300 s by its own clock.
 struct Fixed;
 
 impl crate::TokenEndpoint for Fixed {
     async fn issue(&self) -> Result<IssuedToken, AuthError> {
-        Ok(IssuedToken::new("opaque").expires_in(Duration::from_secs(300)))
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        Ok(IssuedToken::new("opaque").server_date(date).expires_at(date + Duration::from_secs(300)))
     }
 
     fn rotation(&self) -> Rotation {
@@ -62,4 +68,28 @@ async fn reading_a_valid_token_takes_no_lock() {
     });
     assert_eq!(done.recv_timeout(Duration::from_secs(20)), Ok(true), "the reader waits for the lock");
     drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_clock_that_is_wrong_and_jumps_costs_no_request_and_no_expired_send() {
+    let core = core();
+    let hour = Duration::from_secs(3600);
+    let right = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let mut issued = clock::now();
+    let mut sequence = 0;
+    for second in 0..3000_u32 {
+        // An hour fast, an hour slow, and back, again and again.
+        let walls = [right + hour, right - hour, right, SystemTime::UNIX_EPOCH];
+        clock::tests::WALL.set(Some(walls[second as usize / 7 % 4]));
+        let token = token(&core).await;
+        if token.sequence() != sequence {
+            (sequence, issued) = (token.sequence(), token.times().sent);
+        }
+        assert!(clock::now() - issued < Duration::from_secs(300));
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    clock::tests::WALL.set(None);
+    // One per 80 % of 294 s, less or more the jitter.
+    let requests = core.tally.snapshot().token_requests;
+    assert!((12..=14).contains(&requests), "{requests} requests in 3000 s");
 }
