@@ -73,6 +73,7 @@ fn simulate(seed: u64) -> Result<(), BoxError> {
         .simulation_duration(STORM + CALM + Duration::from_secs(120))
         .tick_duration(Duration::from_millis(5))
         .tcp_capacity(4096)
+        .ephemeral_ports(1024..=65535)
         .min_message_latency(Duration::from_millis(1))
         .max_message_latency(Duration::from_millis(rng.u64(2..80)))
         .enable_random_order()
@@ -172,7 +173,7 @@ async fn call_for_a_while(
     world: Arc<World>,
     mut rng: Rng,
 ) -> Result<(), BoxError> {
-    let pause = rng.u64(1..400);
+    let pause = rng.u64(20..400);
     while turmoil::sim_elapsed().unwrap_or_default() < STORM {
         match rng.u32(0..100) {
             // A caller that goes away.
