@@ -56,7 +56,7 @@ pin_project! {
         // Sent, signed.
         Calling { #[pin] future: F, signed: Option<Signed<S, K>> },
         // Refused with a 401, waits for a newer token. The inner future is gone, and whatever slot it held.
-        Reacquiring { waiting: TokenFuture, refused: Option<RefusedAttempt<S, K, Res>> },
+        Reacquiring { waiting: TokenFuture, refused: Option<(Res, Held<S, B>)> },
         // Sent for the second time; what comes is the answer.
         Replaying { #[pin] future: F, lease: Arc<Lease>, shared: Arc<Shared> },
     }
@@ -75,13 +75,6 @@ struct Signed<S, K> {
     lease: Arc<Lease>,
     shared: Arc<Shared>,
     replay: Option<(S, K)>,
-}
-
-struct RefusedAttempt<S, K, Res> {
-    response: Res,
-    service: S,
-    kept: K,
-    shared: Arc<Shared>,
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
@@ -159,18 +152,20 @@ where
                         return Poll::Ready(Ok(response));
                     }
                     shared.cache.core().refuse(&lease.token);
-                    let Some((service, kept)) = replay else { return Poll::Ready(Ok(response)) };
+                    let again = replay.and_then(|(service, kept)| Some((service, R::restore(kept)?)));
+                    let Some((service, request)) = again else { return Poll::Ready(Ok(response)) };
                     // Only the token: this request is under way no more.
                     let waiting = shared.cache.newer_than(lease.token.clone());
-                    let refused = Some(RefusedAttempt { response, service, kept, shared });
-                    State::Reacquiring { waiting, refused }
+                    let held = Held { service, request, shared, is_replay: true };
+                    State::Reacquiring { waiting, refused: Some((response, held)) }
                 }
                 StateProj::Reacquiring { waiting, refused } => {
                     let result = ready!(Pin::new(waiting).poll(cx));
-                    let Some(refused) = refused.take() else { return Poll::Pending };
+                    let Some((response, held)) = refused.take() else { return Poll::Pending };
                     match result {
-                        Ok(_) => refused.readying::<R, B>(),
-                        Err(error) => return Poll::Ready(Ok(refused.give_up(error))),
+                        // The 401 is let go, its connection with it, before the service is asked whether it is ready.
+                        Ok(_) => State::Readying { held: Some(held) },
+                        Err(error) => return Poll::Ready(Ok(give_up(response, error))),
                     }
                 }
                 StateProj::Replaying { future, lease, shared } => {
@@ -216,27 +211,15 @@ impl<S: Service<Request<B>> + Clone, B> Held<S, B> {
     }
 }
 
-impl<S, K, ResB> RefusedAttempt<S, K, Response<ResB>> {
-    /// The 401 is let go, its connection with it, before the service is asked whether it is ready.
-    fn readying<R, B>(self) -> StateOf<S, B, K>
-    where
-        S: Service<Request<B>, Response = Response<ResB>> + Clone,
-        R: Replay<B, Kept = K>,
-    {
-        let Self { response, service, kept, shared } = self;
-        drop(response);
-        let held = Held { service, request: R::restore(kept), shared, is_replay: true };
-        State::Readying { held: Some(held) }
-    }
-
-    fn give_up(self, error: AuthError) -> Response<ResB> {
-        let mut response = self.response;
-        tracing::warn!(target: TARGET, error = &error as &(dyn std::error::Error + 'static),
-            "a request was answered 401 and the token could not be renewed",
-        );
-        response.extensions_mut().insert(error);
-        response
-    }
+/// The 401 as it was answered, with the reason why there is no replay.
+fn give_up<ResB>(mut response: Response<ResB>, error: AuthError) -> Response<ResB> {
+    tracing::warn!(
+        target: TARGET,
+        error = &error as &(dyn std::error::Error + 'static),
+        "a request was answered 401 and the token could not be renewed",
+    );
+    response.extensions_mut().insert(error);
+    response
 }
 
 impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>

@@ -28,8 +28,10 @@ pub enum CallerAuthorization {
 ///
 /// - A request that finds a valid token costs one atomic load and one header; one that finds none waits for the
 ///   refresh that all of them share.
-/// - A request answered 401 is sent once more with a newer token, if its body is `Clone`. A 401 from a resource
-///   says that the request has not been applied, so that is safe for a `POST` too.
+/// - A request answered 401 is sent once more with a newer token, if its body is `Clone`, or a
+///   [`ReplayBody`](crate::replay::ReplayBody) that was not too long. A 401 from a resource says that the request has
+///   not been applied, so that is safe for a `POST` too. A gRPC call that was refused as unauthenticated before any
+///   message (`grpc-status: 16` in the response's headers) counts as one.
 /// - Only the token endpoint's own origin sees the token, unless more are [allowed](Self::allow_origin). Requests
 ///   to others are [refused](ForeignRequests::Refuse) by default, never signed. A `Host` header that names another
 ///   origin makes a request foreign; a URI without host (as in gRPC channels, or on a connection of hyper's own)

@@ -1,6 +1,6 @@
 //! What a response means for the token that its request was signed with. Pure.
 
-use http::{Response, StatusCode};
+use http::{HeaderName, Response, StatusCode};
 
 /// The verdict on one response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,10 +11,23 @@ pub(crate) enum Verdict {
     TokenRefused,
 }
 
-/// 401 alone speaks of the token. 403 says that it is known and not enough, 407 speaks of a proxy.
+/// In the *headers* of a response it says that there is nothing else (a gRPC "trailers-only" response): the call ended
+/// before any message. After a message it is in the trailers, and nobody looks there.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// UNAUTHENTICATED.
+const UNAUTHENTICATED: &str = "16";
+
+/// 401 alone speaks of the token, and gRPC's word for it. 403 says that it is known and not enough, 407 speaks of a
+/// proxy. Only the head is looked at, so no response is delayed.
 pub(crate) fn triage<B>(response: &Response<B>) -> Verdict {
     match response.status() {
         StatusCode::UNAUTHORIZED => Verdict::TokenRefused,
+        StatusCode::OK
+            if response.headers().get(GRPC_STATUS).is_some_and(|status| status == UNAUTHENTICATED) =>
+        {
+            Verdict::TokenRefused
+        }
         _ => Verdict::Accepted,
     }
 }
@@ -31,5 +44,19 @@ mod tests {
         }
         let refused = Response::builder().status(401).body(()).unwrap();
         assert_eq!(triage(&refused), Verdict::TokenRefused);
+    }
+
+    #[test]
+    fn a_trailers_only_unauthenticated_speaks_of_the_token() {
+        for (status, verdict) in [
+            ("16", Verdict::TokenRefused),
+            ("0", Verdict::Accepted),
+            ("7", Verdict::Accepted),
+            ("1", Verdict::Accepted),
+            ("160", Verdict::Accepted),
+        ] {
+            let response = Response::builder().header("grpc-status", status).body(()).unwrap();
+            assert_eq!(triage(&response), verdict, "{status}");
+        }
     }
 }

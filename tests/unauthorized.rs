@@ -40,6 +40,28 @@ async fn after_one_401_the_caller_sees_the_replays_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_grpc_call_refused_before_any_message_is_replayed_once() {
+    let endpoint = Endpoint::exclusive();
+    let resource = Resource::new(|_, request| {
+        let status = if authorization(request) == "Bearer token-2" { "0" } else { "16" };
+        Response::builder().header("grpc-status", status).body(String::new()).unwrap()
+    });
+    let service = AuthLayer::new(cache(&endpoint)).layer(resource.clone());
+    let response = service.oneshot(get("/bank.Accounts/Create")).await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "0");
+    assert_eq!(resource.tokens(), ["Bearer token-1", "Bearer token-2"]);
+    // After a message it stands in the trailers, where nobody looks: the head is all there is, and it is not delayed.
+    let endpoint = Endpoint::exclusive();
+    let resource = Resource::new(|_, _| Response::new("a message".into()));
+    AuthLayer::new(cache(&endpoint))
+        .layer(resource.clone())
+        .oneshot(get("/bank.Accounts/List"))
+        .await
+        .unwrap();
+    assert_eq!((resource.seen().len(), endpoint.calls()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_401_is_returned_as_it_is_without_a_third_attempt() {
     let endpoint = Endpoint::exclusive();
     let resource = Resource::accepting("no token at all");

@@ -2,28 +2,66 @@
 //!
 //! A replay has the same method, URI, version, headers, extensions and body; only the token differs. It happens
 //! once: what the second attempt answers is the caller's answer.
+//!
+//! | request body | what to do |
+//! |---|---|
+//! | `Clone`: `Full<Bytes>`, `Empty`, `String` | nothing; the type stays |
+//! | streaming | a [`ReplayLayer`] above the [`AuthLayer`](crate::AuthLayer) |
+//! | any, without replay | [`AuthLayer::without_replay`](crate::AuthLayer::without_replay) |
+
+mod body;
+mod layer;
 
 use std::{convert::Infallible, fmt};
 
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 
-/// A body that can be sent a second time. Every body that is `Clone` is one: `Full<Bytes>`, `Empty`, `String`.
+pub use self::{
+    body::{KeptBody, ReplayBody},
+    layer::{ReplayLayer, Replayable},
+};
+
+/// A body that can be sent a second time: every one that is `Clone` (`Full<Bytes>`, `Empty`, `String`), and
+/// [`ReplayBody`] around any other.
 ///
 /// It is a shorthand for a bound; there is nothing to implement.
 #[diagnostic::on_unimplemented(
-    message = "the request body `{Self}` can't be replayed after a 401, because it is not `Clone`",
-    note = "use a body that is, such as `http_body_util::Full<Bytes>`, or switch replay off with \
-            `AuthLayer::without_replay`"
+    message = "the request body `{Self}` can't be replayed after a 401",
+    note = "put a `tower_reauth::replay::ReplayLayer` above the `AuthLayer`, use a body that is `Clone`, such as \
+            `http_body_util::Full<Bytes>`, or switch replay off with `AuthLayer::without_replay`"
 )]
 pub trait ReplayableBody: Sized {
     #[doc(hidden)]
-    #[must_use]
-    fn keep(&self) -> Self;
+    type Kept;
+
+    #[doc(hidden)]
+    fn keep(&self) -> Self::Kept;
+
+    #[doc(hidden)]
+    fn restore(kept: Self::Kept) -> Option<Self>;
 }
 
 impl<B: Clone> ReplayableBody for B {
-    fn keep(&self) -> Self {
+    type Kept = B;
+
+    fn keep(&self) -> B {
         self.clone()
+    }
+
+    fn restore(kept: B) -> Option<B> {
+        Some(kept)
+    }
+}
+
+impl<B> ReplayableBody for ReplayBody<B> {
+    type Kept = KeptBody<B>;
+
+    fn keep(&self) -> KeptBody<B> {
+        self.keep()
+    }
+
+    fn restore(kept: KeptBody<B>) -> Option<Self> {
+        kept.restore()
     }
 }
 
@@ -31,9 +69,9 @@ impl<B: Clone> ReplayableBody for B {
 ///
 /// It is sealed; [`AuthLayer::without_replay`](crate::AuthLayer::without_replay) changes from one to the other.
 #[diagnostic::on_unimplemented(
-    message = "requests with the body `{B}` can't be replayed after a 401, because it is not `Clone`",
-    note = "use a body that is, such as `http_body_util::Full<Bytes>`, or switch replay off with \
-            `AuthLayer::without_replay`"
+    message = "requests with the body `{B}` can't be replayed after a 401",
+    note = "put a `tower_reauth::replay::ReplayLayer` above the `AuthLayer`, use a body that is `Clone`, such as \
+            `http_body_util::Full<Bytes>`, or switch replay off with `AuthLayer::without_replay`"
 )]
 pub trait Replay<B>: Clone + sealed::Sealed {
     #[doc(hidden)]
@@ -43,9 +81,9 @@ pub trait Replay<B>: Clone + sealed::Sealed {
     #[doc(hidden)]
     fn keep(request: &Request<B>) -> Option<Self::Kept>;
 
-    /// The request again, as it was before it was signed.
+    /// The request again, as it was before it was signed; `None` if its body can't be sent again.
     #[doc(hidden)]
-    fn restore(kept: Self::Kept) -> Request<B>;
+    fn restore(kept: Self::Kept) -> Option<Request<B>>;
 }
 
 /// A request that was answered 401 is sent once more with a new token. The default.
@@ -63,25 +101,25 @@ mod sealed {
 }
 
 /// A request before it was signed.
-pub struct KeptRequest<B> {
+pub struct KeptRequest<K> {
     method: Method,
     uri: Uri,
     version: Version,
     headers: HeaderMap,
     extensions: Extensions,
-    body: B,
+    body: K,
 }
 
-impl<B> fmt::Debug for KeptRequest<B> {
+impl<K> fmt::Debug for KeptRequest<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeptRequest").finish_non_exhaustive()
     }
 }
 
 impl<B: ReplayableBody> Replay<B> for ReplayOnce {
-    type Kept = KeptRequest<B>;
+    type Kept = KeptRequest<B::Kept>;
 
-    fn keep(request: &Request<B>) -> Option<KeptRequest<B>> {
+    fn keep(request: &Request<B>) -> Option<KeptRequest<B::Kept>> {
         Some(KeptRequest {
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -92,14 +130,14 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
         })
     }
 
-    fn restore(kept: KeptRequest<B>) -> Request<B> {
-        let mut request = Request::new(kept.body);
+    fn restore(kept: KeptRequest<B::Kept>) -> Option<Request<B>> {
+        let mut request = Request::new(B::restore(kept.body)?);
         *request.method_mut() = kept.method;
         *request.uri_mut() = kept.uri;
         *request.version_mut() = kept.version;
         *request.headers_mut() = kept.headers;
         *request.extensions_mut() = kept.extensions;
-        request
+        Some(request)
     }
 }
 
@@ -110,7 +148,7 @@ impl<B> Replay<B> for NoReplay {
         None
     }
 
-    fn restore(kept: Infallible) -> Request<B> {
+    fn restore(kept: Infallible) -> Option<Request<B>> {
         match kept {}
     }
 }

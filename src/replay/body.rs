@@ -1,0 +1,287 @@
+//! [`ReplayBody`]: a body of any kind that can be sent again, as long as it is not too long.
+
+use std::{
+    error::Error,
+    fmt, mem,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::error::BoxError;
+
+/// Passes the frames of a body on as they come, and keeps them for a replay: by reference count, up to a cap.
+///
+/// - Beyond the cap, what was kept is let go and the body goes on untouched; it can't be replayed any more, and a 401
+///   is the caller's. The same holds once the body has failed.
+/// - A replay sends what was kept, and goes on with what the first attempt had not read yet, trailers included: byte
+///   for byte what the caller gave, however far the first attempt had come.
+/// - A first attempt that is still alive then, because the server answered before it had read everything, gets an
+///   error when it asks for more; its answer is there already.
+///
+/// Its data is [`Bytes`]; data of another kind is copied once. [`ReplayLayer`](super::ReplayLayer) puts it around
+/// request bodies.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use tower_reauth::replay::ReplayBody;
+///
+/// let body = ReplayBody::new(Full::new(Bytes::from_static(b"hello")), 64 * 1024);
+/// assert_eq!(http_body::Body::size_hint(&body).exact(), Some(5));
+/// ```
+pub struct ReplayBody<B> {
+    shared: Arc<Mutex<Shared<B>>>,
+    /// Which attempt this is, from 0.
+    attempt: u32,
+    /// How many of the kept frames this attempt has sent.
+    sent: usize,
+}
+
+struct Shared<B> {
+    /// What nobody has read yet. Pinned where it is: an attempt that takes over goes on with it in its place.
+    rest: Pin<Box<B>>,
+    kept: Kept,
+    room: usize,
+    /// The attempt that may read. Those before it are over.
+    attempt: u32,
+    ended: bool,
+    /// Of the attempt that waits for more.
+    reader: Option<Waker>,
+}
+
+enum Kept {
+    Frames(Vec<Piece>),
+    /// There is no replay: too long, or failed.
+    No,
+}
+
+#[derive(Clone)]
+enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl<B: Body> ReplayBody<B> {
+    /// Keeps up to `cap` bytes of `body`. A body that says from the start that it is longer is not kept at all.
+    pub fn new(body: B, cap: usize) -> Self {
+        let too_long = body.size_hint().lower() > cap as u64;
+        let kept = if too_long { Kept::No } else { Kept::Frames(Vec::new()) };
+        let ended = body.is_end_stream();
+        let shared = Shared { rest: Box::pin(body), kept, room: cap, attempt: 0, ended, reader: None };
+        Self { shared: Arc::new(Mutex::new(shared)), attempt: 0, sent: 0 }
+    }
+}
+
+impl<B> ReplayBody<B> {
+    /// A second hold on the same body, which sends nothing itself.
+    pub(super) fn keep(&self) -> KeptBody<B> {
+        KeptBody(Arc::clone(&self.shared))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared<B>> {
+        lock(&self.shared)
+    }
+}
+
+/// What a replay needs of a [`ReplayBody`].
+pub struct KeptBody<B>(Arc<Mutex<Shared<B>>>);
+
+impl<B> KeptBody<B> {
+    /// The body from its start, if all that was sent of it is kept. The attempt before is over with that.
+    pub(super) fn restore(self) -> Option<ReplayBody<B>> {
+        let mut shared = lock(&self.0);
+        if matches!(shared.kept, Kept::No) {
+            return None;
+        }
+        shared.attempt += 1;
+        let attempt = shared.attempt;
+        let reader = shared.reader.take();
+        drop(shared);
+        // So that it learns that it is over, and lets its connection go.
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        Some(ReplayBody { shared: self.0, attempt, sent: 0 })
+    }
+}
+
+fn lock<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
+    // A body that panicked has failed; `poll_rest` sees to that.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<B> Shared<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        // If polling panics, there is no replay of what came after.
+        let kept = mem::replace(&mut self.kept, Kept::No);
+        let polled = self.rest.as_mut().poll_frame(cx);
+        let frame = match polled {
+            Poll::Pending => {
+                self.kept = kept;
+                self.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(None) => {
+                self.kept = kept;
+                self.ended = true;
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.ended = true;
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            Poll::Ready(Some(Ok(frame))) => frame,
+        };
+        let piece = match frame.into_data() {
+            Ok(mut data) => Piece::Data(data.copy_to_bytes(data.remaining())),
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) => Piece::Trailers(trailers),
+                // A kind of frame that is not known yet, and so can't be kept.
+                Err(_) => return Poll::Ready(Some(Err("a body frame of an unknown kind".into()))),
+            },
+        };
+        self.ended = self.rest.is_end_stream();
+        self.kept = self.keep(kept, &piece);
+        Poll::Ready(Some(Ok(piece.into())))
+    }
+
+    fn keep(&mut self, kept: Kept, piece: &Piece) -> Kept {
+        let Kept::Frames(mut frames) = kept else { return Kept::No };
+        let size = piece.size();
+        if size > self.room {
+            return Kept::No;
+        }
+        self.room -= size;
+        frames.push(piece.clone());
+        Kept::Frames(frames)
+    }
+}
+
+impl<B> Body for ReplayBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let mut shared = lock(&this.shared);
+        if shared.attempt != this.attempt {
+            return Poll::Ready(Some(Err(BoxError::from(Superseded))));
+        }
+        if let Kept::Frames(frames) = &shared.kept
+            && let Some(piece) = frames.get(this.sent)
+        {
+            let frame = piece.clone().into();
+            this.sent += 1;
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if shared.ended {
+            return Poll::Ready(None);
+        }
+        let polled = ready!(shared.poll_rest(cx));
+        this.sent += 1;
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let shared = self.lock();
+        shared.attempt == self.attempt && shared.ended && shared.unsent(self.sent).is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let shared = self.lock();
+        if shared.attempt != self.attempt {
+            return SizeHint::default();
+        }
+        let unsent: u64 = shared.unsent(self.sent).iter().map(Piece::data_size).sum();
+        let rest = if shared.ended { SizeHint::with_exact(0) } else { shared.rest.size_hint() };
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(unsent));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(unsent));
+        }
+        hint
+    }
+}
+
+impl<B> Shared<B> {
+    fn unsent(&self, sent: usize) -> &[Piece] {
+        match &self.kept {
+            Kept::Frames(frames) => frames.get(sent..).unwrap_or_default(),
+            Kept::No => &[],
+        }
+    }
+}
+
+impl Piece {
+    /// What counts against the cap.
+    fn size(&self) -> usize {
+        match self {
+            Self::Data(data) => data.len(),
+            Self::Trailers(trailers) => {
+                trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+            }
+        }
+    }
+
+    fn data_size(&self) -> u64 {
+        match self {
+            Self::Data(data) => data.len() as u64,
+            Self::Trailers(_) => 0,
+        }
+    }
+}
+
+impl From<Piece> for Frame<Bytes> {
+    fn from(piece: Piece) -> Self {
+        match piece {
+            Piece::Data(data) => Self::data(data),
+            Piece::Trailers(trailers) => Self::trailers(trailers),
+        }
+    }
+}
+
+/// A first attempt was still sending when its request was replayed.
+#[derive(Debug)]
+struct Superseded;
+
+impl fmt::Display for Superseded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request was answered 401 and is being sent again, so this attempt is over")
+    }
+}
+
+impl Error for Superseded {}
+
+impl<B> fmt::Debug for ReplayBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplayBody").field("attempt", &self.attempt).finish_non_exhaustive()
+    }
+}
+
+impl<B> fmt::Debug for KeptBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptBody").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

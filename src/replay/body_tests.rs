@@ -1,0 +1,179 @@
+use std::{collections::VecDeque, task::Waker};
+
+use http::HeaderValue;
+use proptest::prelude::*;
+
+use super::*;
+use crate::replay::ReplayableBody;
+
+/// A body of these steps; `Wait` is pending once.
+struct Steps(VecDeque<Step>);
+
+#[derive(Clone, Debug)]
+enum Step {
+    Data(Vec<u8>),
+    Trailers,
+    Wait,
+    Fail,
+}
+
+impl Body for Steps {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(match self.0.pop_front() {
+            None => None,
+            Some(Step::Wait) => return Poll::Pending,
+            Some(Step::Fail) => {
+                self.0.clear();
+                Some(Err("the body fails".into()))
+            }
+            Some(Step::Data(data)) => Some(Ok(Frame::data(data.into()))),
+            Some(Step::Trailers) => {
+                let mut trailers = HeaderMap::new();
+                trailers.insert("x-sum", HeaderValue::from_static("17"));
+                Some(Ok(Frame::trailers(trailers)))
+            }
+        })
+    }
+}
+
+/// What one frame is, or `None` for pending.
+fn poll(body: &mut ReplayBody<Steps>) -> Option<Option<Result<Frame<Bytes>, BoxError>>> {
+    match Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+        Poll::Pending => None,
+        Poll::Ready(frame) => Some(frame),
+    }
+}
+
+/// All bytes, the trailers, and whether it ended well.
+fn read(body: &mut ReplayBody<Steps>) -> (Vec<u8>, Option<HeaderMap>, bool) {
+    let (mut bytes, mut trailers) = (Vec::new(), None);
+    loop {
+        match poll(body) {
+            None => {}
+            Some(None) => return (bytes, trailers, true),
+            Some(Some(Err(_))) => return (bytes, trailers, false),
+            Some(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => bytes.extend_from_slice(&data),
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            },
+        }
+    }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let data = prop::collection::vec(any::<u8>(), 0..12).prop_map(Step::Data);
+    let step = prop_oneof![6 => data, 1 => Just(Step::Wait), 1 => Just(Step::Fail)];
+    (prop::collection::vec(step, 0..12), any::<bool>()).prop_map(|(mut steps, trailers)| {
+        if trailers {
+            steps.push(Step::Trailers);
+        }
+        steps
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+    /// However the body is cut, however far the first attempt has come, whether it is still there or not.
+    #[test]
+    fn a_replay_is_identical_or_declined(
+        steps in steps(),
+        cap in 0_usize..60,
+        polls in 0_usize..16,
+        alive in any::<bool>(),
+        again in any::<bool>(),
+    ) {
+        let expected = read(&mut ReplayBody::new(Steps(steps.clone().into()), usize::MAX));
+        let mut first = ReplayBody::new(Steps(steps.into()), cap);
+        let kept = ReplayableBody::keep(&first);
+        let (mut read_by_first, mut failed) = (0, false);
+        for _ in 0..polls {
+            match poll(&mut first) {
+                Some(Some(Ok(frame))) => {
+                    read_by_first += frame.data_ref().map_or(7, Bytes::len);
+                }
+                Some(Some(Err(_))) => failed = true,
+                Some(None) | None => {}
+            }
+        }
+        if !alive {
+            drop(first);
+            first = ReplayBody::new(Steps(VecDeque::new()), 0);
+        }
+        let Some(mut second) = <ReplayBody<Steps> as ReplayableBody>::restore(kept) else {
+            prop_assert!(failed || read_by_first > cap, "declined without a reason");
+            // The first attempt goes on untouched.
+            return Ok(());
+        };
+        prop_assert!(!failed && read_by_first <= cap);
+        if again {
+            // A replay that is itself not read to its end leaves nothing behind for anybody.
+            poll(&mut second);
+        } else {
+            prop_assert_eq!(read(&mut second), expected);
+        }
+        if alive {
+            prop_assert!(matches!(poll(&mut first), Some(Some(Err(_)))), "the first attempt is over");
+        }
+    }
+
+    #[test]
+    fn a_body_over_the_cap_is_sent_untouched(steps in steps(), cap in 0_usize..20) {
+        let expected = read(&mut ReplayBody::new(Steps(steps.clone().into()), usize::MAX));
+        prop_assert_eq!(read(&mut ReplayBody::new(Steps(steps.into()), cap)), expected);
+    }
+}
+
+#[test]
+fn a_body_that_says_it_is_too_long_is_not_kept_at_all() {
+    let body = ReplayBody::new(http_body_util::Full::new(Bytes::from_static(b"hello")), 4);
+    assert!(ReplayableBody::keep(&body).restore().is_none());
+    let body = ReplayBody::new(http_body_util::Full::new(Bytes::from_static(b"hello")), 5);
+    assert!(ReplayableBody::keep(&body).restore().is_some());
+}
+
+#[test]
+fn bytes_are_kept_by_reference_count() {
+    let bytes = Bytes::from(vec![7; 60_000]);
+    let mut first = ReplayBody::new(http_body_util::Full::new(bytes.clone()), 64 * 1024);
+    let kept = ReplayableBody::keep(&first);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut next = |body: &mut ReplayBody<_>| match Pin::new(body).poll_frame(&mut context) {
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap(),
+        _ => panic!("a frame is there"),
+    };
+    assert_eq!(next(&mut first).as_ptr(), bytes.as_ptr());
+    let mut second = kept.restore().unwrap();
+    assert_eq!(second.size_hint().exact(), Some(60_000));
+    assert_eq!(next(&mut second).as_ptr(), bytes.as_ptr(), "the same memory, not a copy");
+    assert!(second.is_end_stream());
+}
+
+#[test]
+fn a_first_attempt_that_waits_for_more_is_woken_to_learn_that_it_is_over() {
+    let (waker, count) = futures_test_waker();
+    let mut first = ReplayBody::new(Steps([Step::Wait, Step::Wait].into()), 100);
+    let kept = ReplayableBody::keep(&first);
+    assert!(Pin::new(&mut first).poll_frame(&mut Context::from_waker(&waker)).is_pending());
+    let second = kept.restore().unwrap();
+    assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert!(matches!(poll(&mut first), Some(Some(Err(_)))));
+    drop(second);
+}
+
+fn futures_test_waker() -> (Waker, Arc<std::sync::atomic::AtomicUsize>) {
+    struct Count(Arc<std::sync::atomic::AtomicUsize>);
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+    let count = Arc::default();
+    (Waker::from(Arc::new(Count(Arc::clone(&count)))), count)
+}

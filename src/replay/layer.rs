@@ -1,0 +1,91 @@
+//! [`ReplayLayer`]: makes every request body one that can be replayed.
+
+use std::task::{Context, Poll};
+
+use http::Request;
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::ReplayBody;
+
+/// Turns the body of each request into a [`ReplayBody`], so that requests with streaming bodies can be replayed after a
+/// 401. It stands above the [`AuthLayer`](crate::AuthLayer); the service below that must take `ReplayBody<B>`.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # fn f(auth: tower_reauth::AuthLayer) -> Result<(), tower_reauth::ConfigError> {
+/// use bytes::Bytes;
+/// use http_body_util::combinators::BoxBody;
+/// use tower::{Layer, ServiceBuilder};
+/// use tower_reauth::{BoxError, client, replay::{ReplayBody, ReplayLayer}};
+///
+/// type Streaming = BoxBody<Bytes, BoxError>;
+///
+/// let client = ServiceBuilder::new()
+///     .layer(ReplayLayer::new())
+///     .layer(auth)
+///     .service(client::https::<ReplayBody<Streaming>>()?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayLayer {
+    cap: usize,
+}
+
+impl Default for ReplayLayer {
+    fn default() -> Self {
+        Self { cap: 64 * 1024 }
+    }
+}
+
+impl ReplayLayer {
+    /// Keeps up to 64 KiB of each body.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many bytes of a body are kept at the most; a longer one is sent all the same, but not replayed. Defaults to
+    /// 65,536.
+    #[must_use]
+    pub fn cap(mut self, bytes: usize) -> Self {
+        self.cap = bytes;
+        self
+    }
+}
+
+impl<S> Layer<S> for ReplayLayer {
+    type Service = Replayable<S>;
+
+    fn layer(&self, inner: S) -> Replayable<S> {
+        Replayable { inner, cap: self.cap }
+    }
+}
+
+/// The service that [`ReplayLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct Replayable<S> {
+    inner: S,
+    cap: usize,
+}
+
+impl<S, B> Service<Request<B>> for Replayable<S>
+where
+    S: Service<Request<ReplayBody<B>>>,
+    B: Body,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> S::Future {
+        self.inner.call(request.map(|body| ReplayBody::new(body, self.cap)))
+    }
+}
