@@ -43,6 +43,7 @@ impl Body for Steps {
 }
 
 /// What one frame is, or `None` for pending.
+#[expect(clippy::option_option, reason = "pending, the end, and a frame are three things")]
 fn poll(body: &mut ReplayBody<Steps>) -> Option<Option<Result<Frame<Bytes>, BoxError>>> {
     match Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())) {
         Poll::Pending => None,
