@@ -18,6 +18,7 @@ use crate::{
     events::TARGET,
     layer::Shared,
     replay::Replay,
+    sync::Counted,
     triage::{Verdict, triage},
 };
 
@@ -58,7 +59,7 @@ pin_project! {
         // Refused with a 401, waits for a newer token. The inner future is gone, and whatever slot it held.
         Reacquiring { waiting: TokenFuture, refused: Option<(Res, Held<S, B>)> },
         // Sent for the second time; what comes is the answer.
-        Replaying { #[pin] future: F, lease: Arc<Lease>, shared: Arc<Shared> },
+        Replaying { #[pin] future: F, lease: Counted<Lease>, shared: Arc<Shared> },
     }
 }
 
@@ -72,7 +73,7 @@ struct Held<S, B> {
 
 /// What is kept until the response head arrives: a lease on the token, and the means of a replay.
 struct Signed<S, K> {
-    lease: Arc<Lease>,
+    lease: Counted<Lease>,
     shared: Arc<Shared>,
     replay: Option<(S, K)>,
 }
@@ -92,7 +93,7 @@ where
 
     pub(crate) fn calling(
         future: S::Future,
-        lease: Arc<Lease>,
+        lease: Counted<Lease>,
         shared: Arc<Shared>,
         replay: Option<(S, R::Kept)>,
     ) -> Self {
@@ -196,7 +197,7 @@ impl<S: Service<Request<B>> + Clone, B> Held<S, B> {
     }
 
     /// Signs the request and hands it to the ready service.
-    fn send<R: Replay<B>>(self, lease: Arc<Lease>) -> StateOf<S, B, R::Kept> {
+    fn send<R: Replay<B>>(self, lease: Counted<Lease>) -> StateOf<S, B, R::Kept> {
         let Self { mut service, mut request, shared, is_replay } = self;
         if is_replay {
             shared.cache.core().tally.replays.add();

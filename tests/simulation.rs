@@ -39,8 +39,8 @@ use turmoil::{Builder, Sim};
 
 use self::world::World;
 
-const STORM: Duration = Duration::from_secs(50);
-const CALM: Duration = Duration::from_secs(40);
+const STORM: Duration = Duration::from_secs(40);
+const CALM: Duration = Duration::from_secs(30);
 /// A flight may drain (1 s) and try until its deadline (6 s); a caller can meet a few, and two sends of 3 s.
 const CALL_BOUND: Duration = Duration::from_secs(30);
 
@@ -71,7 +71,7 @@ fn simulate(seed: u64) -> Result<(), BoxError> {
         .rng_seed(seed)
         .epoch(UNIX_EPOCH + Duration::from_secs(1_800_000_000))
         .simulation_duration(STORM + CALM + Duration::from_secs(120))
-        .tick_duration(Duration::from_millis(5))
+        .tick_duration(Duration::from_millis(10))
         .tcp_capacity(4096)
         .ephemeral_ports(1024..=65535)
         .min_message_latency(Duration::from_millis(1))
@@ -106,7 +106,7 @@ fn weather(sim: &mut Sim<'_>, world: &World, rng: &mut Rng) -> Result<(), BoxErr
                 }
             }
         }
-        if calm || rng.u32(0..1000) != 0 {
+        if calm || rng.u32(0..500) != 0 {
             continue;
         }
         let host = if rng.bool() { "auth" } else { "api" };

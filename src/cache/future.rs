@@ -10,7 +10,6 @@ use std::{
 use futures_util::future::Shared;
 use tokio::{
     runtime::Handle,
-    sync::oneshot,
     time::{Sleep, sleep_until},
 };
 
@@ -20,6 +19,7 @@ use crate::{
         state::{Acquired, Landed, Outcome, Want, interrupted},
     },
     error::{AuthError, Kind},
+    sync::oneshot,
     token::AccessToken,
 };
 

@@ -56,7 +56,7 @@ impl Core {
                 Fate::Unknown => {
                     newest.suspect = true;
                     // An answer to a request that is sent from here on tells.
-                    newest.renew_lease();
+                    newest.hand_over();
                 }
                 Fate::Issued => newest.refused = true,
             }

@@ -21,6 +21,7 @@ use crate::{
     error::{AuthError, Fate},
     events::TARGET,
     refresh::flight::{Flown, Order},
+    sync,
     token::AccessToken,
 };
 
@@ -122,11 +123,11 @@ impl Landing {
         if self.why == Why::Due {
             self.look_for_a_quiet_moment(&way).await;
         }
-        let mut under_way = core.hold(self.sequence)?;
+        let under_way = core.hold(self.sequence)?;
         let since = clock::now();
         core.tally.holds.add();
         let drained = async {
-            for gone in &mut under_way {
+            for gone in under_way {
                 let _ = gone.await;
             }
         };
@@ -139,7 +140,6 @@ impl Landing {
                 "requests were still under way when the drain timed out; they may be answered 401 and replayed",
             );
         }
-        core.outlived(&way.token, under_way);
         core.tally.longest_drain.record(clock::now().saturating_duration_since(since));
         Some(Held { token: way.token, since })
     }
@@ -214,13 +214,13 @@ impl Core {
     fn is_quiet(&self, sequence: u64) -> bool {
         let mut state = self.lock();
         let state = &mut *state;
-        let (Some(newest), Some(flight)) = (&mut state.newest, &mut state.flight) else { return true };
+        let (Some(newest), Some(flight)) = (&state.newest, &mut state.flight) else { return true };
         if newest.refused || flight.sequence != sequence {
             return true;
         }
         // Once nobody can get it any more, the lease that the state holds is the only one, or it is not quiet.
         self.slot.withdraw();
-        let quiet = !newest.is_outlived() && Arc::strong_count(&newest.lease) == 1;
+        let quiet = newest.is_unused();
         if quiet {
             flight.stage = Stage::Holding;
         }
@@ -238,15 +238,7 @@ impl Core {
         flight.overdue = clock::later(clock::now(), self.flight_bound());
         self.slot.withdraw();
         let newest = state.newest.as_mut().filter(|newest| newest.is_alive())?;
-        newest.renew_lease();
-        Some(newest.take_outlived())
-    }
-
-    /// Some of these requests may have outlived the drain; the next one waits for them again.
-    fn outlived(&self, token: &AccessToken, under_way: Vec<Gone>) {
-        if let Some(newest) = self.lock().newest.as_mut().filter(|newest| newest.token.is(token)) {
-            newest.put_outlived_back(under_way);
-        }
+        Some(newest.hand_over())
     }
 
     /// Sees to it that renewals come without traffic, if that was asked for: until the last handle is dropped.
@@ -260,7 +252,7 @@ impl Core {
             return;
         }
         let core = Arc::downgrade(self);
-        state.warmer = Some(runtime.spawn(keep_warm(core)).abort_handle());
+        state.warmer = Some(sync::spawn(&runtime, keep_warm(core)));
     }
 
     /// When the next renewal may be due. Not sooner than a moment from now: it is asked for in a loop.
@@ -285,3 +277,7 @@ async fn keep_warm(core: Weak<Core>) {
         let _ = core.get(&Want::Usable);
     }
 }
+
+#[cfg(all(test, tower_reauth_loom))]
+#[path = "loom_tests.rs"]
+mod loom_tests;

@@ -1,9 +1,9 @@
 //! What callers get: a token at once, or a flight to wait for, or the reason why there is neither.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
-use tokio::{runtime::Handle, sync::oneshot, time::Instant};
+use tokio::{runtime::Handle, time::Instant};
 
 use tracing::Instrument;
 
@@ -16,19 +16,20 @@ use crate::{
     clock,
     error::{AuthError, Kind},
     events::TARGET,
+    sync::{self, Counted, MutexGuard, oneshot},
     token::AccessToken,
 };
 
 impl Core {
     /// The token that a request can be signed with now, on lease until its response head is there.
-    pub(crate) fn lease(self: &Arc<Self>) -> Option<Arc<Lease>> {
+    pub(crate) fn lease(self: &Arc<Self>) -> Option<Counted<Lease>> {
         if let Some(lease) = self.slot.lease() {
             return Some(lease);
         }
         // Its renewal may be due, which is no reason not to serve it.
         let mut state = self.lock();
         let newest = state.servable()?;
-        let (token, lease) = (newest.token.clone(), Arc::clone(&newest.lease));
+        let (token, lease) = (newest.token.clone(), Counted::clone(&newest.lease));
         self.start_if_due(&mut state, &token).unlock(self, state);
         Some(lease)
     }
@@ -187,7 +188,7 @@ impl Start {
             // Of no caller: whoever started it, it is everybody's.
             let why = tracing::field::debug(landing.why());
             let span = tracing::info_span!(target: TARGET, parent: None, "token_refresh", sequence, why);
-            let task = runtime.spawn(landing.fly().instrument(span)).abort_handle();
+            let task = sync::spawn(&runtime, landing.fly().instrument(span));
             if let Some(flight) = core.lock().flight.as_mut().filter(|flight| flight.sequence == sequence) {
                 flight.task = Some(task);
             }

@@ -4,15 +4,16 @@
 //! of that lease *is* the number of requests under way; nothing else is counted. When the last one is gone, the
 //! receiver that came with it resolves.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::{FutureExt, future::Shared};
+use tokio::time::Instant;
+
+use crate::{
+    clock,
+    sync::{ArcSwapOption, AtomicU64, Counted, oneshot},
+    token::AccessToken,
 };
-
-use arc_swap::ArcSwapOption;
-use tokio::{sync::oneshot, time::Instant};
-
-use crate::{clock, token::AccessToken};
 
 /// A token in use by one request, or more.
 pub(crate) struct Lease {
@@ -23,13 +24,13 @@ pub(crate) struct Lease {
     _gone: oneshot::Sender<()>,
 }
 
-/// Resolves, with an error, when no request holds the lease any more.
-pub(crate) type Gone = oneshot::Receiver<()>;
+/// Resolves, with an error, when no request holds the lease any more; each renewal that waits has a clone of its own.
+pub(crate) type Gone = Shared<oneshot::Receiver<()>>;
 
 impl Lease {
-    pub(crate) fn new(token: AccessToken) -> (Arc<Self>, Gone) {
+    pub(crate) fn new(token: AccessToken) -> (Counted<Self>, Gone) {
         let (sender, gone) = oneshot::channel();
-        (Arc::new(Self { token, accepted: AtomicBool::new(false), _gone: sender }), gone)
+        (Counted::new(Self { token, accepted: AtomicBool::new(false), _gone: sender }), gone.shared())
     }
 
     /// A resource has accepted the token. Written once; after that, all cores only read it.
@@ -52,7 +53,7 @@ pub(crate) struct Slot {
 }
 
 struct Published {
-    lease: Arc<Lease>,
+    lease: Counted<Lease>,
     /// Until then, a reader has no question.
     until: Instant,
     /// When somebody last looked whether the machine had slept, in nanoseconds before `until`.
@@ -64,19 +65,19 @@ const LOOK_EVERY: u64 = 20_000_000;
 
 impl Slot {
     /// The read path: one atomic load, one clock read, no lock. `None` is a question for the state.
-    pub(crate) fn lease(&self) -> Option<Arc<Lease>> {
+    pub(crate) fn lease(&self) -> Option<Counted<Lease>> {
         let published = self.published.load();
         let published = published.as_ref()?;
         let left = published.until.checked_duration_since(clock::now())?;
         if left.is_zero() || published.is_past_a_sleep(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)) {
             return None;
         }
-        Some(Arc::clone(&published.lease))
+        Some(Counted::clone(&published.lease))
     }
 
-    pub(crate) fn publish(&self, lease: &Arc<Lease>, until: Instant) {
-        let published = Published { lease: Arc::clone(lease), until, looked: AtomicU64::new(u64::MAX) };
-        self.published.store(Some(Arc::new(published)));
+    pub(crate) fn publish(&self, lease: &Counted<Lease>, until: Instant) {
+        let published = Published { lease: Counted::clone(lease), until, looked: AtomicU64::new(u64::MAX) };
+        self.published.store(Some(Counted::new(published)));
     }
 
     /// When this returns, no reader gets a lease any more, and those that were in the middle of it count already.

@@ -5,20 +5,15 @@
 //! under one short lock that no await ever crosses, and under which no foreign code runs.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
-use futures_util::future::Shared;
+use futures_util::{FutureExt, future::Shared};
 use http::Uri;
 use tokio::{
     runtime,
-    sync::{
-        Notify,
-        oneshot::{self, error::TryRecvError},
-        watch,
-    },
-    task::AbortHandle,
+    sync::{Notify, watch},
     time::Instant,
 };
 
@@ -32,6 +27,7 @@ use crate::{
     error::{AuthError, Kind},
     events::Tally,
     refresh::{RefreshPolicy, cooldown::Cooldown, gate::Gate},
+    sync::{AbortHandle, Counted, Mutex, MutexGuard, oneshot},
     token::AccessToken,
 };
 
@@ -97,11 +93,11 @@ impl State {
 /// The newest token.
 pub(super) struct Newest {
     pub(super) token: AccessToken,
-    pub(super) lease: Arc<Lease>,
-    /// Resolves when nobody holds the lease.
+    pub(super) lease: Counted<Lease>,
+    /// Resolves when that lease is held by nobody, not even here.
     gone: Gone,
-    /// Earlier leases of the same token, of requests that have outlived a drain.
-    outlived: Vec<Gone>,
+    /// The same, for earlier leases of this token: of requests that may have outlived a drain.
+    earlier: Vec<Gone>,
     /// A resource answered 401 to it, or it is known to be dead.
     pub(super) refused: bool,
     /// It may be dead: a request for its successor was sent, and what became of that is unknown.
@@ -213,36 +209,33 @@ impl Core {
 impl Newest {
     pub(super) fn new(token: AccessToken) -> Self {
         let (lease, gone) = Lease::new(token.clone());
-        Self { token, lease, gone, outlived: Vec::new(), refused: false, suspect: false }
+        Self { token, lease, gone, earlier: Vec::new(), refused: false, suspect: false }
     }
 
-    /// A new lease for those to come; the old one is in the hands of requests alone from here on.
-    pub(super) fn renew_lease(&mut self) {
+    /// Whether no request is under way with it. That lasts only if nobody can get a lease any more.
+    pub(super) fn is_unused(&self) -> bool {
+        Counted::strong_count(&self.lease) == 1 && self.earlier.iter().all(is_over)
+    }
+
+    /// Leaves the lease to the requests that hold it; those to come, if the token lives on, get another. Returns what
+    /// resolves when all that are under way are done.
+    pub(super) fn hand_over(&mut self) -> Vec<Gone> {
         let (lease, gone) = Lease::new(self.token.clone());
         self.lease = lease;
-        self.outlived.push(std::mem::replace(&mut self.gone, gone));
-    }
-
-    /// What resolves when the requests on earlier leases are done.
-    pub(super) fn take_outlived(&mut self) -> Vec<Gone> {
-        std::mem::take(&mut self.outlived)
-    }
-
-    pub(super) fn put_outlived_back(&mut self, outlived: Vec<Gone>) {
-        self.outlived.extend(outlived);
-        self.outlived.retain_mut(|gone| gone.try_recv() == Err(TryRecvError::Empty));
-    }
-
-    /// Whether requests on earlier leases are under way.
-    pub(super) fn is_outlived(&mut self) -> bool {
-        self.put_outlived_back(Vec::new());
-        !self.outlived.is_empty()
+        self.earlier.push(std::mem::replace(&mut self.gone, gone));
+        self.earlier.retain(|gone| !is_over(gone));
+        // Kept as well: this renewal may not wait to the end, and fail.
+        self.earlier.clone()
     }
 
     /// Whether it may be sent, as far as is known but for its age.
     pub(super) fn is_alive(&self) -> bool {
         !self.refused && !self.token.time_left().is_zero()
     }
+}
+
+fn is_over(gone: &Gone) -> bool {
+    gone.clone().now_or_never().is_some()
 }
 
 impl Flight {

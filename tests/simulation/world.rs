@@ -172,8 +172,8 @@ impl World {
         if posts != counters.token_requests {
             state.wrong.push(format!("{posts} requests for tokens, and {} counted", counters.token_requests));
         }
-        // A renewal is due when 75 % of the usable life have passed; a failing endpoint is asked twice a second at most.
-        let bound = if self.stormy { 10 + 2 * seconds } else { 2 + seconds * 10 / (self.life - 1) / 7 };
+        // A renewal is due when 75 % of the usable life have passed; a failing endpoint is asked once a second at most.
+        let bound = if self.stormy { 10 + seconds } else { 2 + seconds * 10 / (self.life - 1) / 7 };
         let bound = bound + state.forced;
         if posts > bound {
             state.wrong.push(format!("{posts} requests for tokens in {seconds} s, {bound} at most"));

@@ -1,0 +1,27 @@
+//! What the threads that read, hold and replace a token share. The models in `cache/loom_tests.rs` put stand-ins in its
+//! place, which [loom](https://docs.rs/loom) can interleave.
+
+#[cfg(not(all(test, tower_reauth_loom)))]
+pub(crate) use self::real::*;
+#[cfg(all(test, tower_reauth_loom))]
+pub(crate) use self::stand_in::*;
+
+#[cfg(not(all(test, tower_reauth_loom)))]
+mod real {
+    /// An `Arc` whose count decides something.
+    pub(crate) use std::sync::Arc as Counted;
+    pub(crate) use std::sync::{Mutex, MutexGuard, atomic::AtomicU64};
+
+    pub(crate) use arc_swap::ArcSwapOption;
+    use tokio::runtime::Handle;
+    pub(crate) use tokio::{sync::oneshot, task::AbortHandle};
+
+    #[inline]
+    pub(crate) fn spawn(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        runtime.spawn(task).abort_handle()
+    }
+}
+
+#[cfg(all(test, tower_reauth_loom))]
+#[path = "sync/stand_in.rs"]
+pub(crate) mod stand_in;

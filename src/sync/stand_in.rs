@@ -1,0 +1,205 @@
+//! The stand-ins. Each has the part of the original's interface that is in use.
+//!
+//! None of them holds a lock of the standard library across an operation of loom's, at which another thread may go on:
+//! all of a model's threads are one thread of the machine, and that one would wait for itself.
+
+use std::{
+    ops::Deref,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::AtomicU64};
+use loom::{
+    sync::atomic::{AtomicUsize, Ordering, fence},
+    thread,
+};
+use tokio::runtime::Handle;
+
+/// The standard library's `Arc` with its memory orderings, which loom's own does not have: there, looking at the count
+/// sees the latest value, and here, whatever a relaxed load may see.
+pub(crate) struct Counted<T> {
+    value: Arc<T>,
+    count: Arc<AtomicUsize>,
+}
+
+impl<T> Counted<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { value: Arc::new(value), count: Arc::new(AtomicUsize::new(1)) }
+    }
+
+    pub(crate) fn strong_count(this: &Self) -> usize {
+        this.count.load(Ordering::Relaxed)
+    }
+}
+
+impl<T> Clone for Counted<T> {
+    fn clone(&self) -> Self {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Self { value: Arc::clone(&self.value), count: Arc::clone(&self.count) }
+    }
+}
+
+impl<T> Drop for Counted<T> {
+    fn drop(&mut self) {
+        // No thread goes on between this and the drop of the value's own `Arc`, so that both counts agree.
+        if self.count.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+        }
+    }
+}
+
+impl<T> Deref for Counted<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// `arc-swap` as its users see it: a guard keeps what it has loaded alive, and counts; what a store replaces, it drops.
+pub(crate) struct ArcSwapOption<T>(Mutex<Option<Counted<T>>>);
+
+impl<T> Default for ArcSwapOption<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T> ArcSwapOption<T> {
+    pub(crate) fn load(&self) -> Option<Counted<T>> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub(crate) fn store(&self, new: Option<Counted<T>>) {
+        let old = std::mem::replace(&mut *self.0.lock().unwrap(), new);
+        drop(old);
+    }
+}
+
+impl<T> Drop for ArcSwapOption<T> {
+    /// Whoever drops the cache's `Arc` last knows of all that others did with it. That `Arc` is not loom's, so it is
+    /// said here.
+    fn drop(&mut self) {
+        self.store(None);
+    }
+}
+
+/// Tokio's, for one waiter.
+pub(crate) mod oneshot {
+    use std::{
+        pin::Pin,
+        sync::Arc,
+        task::{Context, Poll, Waker},
+    };
+
+    use super::Mutex;
+
+    #[derive(Clone, Debug)]
+    pub(crate) struct RecvError;
+
+    struct Channel<T> {
+        value: Option<T>,
+        closed: bool,
+        waker: Option<Waker>,
+    }
+
+    pub(crate) struct Sender<T>(Arc<Mutex<Channel<T>>>);
+    pub(crate) struct Receiver<T>(Arc<Mutex<Channel<T>>>);
+
+    pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
+        let channel = Arc::new(Mutex::new(Channel { value: None, closed: false, waker: None }));
+        (Sender(Arc::clone(&channel)), Receiver(channel))
+    }
+
+    impl<T> Sender<T> {
+        /// That nobody receives any more, it does not tell; no caller asks.
+        #[expect(clippy::unnecessary_wraps, reason = "the original's signature")]
+        pub(crate) fn send(self, value: T) -> Result<(), T> {
+            self.0.lock().unwrap().value = Some(value);
+            Ok(())
+        }
+    }
+
+    impl<T> Drop for Sender<T> {
+        fn drop(&mut self) {
+            let mut channel = self.0.lock().unwrap();
+            channel.closed = true;
+            let waker = channel.waker.take();
+            drop(channel);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    impl<T> Future for Receiver<T> {
+        type Output = Result<T, RecvError>;
+
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+            let mut channel = self.0.lock().unwrap();
+            match channel.value.take() {
+                Some(value) => Poll::Ready(Ok(value)),
+                None if channel.closed => Poll::Ready(Err(RecvError)),
+                None => {
+                    channel.waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        }
+    }
+}
+
+/// What a task is stopped by. A thread can't be.
+pub(crate) struct AbortHandle;
+
+impl AbortHandle {
+    pub(crate) fn abort(&self) {}
+
+    pub(crate) fn is_finished(&self) -> bool {
+        false
+    }
+}
+
+/// A task is a thread of the model.
+pub(crate) fn spawn(_: &Handle, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    thread::spawn(move || block_on(task));
+    AbortHandle
+}
+
+/// As loom's own, but waking is no operation at which another thread may go on: others wake under locks of theirs.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let parker = Arc::new(Parker { thread: thread::current(), woken: false.into(), is_parked: false.into() });
+    let waker = Waker::from(Arc::clone(&parker));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        if !parker.woken.swap(false, SeqCst) {
+            parker.is_parked.store(true, SeqCst);
+            thread::park();
+            parker.woken.store(false, SeqCst);
+        }
+    }
+}
+
+struct Parker {
+    thread: thread::Thread,
+    woken: AtomicBool,
+    is_parked: AtomicBool,
+}
+
+impl Wake for Parker {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, SeqCst);
+        // Only then: to loom, a thread that waits for a lock looks the same as one that is parked.
+        if self.is_parked.swap(false, SeqCst) {
+            self.thread.unpark();
+        }
+    }
+}
