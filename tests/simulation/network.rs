@@ -101,8 +101,15 @@ impl Service<Request<Full<Bytes>>> for Http {
     fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
         let world = Arc::clone(&self.0);
         if request.uri().path() != "/auth" {
-            world.sends(number(request.headers().get(header::AUTHORIZATION)));
-            return Box::pin(async { timeout(Duration::from_secs(3), exchange(request)).await? });
+            let token = number(request.headers().get(header::AUTHORIZATION));
+            world.sends(token);
+            return Box::pin(async move {
+                let response = timeout(Duration::from_secs(3), exchange(request)).await??;
+                if response.status() == StatusCode::UNAUTHORIZED {
+                    world.is_refused(token);
+                }
+                Ok(response)
+            });
         }
         Box::pin(async move {
             let on_the_wire = world.asks_for_a_token();

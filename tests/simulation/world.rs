@@ -114,10 +114,8 @@ impl World {
 
     /// Whether the resource accepts this token now.
     pub(crate) fn accepts(&self, token: Option<usize>) -> bool {
-        let mut state = self.lock();
-        let accepted = token.is_some_and(|token| state.alive == Some(token) && now() < state.ends[token]);
-        state.unauthorized += u64::from(!accepted);
-        accepted
+        let state = self.lock();
+        token.is_some_and(|token| state.alive == Some(token) && now() < state.ends[token])
     }
 
     // ---- The client's side of the wire.
@@ -130,6 +128,13 @@ impl World {
             state.wrong.push(format!("{:?}: two requests for a token on the wire", now()));
         }
         OnTheWire(self)
+    }
+
+    /// A 401 has reached the client. That a token has expired on the way of a slow network is nobody's doing.
+    pub(crate) fn is_refused(&self, token: Option<usize>) {
+        let mut state = self.lock();
+        let expired = token.is_some() && state.alive == token;
+        state.unauthorized += u64::from(!expired);
     }
 
     pub(crate) fn forces(&self) {
