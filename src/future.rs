@@ -48,34 +48,37 @@ pin_project! {
     enum State<S, B, K, F, Res> {
         // Must not be sent.
         Refused { error: Option<AuthError> },
-        // Sent as it is: not ours to sign.
-        Passing { #[pin] future: F },
-        // Waits for a token, with a service that is not ready: waiting holds no slot of it.
-        Acquiring { waiting: TokenFuture, held: Option<Held<S, B>> },
-        // Waits for the service to be ready.
-        Readying { held: Option<Held<S, B>> },
-        // Sent, signed.
-        Calling { #[pin] future: F, signed: Option<Signed<S, K>> },
-        // Refused with a 401, waits for a newer token. The inner future is gone, and whatever slot it held.
-        Reacquiring { waiting: TokenFuture, refused: Option<(Res, Held<S, B>)> },
-        // Sent for the second time; what comes is the answer.
-        Replaying { #[pin] future: F, lease: Counted<Lease>, shared: Arc<Shared> },
+        // Not sent, for want of a token or of a service that is ready. Apart, so that requests which wait for nothing
+        // don't carry the room for it about.
+        Waiting { waiting: Option<Box<Waiting<S, B, Res>>> },
+        // On its way: `None` if it is not ours to sign.
+        Sent { #[pin] future: F, lease: Option<Counted<Lease>>, replay: Option<Again<S, K>> },
     }
 }
 
 /// A request that is to be signed and sent.
-struct Held<S, B> {
+struct Waiting<S, B, Res> {
     service: S,
     request: Request<B>,
     shared: Arc<Shared>,
+    step: Step,
+    /// The 401, if this is the replay, until there is a newer token.
+    refused: Option<Res>,
     is_replay: bool,
 }
 
-/// What is kept until the response head arrives: a lease on the token, and the means of a replay.
-struct Signed<S, K> {
-    lease: Counted<Lease>,
-    shared: Arc<Shared>,
-    replay: Option<(S, K)>,
+enum Step {
+    /// Waits for a token, with a service that is not ready: waiting holds no slot of it.
+    Acquiring(TokenFuture),
+    /// Waits for the service to be ready.
+    Readying,
+}
+
+/// The means of a replay.
+pub(crate) struct Again<S, K> {
+    pub(crate) service: S,
+    pub(crate) kept: K,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
@@ -88,26 +91,22 @@ where
     }
 
     pub(crate) fn passing(future: S::Future) -> Self {
-        Self { state: State::Passing { future } }
+        Self { state: State::Sent { future, lease: None, replay: None } }
     }
 
-    pub(crate) fn calling(
+    #[inline]
+    pub(crate) fn signed(
         future: S::Future,
         lease: Counted<Lease>,
-        shared: Arc<Shared>,
-        replay: Option<(S, R::Kept)>,
+        replay: Option<Again<S, R::Kept>>,
     ) -> Self {
-        Self { state: State::Calling { future, signed: Some(Signed { lease, shared, replay }) } }
+        Self { state: State::Sent { future, lease: Some(lease), replay } }
     }
 
     pub(crate) fn acquiring(service: S, request: Request<B>, shared: Arc<Shared>) -> Self {
-        let waiting = shared.cache.token();
-        Self {
-            state: State::Acquiring {
-                waiting,
-                held: Some(Held { service, request, shared, is_replay: false }),
-            },
-        }
+        let step = Step::Acquiring(shared.cache.token());
+        let waiting = Waiting { service, request, shared, step, refused: None, is_replay: false };
+        Self { state: State::Waiting { waiting: Some(Box::new(waiting)) } }
     }
 }
 
@@ -120,7 +119,6 @@ where
     type Output = Result<Response<ResB>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let inner = |error: S::Error| Error::Inner(error.into());
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
@@ -128,56 +126,31 @@ where
                     Some(error) => return Poll::Ready(Err(error.into())),
                     None => return Poll::Pending,
                 },
-                StateProj::Passing { future } => return future.poll(cx).map_err(inner),
-                StateProj::Acquiring { waiting, held } => {
-                    ready!(Pin::new(waiting).poll(cx))?;
-                    State::Readying { held: held.take() }
-                }
-                StateProj::Readying { held } => {
-                    let Some(waiting) = held.as_mut() else { return Poll::Pending };
-                    ready!(waiting.service.poll_ready(cx)).map_err(inner)?;
-                    let Some(held) = held.take() else { return Poll::Pending };
-                    // Not the token that was waited for, if becoming ready took longer than it lasted.
-                    match held.shared.cache.core().lease() {
-                        Some(lease) => held.send::<R>(lease),
-                        None => held.acquiring::<R::Kept>(),
+                StateProj::Waiting { waiting } => {
+                    let Some(waits) = waiting.as_mut() else { return Poll::Pending };
+                    match ready!(waits.poll_lease(cx)) {
+                        Ok(lease) => match waiting.take() {
+                            Some(waiting) => waiting.send::<R>(lease),
+                            None => return Poll::Pending,
+                        },
+                        Err(done) => return Poll::Ready(done),
                     }
                 }
-                StateProj::Calling { future, signed } => {
-                    let response = ready!(future.poll(cx)).map_err(inner)?;
-                    let Some(Signed { lease, shared, replay }) = signed.take() else {
-                        return Poll::Ready(Ok(response));
-                    };
+                StateProj::Sent { future, lease, replay } => {
+                    let response = ready!(future.poll(cx)).map_err(|error| Error::Inner(error.into()))?;
+                    // Under way no more, whenever this future is dropped.
+                    let Some(lease) = lease.take() else { return Poll::Ready(Ok(response)) };
                     if triage(&response) == Verdict::Accepted {
                         lease.accept();
                         return Poll::Ready(Ok(response));
                     }
-                    shared.cache.core().refuse(&lease.token);
-                    let again = replay.and_then(|(service, kept)| Some((service, R::restore(kept)?)));
-                    let Some((service, request)) = again else { return Poll::Ready(Ok(response)) };
-                    // Only the token: this request is under way no more.
-                    let waiting = shared.cache.newer_than(lease.token.clone());
-                    let held = Held { service, request, shared, is_replay: true };
-                    State::Reacquiring { waiting, refused: Some((response, held)) }
-                }
-                StateProj::Reacquiring { waiting, refused } => {
-                    let result = ready!(Pin::new(waiting).poll(cx));
-                    let Some((response, held)) = refused.take() else { return Poll::Pending };
-                    match result {
-                        // The 401 is let go, its connection with it, before the service is asked whether it is ready.
-                        Ok(_) => State::Readying { held: Some(held) },
-                        Err(error) => return Poll::Ready(Ok(give_up(response, error))),
-                    }
-                }
-                StateProj::Replaying { future, lease, shared } => {
-                    let response = ready!(future.poll(cx)).map_err(inner)?;
-                    match triage(&response) {
-                        Verdict::Accepted => lease.accept(),
-                        Verdict::TokenRefused => {
-                            shared.cache.core().refuse(&lease.token);
-                        }
-                    }
-                    return Poll::Ready(Ok(response));
+                    lease.refuse();
+                    let again = replay.take().and_then(Again::restore::<B, R>);
+                    let Some((service, request, shared)) = again else { return Poll::Ready(Ok(response)) };
+                    let step = Step::Acquiring(shared.cache.newer_than(lease.token.clone()));
+                    let refused = Some(response);
+                    let waiting = Waiting { service, request, shared, step, refused, is_replay: true };
+                    State::Waiting { waiting: Some(Box::new(waiting)) }
                 }
             };
             state.set(next);
@@ -185,30 +158,69 @@ where
     }
 }
 
+/// How a request ends that is not sent.
+type Ended<Res> = Result<Res, Error>;
+
 /// Short for the state of a future over the service `S`.
 type StateOf<S, B, K> =
     State<S, B, K, <S as Service<Request<B>>>::Future, <S as Service<Request<B>>>::Response>;
 
-impl<S: Service<Request<B>> + Clone, B> Held<S, B> {
-    /// Back to waiting for a token, without the slot that the ready service may hold.
-    fn acquiring<K>(self) -> StateOf<S, B, K> {
-        let held = Self { service: self.service.clone(), ..self };
-        State::Acquiring { waiting: held.shared.cache.token(), held: Some(held) }
+impl<S, B, ResB> Waiting<S, B, Response<ResB>>
+where
+    S: Service<Request<B>, Response = Response<ResB>> + Clone,
+    S::Error: Into<BoxError>,
+{
+    /// Waits for a lease, and for the service to be ready. The error is how the request ends without.
+    fn poll_lease(&mut self, cx: &mut Context<'_>) -> Poll<Result<Counted<Lease>, Ended<Response<ResB>>>> {
+        loop {
+            match &mut self.step {
+                Step::Acquiring(token) => {
+                    let result = ready!(Pin::new(token).poll(cx));
+                    // The 401 is let go, its connection with it, before the service is asked whether it is ready.
+                    let refused = self.refused.take();
+                    match (result, refused) {
+                        (Ok(_), _) => self.step = Step::Readying,
+                        (Err(error), Some(response)) => {
+                            return Poll::Ready(Err(Ok(give_up(response, error))));
+                        }
+                        (Err(error), None) => return Poll::Ready(Err(Err(error.into()))),
+                    }
+                }
+                Step::Readying => {
+                    if let Err(error) = ready!(self.service.poll_ready(cx)) {
+                        return Poll::Ready(Err(Err(Error::Inner(error.into()))));
+                    }
+                    if let Some(lease) = self.shared.cache.core().lease() {
+                        return Poll::Ready(Ok(lease));
+                    }
+                    // Becoming ready took longer than the token lasted. Back to waiting, without the slot that the
+                    // ready service may hold.
+                    self.service = self.service.clone();
+                    self.step = Step::Acquiring(self.shared.cache.token());
+                }
+            }
+        }
     }
 
     /// Signs the request and hands it to the ready service.
     fn send<R: Replay<B>>(self, lease: Counted<Lease>) -> StateOf<S, B, R::Kept> {
-        let Self { mut service, mut request, shared, is_replay } = self;
-        if is_replay {
+        let Self { mut service, mut request, shared, is_replay, .. } = self;
+        let kept = if is_replay {
             shared.cache.core().tally.replays.add();
-            shared.sign(&mut request, &lease.token);
-            return State::Replaying { future: service.call(request), lease, shared };
-        }
-        let kept = R::keep(&request);
-        shared.sign(&mut request, &lease.token);
+            None
+        } else {
+            R::keep(&request)
+        };
+        shared.sign(&mut request, &lease);
         let future = service.call(request);
-        let replay = kept.map(|kept| (service, kept));
-        State::Calling { future, signed: Some(Signed { lease, shared, replay }) }
+        let replay = kept.map(|kept| Again { service, kept, shared });
+        State::Sent { future, lease: Some(lease), replay }
+    }
+}
+
+impl<S, K> Again<S, K> {
+    fn restore<B, R: Replay<B, Kept = K>>(self) -> Option<(S, Request<B>, Arc<Shared>)> {
+        Some((self.service, R::restore(self.kept)?, self.shared))
     }
 }
 
@@ -231,12 +243,8 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Refused { .. } => "Refused",
-            State::Passing { .. } => "Passing",
-            State::Acquiring { .. } => "Acquiring",
-            State::Calling { .. } => "Calling",
-            State::Reacquiring { .. } => "Reacquiring",
-            State::Readying { .. } => "Readying",
-            State::Replaying { .. } => "Replaying",
+            State::Waiting { .. } => "Waiting",
+            State::Sent { .. } => "Sent",
         };
         f.debug_tuple("ResponseFuture").field(&state).finish()
     }

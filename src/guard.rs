@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use crate::{
     error::{AuthError, ConfigError, Kind, shown},
@@ -71,7 +71,8 @@ impl Guard {
         match self.allowed.iter().find(|origin| origin.is_of(uri)) {
             // Servers choose by `Host`, so one that says otherwise is another origin in all but name.
             Some(origin) => {
-                match headers.get_all(header::HOST).iter().find(|host| !origin.is_host(host.as_bytes())) {
+                let mut hosts = hosts(headers);
+                match hosts.find(|host| !origin.is_host(host.as_bytes())) {
                     Some(host) => self.foreign(&String::from_utf8_lossy(host.as_bytes())),
                     None if self.is_exposed(origin) => Self::exposed(origin),
                     None => Verdict::Sign,
@@ -84,14 +85,14 @@ impl Guard {
     /// A URI without host goes where the service below is connected to, as in gRPC channels and on hyper's own
     /// connections: whoever built that chose its origin. A `Host` header that says otherwise is believed.
     fn check_relative(&self, headers: &HeaderMap) -> Verdict {
-        let hosts = headers.get_all(header::HOST);
+        let hosts = || hosts(headers);
         let mut named =
-            self.allowed.iter().filter(|origin| hosts.iter().all(|host| origin.is_host(host.as_bytes())));
+            self.allowed.iter().filter(|origin| hosts().all(|host| origin.is_host(host.as_bytes())));
         match (named.clone().find(|origin| !self.is_exposed(origin)), named.next()) {
             (Some(_), _) => Verdict::Sign,
             (None, Some(origin)) => Self::exposed(origin),
             (None, None) => {
-                let host = hosts.iter().next().map(|host| String::from_utf8_lossy(host.as_bytes()));
+                let host = hosts().next().map(|host| String::from_utf8_lossy(host.as_bytes()));
                 self.foreign(&host.unwrap_or("a URI without host".into()))
             }
         }
@@ -127,13 +128,16 @@ impl Guard {
 
     /// The request for a token needs none, and waiting for one would be waiting for itself.
     fn is_token_request(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
-        let Some(endpoint) = self.endpoint.as_ref().filter(|endpoint| endpoint.path() == uri.path()) else {
-            return false;
-        };
-        let Some(origin) = Origin::of(endpoint).filter(|_| method == Method::POST) else { return false };
+        let ours = |endpoint: &&Uri| method == Method::POST && endpoint.path() == uri.path();
+        let Some(origin) = self.endpoint.as_ref().filter(ours).and_then(Origin::of) else { return false };
         (uri.authority().is_none() || origin.is_of(uri))
-            && headers.get_all(header::HOST).iter().all(|host| origin.is_host(host.as_bytes()))
+            && hosts(headers).all(|host| origin.is_host(host.as_bytes()))
     }
+}
+
+/// The `Host` headers. There are none as a rule, and few others, so looking at each is quicker than a lookup.
+fn hosts(headers: &HeaderMap) -> impl Iterator<Item = &HeaderValue> {
+    headers.iter().filter(|(name, _)| *name == header::HOST).map(|(_, value)| value)
 }
 
 impl fmt::Debug for Guard {

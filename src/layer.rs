@@ -1,17 +1,17 @@
 //! [`AuthLayer`]: wraps a service so that its requests are signed.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use http::{HeaderName, Request, header};
 use tower_layer::Layer;
 
 use crate::{
-    cache::TokenCache,
+    cache::{Lease, TokenCache},
     error::ConfigError,
     guard::{ForeignRequests, Guard},
     replay::{NoReplay, ReplayOnce},
     service::Auth,
-    token::AccessToken,
+    stripe::Striped,
 };
 
 /// What becomes of an `Authorization` header (or whichever carries the token) that the caller has set.
@@ -87,14 +87,15 @@ pub enum CallerAuthorization {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct AuthLayer<R = ReplayOnce> {
-    shared: Arc<Shared>,
+    shared: Arc<Striped<Arc<Shared>>>,
     replay: PhantomData<R>,
 }
 
-/// What every service of a layer has in common.
+/// What every service of a layer has in common. Each request holds a count of it, so there are copies. Aligned so that
+/// that count shares no cache line with anything else.
 #[derive(Clone, Debug)]
+#[repr(align(128))]
 pub(crate) struct Shared {
     pub(crate) cache: TokenCache,
     pub(crate) guard: Guard,
@@ -104,8 +105,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Puts the token on, in place of whatever the header held.
-    pub(crate) fn sign<B>(&self, request: &mut Request<B>, token: &AccessToken) {
-        request.headers_mut().insert(&self.header, token.header_value().clone());
+    pub(crate) fn sign<B>(&self, request: &mut Request<B>, lease: &Lease) {
+        request.headers_mut().insert(&self.header, lease.header.clone());
+    }
+
+    fn striped(&self) -> Arc<Striped<Arc<Self>>> {
+        Arc::new(Striped::new(|| Arc::new(self.clone())))
     }
 }
 
@@ -120,7 +125,7 @@ impl AuthLayer {
             header: header::AUTHORIZATION,
             caller_authorization: CallerAuthorization::default(),
         };
-        Self { shared: Arc::new(shared), replay: PhantomData }
+        Self { shared: shared.striped(), replay: PhantomData }
     }
 
     /// For the Send Payments API at `base_url`, asked for tokens through the [built-in client](crate::client).
@@ -155,7 +160,7 @@ impl<R> AuthLayer<R> {
     ///
     /// Not an absolute https or http URL, or plain http beyond this machine.
     pub fn allow_origin(mut self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
-        self.change().guard.allow(url.as_ref())?;
+        self.change(|shared| shared.guard.allow(url.as_ref()))?;
         Ok(self)
     }
 
@@ -166,14 +171,14 @@ impl<R> AuthLayer<R> {
     ///
     /// Not an absolute https or http URL.
     pub fn allow_plain_http_origin(mut self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
-        self.change().guard.allow_plain(url.as_ref())?;
+        self.change(|shared| shared.guard.allow_plain(url.as_ref()))?;
         Ok(self)
     }
 
     /// What becomes of requests to other origins. Defaults to [`ForeignRequests::Refuse`].
     #[must_use]
     pub fn foreign_requests(mut self, foreign: ForeignRequests) -> Self {
-        self.change().guard.foreign = foreign;
+        self.change(|shared| shared.guard.foreign = foreign);
         self
     }
 
@@ -181,24 +186,27 @@ impl<R> AuthLayer<R> {
     /// don't know another, so keep them above the layer.
     #[must_use]
     pub fn header_name(mut self, name: HeaderName) -> Self {
-        self.change().header = name;
+        self.change(|shared| shared.header = name);
         self
     }
 
     /// What becomes of that header if the caller has set it. Defaults to [`CallerAuthorization::Replace`].
     #[must_use]
     pub fn caller_authorization(mut self, caller: CallerAuthorization) -> Self {
-        self.change().caller_authorization = caller;
+        self.change(|shared| shared.caller_authorization = caller);
         self
+    }
+
+    fn change<T>(&mut self, change: impl FnOnce(&mut Shared) -> T) -> T {
+        let mut shared = Shared::clone(self.shared.mine());
+        let result = change(&mut shared);
+        self.shared = shared.striped();
+        result
     }
 
     /// The cache, for what needs a token without being a request of this layer.
     pub fn cache(&self) -> &TokenCache {
-        &self.shared.cache
-    }
-
-    fn change(&mut self) -> &mut Shared {
-        Arc::make_mut(&mut self.shared)
+        &self.shared.mine().cache
     }
 }
 
@@ -213,5 +221,11 @@ impl<S, R> Layer<S> for AuthLayer<R> {
 impl<R> Clone for AuthLayer<R> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), replay: PhantomData }
+    }
+}
+
+impl<R> fmt::Debug for AuthLayer<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AuthLayer").field(self.shared.mine()).finish()
     }
 }

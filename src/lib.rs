@@ -84,6 +84,7 @@ pub mod replay;
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub mod sandbox;
 mod service;
+mod stripe;
 mod sync;
 mod token;
 mod triage;

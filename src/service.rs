@@ -13,10 +13,11 @@ use tower_service::Service;
 
 use crate::{
     error::{BoxError, Error},
-    future::ResponseFuture,
+    future::{Again, ResponseFuture},
     guard,
     layer::{CallerAuthorization, Shared},
     replay::{Replay, ReplayOnce},
+    stripe::Striped,
 };
 
 /// A service whose requests are signed. Made by [`AuthLayer`](crate::AuthLayer), which says what it does.
@@ -25,12 +26,12 @@ use crate::{
 /// service along; the clone left behind is made ready anew. It may lose its readiness on clone.
 pub struct Auth<S, R = ReplayOnce> {
     inner: S,
-    shared: Arc<Shared>,
+    shared: Arc<Striped<Arc<Shared>>>,
     replay: PhantomData<R>,
 }
 
 impl<S, R> Auth<S, R> {
-    pub(crate) fn new(inner: S, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(inner: S, shared: Arc<Striped<Arc<Shared>>>) -> Self {
         Self { inner, shared, replay: PhantomData }
     }
 
@@ -65,11 +66,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let kept_by_caller = self.shared.caller_authorization == CallerAuthorization::Keep
-            && request.headers().contains_key(&self.shared.header);
-        match self.shared.guard.check(request.method(), request.uri(), request.headers()) {
+        let shared = self.shared.mine();
+        let kept_by_caller = shared.caller_authorization == CallerAuthorization::Keep
+            && request.headers().contains_key(&shared.header);
+        match shared.guard.check(request.method(), request.uri(), request.headers()) {
             guard::Verdict::Refuse(error) => {
-                drop(self.take_ready());
+                drop(take_ready(&mut self.inner));
                 return ResponseFuture::refused(error);
             }
             guard::Verdict::PassUnsigned => return ResponseFuture::passing(self.inner.call(request)),
@@ -78,31 +80,29 @@ where
             }
             guard::Verdict::Sign => {}
         }
-        let Some(lease) = self.shared.cache.core().lease() else {
+        let Some(lease) = shared.cache.core().lease() else {
             // Whatever the ready service holds, a slot say, is let go for the wait: the flight may need it, if the
             // token endpoint is reached through the same limit.
-            drop(self.take_ready());
-            return ResponseFuture::acquiring(self.inner.clone(), request, Arc::clone(&self.shared));
+            drop(take_ready(&mut self.inner));
+            return ResponseFuture::acquiring(self.inner.clone(), request, Arc::clone(shared));
         };
         let kept = R::keep(&request);
-        self.shared.sign(&mut request, &lease.token);
+        shared.sign(&mut request, &lease);
         match kept {
             Some(kept) => {
-                let mut ready = self.take_ready();
-                let future = ready.call(request);
-                ResponseFuture::calling(future, lease, Arc::clone(&self.shared), Some((ready, kept)))
+                let shared = Arc::clone(shared);
+                let mut service = take_ready(&mut self.inner);
+                ResponseFuture::signed(service.call(request), lease, Some(Again { service, kept, shared }))
             }
-            None => ResponseFuture::calling(self.inner.call(request), lease, Arc::clone(&self.shared), None),
+            None => ResponseFuture::signed(self.inner.call(request), lease, None),
         }
     }
 }
 
-impl<S: Clone, R> Auth<S, R> {
-    /// The service that `poll_ready` made ready, and that has to be used or dropped; its clone need not be ready.
-    fn take_ready(&mut self) -> S {
-        let clone = self.inner.clone();
-        mem::replace(&mut self.inner, clone)
-    }
+/// The service that `poll_ready` made ready, and that has to be used or dropped; its clone need not be ready.
+fn take_ready<S: Clone>(inner: &mut S) -> S {
+    let clone = inner.clone();
+    mem::replace(inner, clone)
 }
 
 impl<S: Clone, R> Clone for Auth<S, R> {
@@ -113,6 +113,6 @@ impl<S: Clone, R> Clone for Auth<S, R> {
 
 impl<S: fmt::Debug, R> fmt::Debug for Auth<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").field("inner", &self.inner).field("shared", &self.shared).finish()
+        f.debug_struct("Auth").field("inner", &self.inner).field("shared", self.shared.mine()).finish()
     }
 }

@@ -10,11 +10,31 @@ pub(crate) use self::stand_in::*;
 mod real {
     /// An `Arc` whose count decides something.
     pub(crate) use std::sync::Arc as Counted;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     pub(crate) use std::sync::{Mutex, MutexGuard, atomic::AtomicU64};
 
     pub(crate) use arc_swap::ArcSwapOption;
     use tokio::runtime::Handle;
     pub(crate) use tokio::{sync::oneshot, task::AbortHandle};
+
+    /// Whose turn it is among several copies: each thread's is always the same.
+    #[derive(Default)]
+    pub(crate) struct Turn(());
+
+    impl Turn {
+        /// One of `copies`, a power of two.
+        #[inline]
+        #[expect(clippy::unused_self, reason = "the stand-in has a state")]
+        pub(crate) fn of(&self, copies: usize) -> usize {
+            thread_local! {
+                static THREAD: usize = {
+                    static NEXT: AtomicUsize = AtomicUsize::new(0);
+                    NEXT.fetch_add(1, Relaxed)
+                };
+            }
+            THREAD.with(|thread| thread & (copies - 1))
+        }
+    }
 
     #[inline]
     pub(crate) fn spawn(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {

@@ -95,11 +95,15 @@ impl AccessToken {
             value.push(b' ');
         }
         value.extend_from_slice(secret.as_bytes());
-        // The header shares these bytes instead of copying them, so dropping the last clone wipes the only copy.
-        let mut header =
-            HeaderValue::from_maybe_shared(Bytes::from_owner(value)).map_err(|_| Unsendable::Characters)?;
-        header.set_sensitive(true);
+        let header = wiped_header(value).ok_or(Unsendable::Characters)?;
         Ok(Self(Arc::new(Issued { header, secret_from, sequence, times, accepted: AtomicBool::new(false) })))
+    }
+
+    /// The header value, with bytes of its own.
+    pub(crate) fn copy_header(&self) -> HeaderValue {
+        let value = Zeroizing::new(self.0.header.as_bytes().to_vec());
+        // It came from a header, so it fits into one.
+        wiped_header(value).unwrap_or_else(|| self.0.header.clone())
     }
 
     /// Whether both are the same token of the same cache.
@@ -223,6 +227,14 @@ impl fmt::Debug for AccessToken {
             .field("life", &self.0.times.life)
             .finish_non_exhaustive()
     }
+}
+
+/// A sensitive header value that shares these bytes instead of copying them, so that dropping its last clone wipes
+/// them.
+fn wiped_header(value: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
+    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(value)).ok()?;
+    header.set_sensitive(true);
+    Some(header)
 }
 
 /// The claims of `token` if it is a JWT whose claims fit `T`.

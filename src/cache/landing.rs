@@ -25,7 +25,7 @@ impl Core {
         match &result {
             // A flight that was given up on may land after its successor.
             Ok(token) if state.newest.as_ref().is_none_or(|newest| newest.token.sequence() < sequence) => {
-                if let Some(old) = state.newest.replace(Newest::new(token.clone()))
+                if let Some(old) = state.newest.replace(Newest::new(token.clone(), &Arc::downgrade(self)))
                     && !old.refused
                 {
                     state.cooldown.replaced(now, old.token.times());

@@ -217,8 +217,8 @@ fn a_slot_that_was_withdrawn_gives_no_lease_and_the_last_one_that_it_gave_signal
     model(|| {
         let server = Server::default();
         let slot = Arc::new(Slot::default());
-        let (lease, gone) = Lease::new(fresh(1));
-        slot.publish(&lease, clock::now() + Duration::from_secs(1));
+        let (leases, gone) = Lease::new(&fresh(1), &std::sync::Weak::new());
+        slot.publish(&leases, clock::now() + Duration::from_secs(1));
         let readers = [(); 2].map(|()| {
             let (slot, server) = (Arc::clone(&slot), server.clone());
             thread::spawn(move || {
@@ -229,7 +229,7 @@ fn a_slot_that_was_withdrawn_gives_no_lease_and_the_last_one_that_it_gave_signal
         });
         slot.withdraw();
         assert!(slot.lease().is_none());
-        drop(lease);
+        drop(leases);
         assert!(block_on(gone).is_err());
         server.kill(1);
         for reader in readers {

@@ -2,6 +2,7 @@
 
 use super::{
     renewal::Stage,
+    slot::Lease,
     state::{Core, Newest, State},
 };
 use crate::{
@@ -28,7 +29,7 @@ impl Core {
             self.tally.unauthorized_replaced.add();
             return false;
         };
-        let suspect = std::mem::take(&mut newest.suspect) && !newest.lease.is_accepted();
+        let suspect = std::mem::take(&mut newest.suspect) && !Lease::is_accepted(&newest.leases);
         if !token.is_usable() || suspect {
             newest.refused = true;
             // That a suspect token is refused explains itself: our own request has killed it.

@@ -22,14 +22,20 @@ use crate::{
 
 impl Core {
     /// The token that a request can be signed with now, on lease until its response head is there.
+    #[inline]
     pub(crate) fn lease(self: &Arc<Self>) -> Option<Counted<Lease>> {
         if let Some(lease) = self.slot.lease() {
             return Some(lease);
         }
+        self.lease_in_question()
+    }
+
+    #[cold]
+    fn lease_in_question(self: &Arc<Self>) -> Option<Counted<Lease>> {
         // Its renewal may be due, which is no reason not to serve it.
         let mut state = self.lock();
         let newest = state.servable()?;
-        let (token, lease) = (newest.token.clone(), Counted::clone(&newest.lease));
+        let (token, lease) = (newest.token.clone(), Counted::clone(newest.leases.mine()));
         self.start_if_due(&mut state, &token).unlock(self, state);
         Some(lease)
     }

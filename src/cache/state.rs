@@ -5,7 +5,7 @@
 //! under one short lock that no await ever crosses, and under which no foreign code runs.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, Weak},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     renewal::Stage,
-    slot::{Gone, Lease, Slot},
+    slot::{Gone, Lease, Leases, Slot},
 };
 use crate::{
     clock,
@@ -27,7 +27,7 @@ use crate::{
     error::{AuthError, Kind},
     events::Tally,
     refresh::{RefreshPolicy, cooldown::Cooldown, gate::Gate},
-    sync::{AbortHandle, Counted, Mutex, MutexGuard, oneshot},
+    sync::{AbortHandle, Mutex, MutexGuard, oneshot},
     token::AccessToken,
 };
 
@@ -93,7 +93,7 @@ impl State {
 /// The newest token.
 pub(super) struct Newest {
     pub(super) token: AccessToken,
-    pub(super) lease: Counted<Lease>,
+    pub(super) leases: Leases,
     /// Resolves when that lease is held by nobody, not even here.
     gone: Gone,
     /// The same, for earlier leases of this token: of requests that may have outlived a drain.
@@ -197,7 +197,7 @@ impl Core {
             (None, Some(gate)) => due.max(gate.until).min(unusable),
             (None, None) => due,
         };
-        self.slot.publish(&newest.lease, until);
+        self.slot.publish(&newest.leases, until);
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -207,21 +207,21 @@ impl Core {
 }
 
 impl Newest {
-    pub(super) fn new(token: AccessToken) -> Self {
-        let (lease, gone) = Lease::new(token.clone());
-        Self { token, lease, gone, earlier: Vec::new(), refused: false, suspect: false }
+    pub(super) fn new(token: AccessToken, core: &Weak<Core>) -> Self {
+        let (leases, gone) = Lease::new(&token, core);
+        Self { token, leases, gone, earlier: Vec::new(), refused: false, suspect: false }
     }
 
     /// Whether no request is under way with it. That lasts only if nobody can get a lease any more.
     pub(super) fn is_unused(&self) -> bool {
-        Counted::strong_count(&self.lease) == 1 && self.earlier.iter().all(is_over)
+        Lease::is_unused(&self.leases) && self.earlier.iter().all(is_over)
     }
 
     /// Leaves the lease to the requests that hold it; those to come, if the token lives on, get another. Returns what
     /// resolves when all that are under way are done.
     pub(super) fn hand_over(&mut self) -> Vec<Gone> {
-        let (lease, gone) = Lease::new(self.token.clone());
-        self.lease = lease;
+        let (leases, gone) = Lease::new(&self.token, self.leases.mine().core());
+        self.leases = leases;
         self.earlier.push(std::mem::replace(&mut self.gone, gone));
         self.earlier.retain(|gone| !is_over(gone));
         // Kept as well: this renewal may not wait to the end, and fail.

@@ -10,12 +10,14 @@
 //! | any, without replay | [`AuthLayer::without_replay`](crate::AuthLayer::without_replay) |
 
 mod body;
+mod headers;
 mod layer;
 
 use std::{convert::Infallible, fmt};
 
-use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+use http::{Extensions, Method, Request, Uri, Version};
 
+use self::headers::KeptHeaders;
 pub use self::{
     body::{KeptBody, ReplayBody},
     layer::{ReplayLayer, Replayable},
@@ -77,7 +79,7 @@ pub trait Replay<B>: Clone + sealed::Sealed {
     #[doc(hidden)]
     type Kept;
 
-    /// What a replay will need, if there is to be one.
+    /// What a replay will need, if there is to be one and it can be kept.
     #[doc(hidden)]
     fn keep(request: &Request<B>) -> Option<Self::Kept>;
 
@@ -105,7 +107,7 @@ pub struct KeptRequest<K> {
     method: Method,
     uri: Uri,
     version: Version,
-    headers: HeaderMap,
+    headers: KeptHeaders,
     extensions: Extensions,
     body: K,
 }
@@ -119,23 +121,27 @@ impl<K> fmt::Debug for KeptRequest<K> {
 impl<B: ReplayableBody> Replay<B> for ReplayOnce {
     type Kept = KeptRequest<B::Kept>;
 
+    #[inline]
     fn keep(request: &Request<B>) -> Option<KeptRequest<B::Kept>> {
-        Some(KeptRequest {
+        let mut kept = KeptRequest {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
-            headers: request.headers().clone(),
+            headers: KeptHeaders::empty(),
             extensions: request.extensions().clone(),
             body: request.body().keep(),
-        })
+        };
+        kept.headers.fill(request.headers())?;
+        Some(kept)
     }
 
     fn restore(kept: KeptRequest<B::Kept>) -> Option<Request<B>> {
+        let headers = kept.headers.restore()?;
         let mut request = Request::new(B::restore(kept.body)?);
         *request.method_mut() = kept.method;
         *request.uri_mut() = kept.uri;
         *request.version_mut() = kept.version;
-        *request.headers_mut() = kept.headers;
+        *request.headers_mut() = headers;
         *request.extensions_mut() = kept.extensions;
         Some(request)
     }

@@ -89,6 +89,16 @@ impl<T> Drop for ArcSwapOption<T> {
     }
 }
 
+/// The copies one after the other, whoever asks: to the machine, all of a model's threads are one.
+#[derive(Default)]
+pub(crate) struct Turn(std::sync::atomic::AtomicUsize);
+
+impl Turn {
+    pub(crate) fn of(&self, copies: usize) -> usize {
+        self.0.fetch_add(1, SeqCst) % copies
+    }
+}
+
 /// Tokio's, for one waiter.
 pub(crate) mod oneshot {
     use std::{

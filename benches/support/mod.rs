@@ -1,0 +1,177 @@
+//! What the benches have in common: a cache with a token that lasts, services that answer at once, and a stopwatch
+//! that runs its contenders in turn, so that a noisy machine is noisy for all of them.
+
+#![allow(dead_code, unreachable_pub, reason = "each bench uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a bench, with the clock of the machine"
+)]
+
+use std::{
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    hint::black_box,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http_body_util::Full;
+use tower::{Service, service_fn};
+use tower_reauth::{AuthLayer, BoxError, Credentials, SendPayments, TokenCache};
+
+pub type Body = Full<Bytes>;
+
+/// Answers every request at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Noop;
+
+impl<B> Service<Request<B>> for Noop {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        drop(black_box(request));
+        ready(Ok(Response::new(())))
+    }
+}
+
+/// Polls a future that is done at once.
+pub fn done<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("a future that should be done at once is not"),
+    }
+}
+
+/// Makes the service ready and calls it.
+pub fn call<S, B>(service: &mut S, request: Request<B>)
+where
+    S: Service<Request<B>>,
+{
+    assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
+    black_box(done(service.call(request)).is_ok());
+}
+
+/// A JWT-like token of so many characters.
+pub fn secret(length: usize) -> String {
+    "eyJhbGciOiJIUzI1NiJ9.".chars().cycle().take(length).collect()
+}
+
+/// A cache that has a token for an hour.
+pub fn cache(token: &str) -> TokenCache {
+    let token = token.to_owned();
+    let endpoint = service_fn(move |_: Request<Full<Bytes>>| {
+        let body = format!(r#"{{"accessToken": "{token}", "expiresAt": "2100-01-01T00:00:00Z"}}"#);
+        ready(Ok::<_, BoxError>(Response::builder().status(201).body(Full::<Bytes>::from(body)).unwrap()))
+    });
+    let endpoint =
+        SendPayments::new("https://api.example.com", endpoint, Credentials::new("id", "secret")).unwrap();
+    let cache = TokenCache::new(endpoint);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(cache.token()).unwrap();
+    cache
+}
+
+pub fn layer(token: &str) -> AuthLayer {
+    AuthLayer::new(cache(token))
+}
+
+/// A header of the length that the token's has.
+pub fn static_header(token: &str) -> HeaderValue {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+    value.set_sensitive(true);
+    value
+}
+
+/// A GET with so many headers (4 or 12), as a client sends them.
+pub fn get(headers: usize) -> Request<Body> {
+    request("GET", headers, Full::default())
+}
+
+/// A POST of 1 KiB of JSON.
+pub fn post() -> Request<Body> {
+    request("POST", 4, Full::new(Bytes::from_static(&[b'x'; 1024])))
+}
+
+fn request(method: &str, headers: usize, body: Body) -> Request<Body> {
+    const HEADERS: [(HeaderName, &str); 12] = [
+        (header::ACCEPT, "application/json"),
+        (header::USER_AGENT, "payments-service/1.4.2"),
+        (header::CONTENT_TYPE, "application/json"),
+        (HeaderName::from_static("idempotency"), "4d3a9a0e-6f0e-4b43-9f6c-8a3f5f2f7a10"),
+        (header::ACCEPT_ENCODING, "gzip, br"),
+        (header::ACCEPT_LANGUAGE, "en"),
+        (header::CACHE_CONTROL, "no-cache"),
+        (HeaderName::from_static("traceparent"), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        (HeaderName::from_static("x-request-id"), "7c4b8a7e-36a5-4a76-8b8e-5f6d1b1c7e55"),
+        (HeaderName::from_static("x-tenant"), "tenant-0042"),
+        (header::ORIGIN, "https://shop.example.com"),
+        (header::REFERER, "https://shop.example.com/checkout"),
+    ];
+    let mut map = HeaderMap::with_capacity(headers + 1);
+    for (name, value) in &HEADERS[..headers] {
+        map.insert(name.clone(), HeaderValue::from_static(value));
+    }
+    let mut request = Request::builder()
+        .method(method)
+        .uri("https://api.example.com/accounts/1234/payments?limit=10")
+        .body(body)
+        .unwrap();
+    *request.headers_mut() = map;
+    request
+}
+
+/// One of those that are compared: it runs so many calls, and says how long they took.
+pub struct Contender<'a> {
+    pub name: String,
+    pub run: Box<dyn FnMut(u32) -> Duration + 'a>,
+}
+
+impl<'a> Contender<'a> {
+    /// Makes the input outside of the time.
+    pub fn new<I: 'a>(
+        name: impl Into<String>,
+        mut input: impl FnMut() -> I + 'a,
+        mut work: impl FnMut(I) + 'a,
+    ) -> Self {
+        let run = move |calls: u32| {
+            let inputs: Vec<I> = (0..calls).map(|_| input()).collect();
+            let start = Instant::now();
+            for input in inputs {
+                work(input);
+            }
+            start.elapsed()
+        };
+        Self { name: name.into(), run: Box::new(run) }
+    }
+}
+
+/// The median time of one call of each, in nanoseconds, from so many rounds in which each has its turn.
+pub fn medians(rounds: usize, calls: u32, contenders: &mut [Contender<'_>]) -> Vec<f64> {
+    let mut samples = vec![Vec::with_capacity(rounds); contenders.len()];
+    for round in 0..rounds + rounds / 10 {
+        for (contender, samples) in contenders.iter_mut().zip(&mut samples) {
+            let time = (contender.run)(calls);
+            // The first tenth warms up.
+            if round >= rounds / 10 {
+                samples.push(time.as_secs_f64() * 1e9 / f64::from(calls));
+            }
+        }
+    }
+    samples.into_iter().map(median).collect()
+}
+
+pub fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
