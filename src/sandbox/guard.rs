@@ -64,7 +64,15 @@ pub(super) async fn require_token(
 
 /// Whose token it is, if it is alive.
 fn judge(shared: &Shared, headers: &HeaderMap) -> Result<Caller, Refused> {
-    let token = bearer_token(headers)?;
+    judge_token(shared, bearer_token(headers)?)
+}
+
+/// Whether a request with this token would be let through.
+pub(super) fn accepts(shared: &Shared, token: &str) -> bool {
+    judge_token(shared, token).is_ok()
+}
+
+fn judge_token(shared: &Shared, token: &str) -> Result<Caller, Refused> {
     let claims = shared.signer.read(token).ok_or(Refused::Unknown)?;
     if claims.exp <= shared.clock.now() {
         return Err(Refused::Expired);

@@ -169,6 +169,27 @@ impl Sandbox {
         self.shared.clients.revoke(client_id)
     }
 
+    /// Whether `token`, without its scheme, is alive: issued here, not expired, neither replaced nor revoked. For resource
+    /// servers of your own, a gRPC one say; nothing is counted.
+    ///
+    /// ```
+    /// use tower_reauth::sandbox::Sandbox;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let sandbox = Sandbox::builder().start().await?;
+    /// let token = sandbox.issue_elsewhere(Sandbox::CLIENT_ID).unwrap_or_default();
+    /// assert!(sandbox.accepts(&token));
+    ///
+    /// sandbox.revoke(Sandbox::CLIENT_ID);
+    /// assert!(!sandbox.accepts(&token));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn accepts(&self, token: &str) -> bool {
+        guard::accepts(&self.shared, token)
+    }
+
     /// Stops: no new connection is taken, and what is under way has two seconds to end. After that, or when
     /// nothing is left, the connections are closed and this returns.
     ///

@@ -81,6 +81,23 @@ async fn an_unknown_token_is_challenged_as_invalid() {
 }
 
 #[tokio::test]
+async fn accepts_says_what_a_request_with_the_token_would_meet() {
+    let (sandbox, token) = start_with_token().await;
+    assert!(sandbox.accepts(&token));
+    let newer = sandbox.issue_elsewhere(Sandbox::CLIENT_ID).unwrap();
+    assert!(!sandbox.accepts(&token), "replaced");
+    assert!(sandbox.accepts(&newer));
+    assert!(!sandbox.accepts(&bearer(&newer)), "with its scheme it is another string");
+    sandbox.revoke(Sandbox::CLIENT_ID);
+    assert!(!sandbox.accepts(&newer), "revoked");
+    assert!(!start().await.accepts(&newer), "another sandbox's");
+
+    let sandbox = Sandbox::builder().token_life(Duration::ZERO).start().await.unwrap();
+    assert!(!sandbox.accepts(&sandbox.issue_elsewhere(Sandbox::CLIENT_ID).unwrap()), "expired");
+    assert_eq!(sandbox.counters().resource_requests, 0);
+}
+
+#[tokio::test]
 async fn two_authorization_headers_are_refused() {
     let (sandbox, token) = start_with_token().await;
     let answer = create_account(&sandbox, &token, &[("authorization", &bearer(&token))], PETRA).await;
