@@ -8,7 +8,7 @@ use std::convert::Infallible;
 
 use http::{Request, Response, header};
 use support::{Body, Contender, Noop, call, get, layer, medians, post, secret, static_header};
-use tower::{Layer, Service, retry::Policy};
+use tower::{Layer, retry::Policy};
 use tower_http::set_header::SetRequestHeader;
 
 /// Retries nothing, but keeps a clone of each request, as every policy that may retry does.
