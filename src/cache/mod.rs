@@ -59,6 +59,9 @@ use crate::{
 /// It needs no Tokio runtime until a token is asked for; then a refresh is spawned on the caller's. A runtime
 /// without its timer enabled can't run one.
 ///
+/// In tests with Tokio's clock paused, tokens age by that clock if it was paused when they were issued
+/// (`start_paused`). If it is paused later, readers may not see it advance until 20 ms of real time have passed.
+///
 /// See the [module](self) for an example.
 #[derive(Clone)]
 pub struct TokenCache(Arc<Handle>);

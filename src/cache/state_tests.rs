@@ -93,3 +93,23 @@ async fn a_local_clock_that_is_wrong_and_jumps_costs_no_request_and_no_expired_s
     let requests = core.tally.snapshot().token_requests;
     assert!((12..=14).contains(&requests), "{requests} requests in 3000 s");
 }
+
+#[tokio::test]
+async fn a_lease_that_another_thread_holds_counts_as_well() {
+    let core = core();
+    token(&core).await;
+    let threads = 4 * core.lock().newest.as_ref().unwrap().leases.len();
+    let leases: Vec<_> = (0..threads)
+        .map(|_| thread::scope(|scope| scope.spawn(|| core.lease().unwrap()).join().unwrap()))
+        .collect();
+    core.slot.withdraw();
+    let mut gone = Vec::new();
+    for lease in leases {
+        assert!(!core.lock().newest.as_ref().unwrap().is_unused());
+        gone = core.lock().newest.as_mut().unwrap().hand_over();
+        assert!(gone.iter().any(|gone| gone.clone().now_or_never().is_none()));
+        drop(lease);
+    }
+    assert!(core.lock().newest.as_ref().unwrap().is_unused());
+    assert!(gone.iter().all(|gone| gone.clone().now_or_never().is_some()));
+}
