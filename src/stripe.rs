@@ -44,12 +44,11 @@ impl<T: Clone> Clone for Striped<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(tower_reauth_loom)))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(not(tower_reauth_loom))]
     fn each_thread_stays_with_its_copy_and_others_have_another() {
         let mut next = 0;
         let striped = Striped::new(|| {
@@ -59,8 +58,8 @@ mod tests {
         let mine = || (0..10).map(|_| *striped.mine()).collect::<Vec<_>>();
         let here = mine();
         assert!(here.iter().all(|copy| *copy == here[0]));
-        let other_threads =
-            (1..striped.len()).map(|_| std::thread::scope(|scope| scope.spawn(mine).join().unwrap()[0]));
-        assert!(other_threads.into_iter().any(|copy| copy != here[0]));
+        // Other tests have threads as well, so not just any two differ.
+        let mut others = (0..100).map(|_| std::thread::scope(|scope| scope.spawn(mine).join().unwrap()[0]));
+        assert!(others.any(|copy| copy != here[0]));
     }
 }
