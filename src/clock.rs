@@ -39,34 +39,37 @@ pub(crate) fn later(from: Instant, by: Duration) -> Instant {
 /// A moment that every request compares with the clock.
 ///
 /// Where the platform has a clock for it that is read in a quarter of the time (Linux: 7 instead of 28 ns, which is a
-/// fifth of what signing a request costs), it passes by that clock: up to [`COARSE`] before its time, never after it.
+/// fifth of what signing a request costs), it passes by that clock: up to twice [`COARSE`] before its time, never after it.
 #[derive(Debug)]
-pub(crate) struct Deadline {
-    at: Instant,
-    /// The same in nanoseconds of the coarse clock; `None` if [`now`] has to be asked.
-    coarse: Option<u64>,
+pub(crate) enum Deadline {
+    /// In nanoseconds of the coarse clock.
+    Coarse(u64),
+    Exact(Instant),
 }
 
 /// How long the coarse clock may stand still: a tick of the kernel is 10 ms at the most.
-const COARSE: u64 = 10_000_000;
+const COARSE: Duration = Duration::from_millis(10);
 
 impl Deadline {
     pub(crate) fn new(at: Instant) -> Self {
         let (coarse, now) = (coarse_now(), now());
-        // A clock that stands still is a paused one, of a test, which the machine's own knows nothing of.
-        let coarse = coarse.filter(|_| now != self::now()).map(|coarse| {
-            let left = at.saturating_duration_since(now);
-            coarse.saturating_add(nanoseconds(left)).saturating_sub(COARSE)
-        });
-        Self { at, coarse }
+        let left = at.saturating_duration_since(now);
+        match coarse {
+            // A clock that stands still is a paused one, of a test, which the machine's own knows nothing of. And so close
+            // to its time, to pass before it would be all that it does.
+            Some(coarse) if now != self::now() && left > 2 * COARSE => {
+                Self::Coarse(coarse.saturating_add(nanoseconds(left.saturating_sub(COARSE))))
+            }
+            _ => Self::Exact(at),
+        }
     }
 
     /// How many nanoseconds are left; `None` once it has passed.
     #[inline]
     pub(crate) fn left(&self) -> Option<u64> {
-        let left = match self.coarse {
-            Some(at) => at.saturating_sub(coarse_now()?),
-            None => nanoseconds(self.at.saturating_duration_since(now())),
+        let left = match self {
+            Self::Coarse(at) => at.saturating_sub(coarse_now()?),
+            Self::Exact(at) => nanoseconds(at.saturating_duration_since(now())),
         };
         (left > 0).then_some(left)
     }
@@ -139,6 +142,29 @@ pub(crate) mod tests {
     /// The machine sleeps for so long, as far as this thread can tell.
     pub(crate) fn sleep(time: Duration) {
         SLEPT.set(SLEPT.get() + time);
+    }
+
+    #[test]
+    fn a_deadline_never_passes_after_its_time() {
+        for left in [0, 1, 5, 19, 21, 30, 60].map(Duration::from_millis) {
+            let at = now() + left;
+            let deadline = Deadline::new(at);
+            loop {
+                let asked = now();
+                if deadline.left().is_none() {
+                    break;
+                }
+                assert!(asked < at, "{left:?}: not passed {:?} after its time", asked - at);
+            }
+        }
+    }
+
+    #[test]
+    fn so_close_to_its_time_a_deadline_is_exact() {
+        let at = now() + COARSE;
+        let deadline = Deadline::new(at);
+        while deadline.left().is_some() {}
+        assert!(now() >= at);
     }
 
     #[test]
