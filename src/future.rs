@@ -133,7 +133,10 @@ where
                             Some(waiting) => waiting.send::<R>(lease),
                             None => return Poll::Pending,
                         },
-                        Err(done) => return Poll::Ready(done),
+                        Err(done) => {
+                            *waiting = None;
+                            return Poll::Ready(done);
+                        }
                     }
                 }
                 StateProj::Sent { future, lease, replay } => {

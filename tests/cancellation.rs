@@ -11,13 +11,14 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use support::{Endpoint, Resource, Step, URI, get, settle};
-use tokio_test::{assert_pending, task};
-use tower::{Layer, ServiceBuilder, ServiceExt, timeout::TimeoutLayer};
+use http::Request;
+use support::{Endpoint, Resource, Step, URI, get, ok, settle};
+use tokio_test::{assert_pending, assert_ready_err, task};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, timeout::TimeoutLayer};
 use tower_reauth::{
-    AuthError, AuthLayer, Credentials, Error, RefreshPolicy, TokenCache,
+    AuthError, AuthLayer, BoxError, Credentials, Error, RefreshPolicy, TokenCache,
     credentials::from_fn,
     endpoint::{Rotation, SendPayments},
 };
@@ -309,4 +310,24 @@ async fn a_request_dropped_at_any_point_of_a_replay_leaves_the_cache_whole() {
         assert_eq!(answer.unwrap().status(), 200, "dropped after {polls} polls");
         assert_eq!((endpoint.calls(), endpoint.most_under_way()), (2, 1), "dropped after {polls} polls");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_got_no_token_holds_its_service_no_more_and_may_be_polled_again() {
+    let endpoint = Endpoint::exclusive();
+    endpoint.then(Step::Panic);
+    let held = Arc::new(());
+    let probe = Arc::clone(&held);
+    let inner = tower::service_fn(move |_: Request<String>| {
+        let _ = &probe;
+        std::future::ready(Ok::<_, BoxError>(ok()))
+    });
+    let mut service = AuthLayer::new(TokenCache::new(endpoint)).layer(inner);
+    let mut response = task::spawn(service.ready().await.unwrap().call(get(URI)));
+    drop(service);
+    assert_pending!(response.poll());
+    settle().await;
+    assert_ready_err!(response.poll());
+    assert_eq!(Arc::strong_count(&held), 1);
+    assert_pending!(response.poll());
 }
