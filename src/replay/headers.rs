@@ -10,7 +10,7 @@ pub(super) struct KeptHeaders {
     in_place: [u8; IN_PLACE],
     length: usize,
     /// Instead, if they are longer than that.
-    apart: Box<[u8]>,
+    apart: Vec<u8>,
 }
 
 /// Room for the eight headers of a common request.
@@ -24,25 +24,41 @@ const SENSITIVE: u32 = 1 << 31;
 impl KeptHeaders {
     #[inline]
     pub(super) fn empty() -> Self {
-        Self { in_place: [0; IN_PLACE], length: 0, apart: Box::default() }
+        Self { in_place: [0; IN_PLACE], length: 0, apart: Vec::new() }
     }
 
-    /// Fills what is still empty, in its place: it is too large to be moved about. `None` if a value is longer than 2 GiB.
+    /// Adds headers, in their place: it is too large to be moved about. `None` if a value is longer than 2 GiB.
     #[inline]
     pub(super) fn fill(&mut self, headers: &HeaderMap) -> Option<()> {
-        match write(headers, &mut self.in_place) {
-            Some(length) => self.length = length,
-            None => self.fill_apart(headers)?,
+        for (name, value) in headers {
+            let name = name.as_str().as_bytes();
+            let length = u32::try_from(value.len()).ok().filter(|length| length & SENSITIVE == 0)?;
+            let sensitive = if value.is_sensitive() { SENSITIVE } else { 0 };
+            // A name has less than 64 KiB.
+            let name_length = u16::try_from(name.len()).ok()?.to_le_bytes();
+            let value_length = (length | sensitive).to_le_bytes();
+            let pieces = [&name_length[..], &value_length, name, value.as_bytes()];
+            let end = self.length + PREFIX + name.len() + value.len();
+            match self.in_place.get_mut(self.length..end) {
+                Some(place) if self.apart.is_empty() => {
+                    write(pieces, place)?;
+                    self.length = end;
+                }
+                _ => self.add_apart(pieces),
+            }
         }
         Some(())
     }
 
     #[cold]
-    fn fill_apart(&mut self, headers: &HeaderMap) -> Option<()> {
-        let size = |(name, value): (&HeaderName, &HeaderValue)| PREFIX + name.as_str().len() + value.len();
-        self.apart = vec![0; headers.iter().map(size).sum()].into_boxed_slice();
-        write(headers, &mut self.apart)?;
-        Some(())
+    fn add_apart(&mut self, pieces: [&[u8]; 4]) {
+        if self.apart.is_empty() {
+            self.apart.reserve(4 * IN_PLACE);
+            self.apart.extend_from_slice(&self.in_place[..self.length]);
+        }
+        for piece in pieces {
+            self.apart.extend_from_slice(piece);
+        }
     }
 
     /// The headers, in their order. `None` if one can't be made again, which none that was made without `unsafe` does.
@@ -63,25 +79,14 @@ impl KeptHeaders {
     }
 }
 
-/// How much was written; `None` if there is no room for all of it.
-fn write(headers: &HeaderMap, to: &mut [u8]) -> Option<usize> {
-    let mut at = 0_usize;
-    let mut put = |bytes: &[u8]| {
-        to.get_mut(at..at.checked_add(bytes.len())?)?.copy_from_slice(bytes);
-        at += bytes.len();
-        Some(())
-    };
-    for (name, value) in headers {
-        let name = name.as_str().as_bytes();
-        let length = u32::try_from(value.len()).ok().filter(|length| length & SENSITIVE == 0)?;
-        let sensitive = if value.is_sensitive() { SENSITIVE } else { 0 };
-        // A name has less than 64 KiB.
-        put(&u16::try_from(name.len()).ok()?.to_le_bytes())?;
-        put(&(length | sensitive).to_le_bytes())?;
-        put(name)?;
-        put(value.as_bytes())?;
+#[inline]
+fn write(pieces: [&[u8]; 4], mut place: &mut [u8]) -> Option<()> {
+    for piece in pieces {
+        let (here, rest) = place.split_at_mut_checked(piece.len())?;
+        here.copy_from_slice(piece);
+        place = rest;
     }
-    Some(at)
+    Some(())
 }
 
 fn take<'a, const N: usize>(from: &mut &'a [u8]) -> Option<&'a [u8; N]> {
