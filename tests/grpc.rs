@@ -20,10 +20,7 @@ use std::{
 use client::{Client, Kind, ask, codec, path};
 use futures::future::join_all;
 use relay::{BREAK_OFF, Piece, REFUSE, Relay, UNARY};
-use tokio::{
-    task::JoinHandle,
-    time::{sleep, timeout},
-};
+use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 use tonic::{
     Code, Request, Status,
     client::Grpc,
@@ -50,11 +47,11 @@ async fn start_with(secret: &str) -> (Relay, Channel, TokenCache) {
     (relay, channel, TokenCache::new(endpoint))
 }
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
+/// Waits for a condition that may hold after each call.
+async fn until(what: &str, called: &Notify, condition: impl Fn() -> bool) {
     let waiting = async {
         while !condition() {
-            // Not a busy loop: the calls need the processor.
-            sleep(Duration::from_millis(1)).await;
+            called.notified().await;
         }
     };
     timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("{what} never came"));
@@ -68,6 +65,8 @@ struct Worker {
     ids: Arc<AtomicU64>,
     done: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
+    /// Told of each call, whatever came of it.
+    called: Arc<Notify>,
 }
 
 impl Worker {
@@ -76,11 +75,13 @@ impl Worker {
         let mut expected = HashMap::new();
         while !self.stop.load(Ordering::SeqCst) {
             let call = self.ids.fetch_add(1, Ordering::SeqCst);
-            match self.kind.call(self.client.clone(), call).await {
+            let result = self.kind.call(self.client.clone(), call).await;
+            self.done.fetch_add(1, Ordering::SeqCst);
+            self.called.notify_one();
+            match result {
                 Ok(pieces) => expected.insert(call, pieces),
                 Err(status) => panic!("{:?} call {call} failed: {status:?}", self.kind),
             };
-            self.done.fetch_add(1, Ordering::SeqCst);
         }
         expected
     }
@@ -89,7 +90,7 @@ impl Worker {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_of_call_goes_through_expiry_and_revocation() {
     let (relay, channel, cache) = start().await;
-    let (ids, stop) = (Arc::default(), Arc::default());
+    let (ids, stop, called) = (Arc::default(), Arc::default(), Arc::<Notify>::default());
     let workers: Vec<_> = Kind::ALL
         .into_iter()
         .cycle()
@@ -100,6 +101,7 @@ async fn every_kind_of_call_goes_through_expiry_and_revocation() {
             ids: Arc::clone(&ids),
             done: Arc::default(),
             stop: Arc::clone(&stop),
+            called: Arc::clone(&called),
         })
         .collect();
     let running: Vec<_> = workers.iter().cloned().map(|worker| tokio::spawn(worker.run())).collect();
@@ -107,7 +109,7 @@ async fn every_kind_of_call_goes_through_expiry_and_revocation() {
     // Until no call is under way that was made before, so that none meets two revocations.
     let everyone_has_called = async || {
         let before: Vec<_> = workers.iter().map(|worker| worker.done.load(Ordering::SeqCst)).collect();
-        until("a call that succeeds", || {
+        until("a call that succeeds", &called, || {
             assert!(!running.iter().any(JoinHandle::is_finished), "a call has failed");
             workers
                 .iter()
@@ -126,7 +128,7 @@ async fn every_kind_of_call_goes_through_expiry_and_revocation() {
         everyone_has_called().await;
         assert!(relay.refused() >= refused + 2, "each revocation has met a call");
         let asked = sandbox.counters().auth_requests;
-        until("a renewal", || sandbox.counters().auth_requests > asked).await;
+        until("a renewal", &called, || sandbox.counters().auth_requests > asked).await;
         everyone_has_called().await;
     }
     stop.store(true, Ordering::SeqCst);
