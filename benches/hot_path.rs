@@ -1,4 +1,5 @@
-//! P1 to P3: what signing a request costs when there is a valid token. `cargo bench --bench hot_path`.
+//! What signing a request costs when there is a valid token, as a multiple of what putting a static header on costs (2),
+//! and that with a clone of the request kept (3). `cargo bench --bench hot_path`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a bench")]
 

@@ -68,7 +68,7 @@ pub fn secret(length: usize) -> String {
     "eyJhbGciOiJIUzI1NiJ9.".chars().cycle().take(length).collect()
 }
 
-/// A cache that has a token for an hour.
+/// A cache that has a token until the end of the century.
 pub fn cache(token: &str) -> TokenCache {
     let token = token.to_owned();
     let endpoint = service_fn(move |_: Request<Full<Bytes>>| {
