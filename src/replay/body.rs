@@ -38,8 +38,8 @@ use crate::error::BoxError;
 /// ```
 pub struct ReplayBody<B> {
     shared: Arc<Mutex<Shared<B>>>,
-    /// Which attempt this is, from 0.
-    attempt: u32,
+    /// Which attempt this is, from 0; none yet for a clone that has not been read from.
+    attempt: Option<u32>,
     /// How many of the kept frames this attempt has sent.
     sent: usize,
 }
@@ -75,11 +75,47 @@ impl<B: Body> ReplayBody<B> {
         let kept = if too_long { Kept::No } else { Kept::Frames(Vec::new()) };
         let ended = body.is_end_stream();
         let shared = Shared { rest: Box::pin(body), kept, room: cap, attempt: 0, ended, reader: None };
-        Self { shared: Arc::new(Mutex::new(shared)), attempt: 0, sent: 0 }
+        Self { shared: Arc::new(Mutex::new(shared)), attempt: Some(0), sent: 0 }
+    }
+
+    /// The body again from its start, for what retries above the [`AuthLayer`](crate::AuthLayer): a
+    /// `tower::retry::Policy` calls it in `clone_request`.
+    ///
+    /// `None` if nobody can promise that all of it will be kept: it does not say how long it is, is longer than the cap,
+    /// or has failed. The clone takes over when it is first read from; the attempt before is over then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::Request;
+    /// use http_body_util::Full;
+    /// use tower_reauth::replay::ReplayBody;
+    ///
+    /// fn clone_request(request: &Request<ReplayBody<Full<Bytes>>>) -> Option<Request<ReplayBody<Full<Bytes>>>> {
+    ///     let body = request.body().try_clone()?;
+    ///     let mut clone = Request::new(body);
+    ///     *clone.method_mut() = request.method().clone();
+    ///     *clone.uri_mut() = request.uri().clone();
+    ///     *clone.headers_mut() = request.headers().clone();
+    ///     *clone.extensions_mut() = request.extensions().clone();
+    ///     Some(clone)
+    /// }
+    /// ```
+    pub fn try_clone(&self) -> Option<Self> {
+        let shared = self.lock();
+        let fits = || shared.rest.size_hint().upper().is_some_and(|most| most <= shared.room as u64);
+        let kept = matches!(shared.kept, Kept::Frames(_)) && (shared.ended || fits());
+        kept.then(|| Self { shared: Arc::clone(&self.shared), attempt: None, sent: 0 })
     }
 }
 
 impl<B> ReplayBody<B> {
+    /// Whether another attempt has taken over.
+    fn is_over(&self, shared: &Shared<B>) -> bool {
+        self.attempt.is_some_and(|attempt| attempt != shared.attempt)
+    }
+
     /// A second hold on the same body, which sends nothing itself.
     pub(super) fn keep(&self) -> KeptBody<B> {
         KeptBody(Arc::clone(&self.shared))
@@ -96,20 +132,25 @@ pub struct KeptBody<B>(Arc<Mutex<Shared<B>>>);
 impl<B> KeptBody<B> {
     /// The body from its start, if all that was sent of it is kept. The attempt before is over with that.
     pub(super) fn restore(self) -> Option<ReplayBody<B>> {
-        let mut shared = lock(&self.0);
-        if matches!(shared.kept, Kept::No) {
-            return None;
-        }
-        shared.attempt += 1;
-        let attempt = shared.attempt;
-        let reader = shared.reader.take();
-        drop(shared);
-        // So that it learns that it is over, and lets its connection go.
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-        Some(ReplayBody { shared: self.0, attempt, sent: 0 })
+        let attempt = begin(&self.0)?;
+        Some(ReplayBody { shared: self.0, attempt: Some(attempt), sent: 0 })
     }
+}
+
+/// Begins a new attempt, if all that was sent is kept.
+fn begin<B>(shared: &Mutex<Shared<B>>) -> Option<u32> {
+    let mut shared = lock(shared);
+    if matches!(shared.kept, Kept::No) {
+        return None;
+    }
+    shared.attempt += 1;
+    let (attempt, reader) = (shared.attempt, shared.reader.take());
+    drop(shared);
+    // So that the attempt before learns that it is over, and lets its connection go.
+    if let Some(reader) = reader {
+        reader.wake();
+    }
+    Some(attempt)
 }
 
 fn lock<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
@@ -181,8 +222,16 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        if this.attempt.is_none() {
+            this.attempt = begin(&this.shared);
+            if this.attempt.is_none() {
+                return Poll::Ready(Some(Err(
+                    "the body failed, or is longer than it said, so it can't be sent again".into(),
+                )));
+            }
+        }
         let mut shared = lock(&this.shared);
-        if shared.attempt != this.attempt {
+        if this.is_over(&shared) {
             return Poll::Ready(Some(Err(BoxError::from(Superseded))));
         }
         if let Kept::Frames(frames) = &shared.kept
@@ -202,15 +251,15 @@ where
 
     fn is_end_stream(&self) -> bool {
         let shared = self.lock();
-        shared.attempt == self.attempt && shared.ended && shared.unsent(self.sent).is_empty()
+        !self.is_over(&shared) && shared.ended && shared.unsent(self.sent).is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
         let shared = self.lock();
-        if shared.attempt != self.attempt {
+        if self.is_over(&shared) {
             return SizeHint::default();
         }
-        let unsent: u64 = shared.unsent(self.sent).iter().map(Piece::data_size).sum();
+        let unsent = shared.unsent(self.sent).iter().map(|piece| piece.size() as u64).sum();
         let rest = if shared.ended { SizeHint::with_exact(0) } else { shared.rest.size_hint() };
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(unsent));
@@ -231,19 +280,10 @@ impl<B> Shared<B> {
 }
 
 impl Piece {
-    /// What counts against the cap.
+    /// What counts against the cap. Trailers don't: a body does not tell their size in advance, and so could promise nothing.
     fn size(&self) -> usize {
         match self {
             Self::Data(data) => data.len(),
-            Self::Trailers(trailers) => {
-                trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
-            }
-        }
-    }
-
-    fn data_size(&self) -> u64 {
-        match self {
-            Self::Data(data) => data.len() as u64,
             Self::Trailers(_) => 0,
         }
     }
@@ -258,13 +298,13 @@ impl From<Piece> for Frame<Bytes> {
     }
 }
 
-/// A first attempt was still sending when its request was replayed.
+/// An attempt was still sending when its request was sent again.
 #[derive(Debug)]
 struct Superseded;
 
 impl fmt::Display for Superseded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request was answered 401 and is being sent again, so this attempt is over")
+        f.write_str("the request was being sent again, so this attempt is over")
     }
 }
 
