@@ -24,7 +24,12 @@ use crate::{
 ///
 /// `S` must be `Clone`, because a request that waits for a token, or may have to be sent again, takes the ready
 /// service along; the clone left behind is made ready anew. It may lose its readiness on clone.
-pub struct Auth<S, R = ReplayOnce> {
+///
+/// If the compiler says that `oneshot`, `ready` or `call` exists "but its trait bounds were not satisfied", `S` is not `Clone`, its
+/// error is not `Into<BoxError>`, or its request body can't be replayed: see [`replay`](crate::replay).
+// The compiler shows the line of the name in that case, and no other word of ours.
+#[rustfmt::skip]
+pub struct Auth<S, R = ReplayOnce> { // `S` has to be Clone, and its body too, or behind a ReplayLayer
     inner: S,
     shared: Arc<Striped<Arc<Shared>>>,
     replay: PhantomData<R>,

@@ -43,6 +43,7 @@ pub trait ReplayableBody: Sized {
     fn restore(kept: Self::Kept) -> Option<Self>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<B: Clone> ReplayableBody for B {
     type Kept = B;
 
@@ -118,6 +119,7 @@ impl<K> fmt::Debug for KeptRequest<K> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<B: ReplayableBody> Replay<B> for ReplayOnce {
     type Kept = KeptRequest<B::Kept>;
 
