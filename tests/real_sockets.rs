@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+#[path = "support/tls.rs"]
+mod tls;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -11,14 +14,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
+    rt::TokioExecutor,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
+use tls::Tls;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tower::{Layer, ServiceExt};
 use tower_reauth::{
     Auth, AuthError, AuthLayer, ConfigError, Credentials, RefreshPolicy, SendPayments, TokenCache,
@@ -259,61 +258,6 @@ async fn claims_can_be_read_unverified_and_verified() {
 
 // ---- TLS.
 
-struct Tls {
-    addr: SocketAddr,
-    trusting: ClientConfig,
-}
-
-impl Tls {
-    /// Serves `router` for `localhost`, with a certificate of a CA made for the occasion.
-    async fn serve(router: axum::Router) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate =
-            CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let mut server = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(server));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
-                tokio::spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let server = auto::Builder::new(TokioExecutor::new());
-                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
-        let mut roots = RootCertStore::empty();
-        roots.add(ca.der().clone()).unwrap();
-        let trusting = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self { addr, trusting }
-    }
-
-    fn base_url(&self) -> String {
-        format!("https://localhost:{}", self.addr.port())
-    }
-}
-
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
-}
-
 fn signed(tls: &Tls, http: HttpsClient<Full<Bytes>>) -> Auth<HttpsClient<Full<Bytes>>> {
     let endpoint = SendPayments::new(tls.base_url(), http.clone(), credentials()).unwrap();
     let cache = TokenCache::builder(endpoint).refresh_policy(quick()).build().unwrap();
@@ -323,7 +267,7 @@ fn signed(tls: &Tls, http: HttpsClient<Full<Bytes>>) -> Auth<HttpsClient<Full<By
 #[tokio::test]
 async fn requests_are_signed_and_replayed_over_tls() {
     let sandbox = Sandbox::builder().start().await.unwrap();
-    let tls = Tls::serve(sandbox.router()).await;
+    let tls = Tls::serve(sandbox.router(), &tls::BOTH).await;
     let service = signed(&tls, client::https_with(tls.trusting.clone()));
     let response = service.clone().oneshot(create(&tls.base_url())).await.unwrap();
     assert_eq!((response.status(), response.version()), (StatusCode::CREATED, Version::HTTP_2));
@@ -335,7 +279,7 @@ async fn requests_are_signed_and_replayed_over_tls() {
 #[tokio::test]
 async fn an_untrusted_certificate_is_no_place_for_the_secret() {
     let sandbox = Sandbox::builder().start().await.unwrap();
-    let tls = Tls::serve(sandbox.router()).await;
+    let tls = Tls::serve(sandbox.router(), &tls::BOTH).await;
     let endpoint = SendPayments::new(tls.base_url(), client::https().unwrap(), credentials()).unwrap();
     let policy = quick().deadline(Duration::from_secs(1));
     let cache = TokenCache::builder(endpoint).refresh_policy(policy).build().unwrap();
@@ -348,7 +292,7 @@ async fn an_untrusted_certificate_is_no_place_for_the_secret() {
 #[tokio::test]
 async fn the_token_does_not_leave_its_origin_for_plain_http() {
     let sandbox = Sandbox::builder().start().await.unwrap();
-    let tls = Tls::serve(sandbox.router()).await;
+    let tls = Tls::serve(sandbox.router(), &tls::BOTH).await;
     let service = signed(&tls, client::https_with(tls.trusting.clone()));
     // The same host, without TLS: another origin.
     let error = service.oneshot(create(&sandbox.base_url())).await.unwrap_err();

@@ -1,27 +1,31 @@
-//! Streaming request bodies, replayed over real HTTP/1.1 and HTTP/2: the 401 comes before, during or after the upload.
+//! Streaming request bodies, replayed over real HTTP/1.1 and HTTP/2 with TLS: the 401 comes before, during or after the upload.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 mod support;
+#[path = "support/tls.rs"]
+mod tls;
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
 
+use axum::body::Body;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
 use support::Endpoint;
-use tokio::net::TcpListener;
-use tower::{Layer, ServiceBuilder, ServiceExt};
+use tls::Tls;
+use tower::{
+    Layer, ServiceBuilder, ServiceExt,
+    retry::{Policy, RetryLayer},
+};
 use tower_reauth::{
-    AuthError, AuthLayer, TokenCache,
+    AuthError, AuthLayer, BoxError, TokenCache, client,
     replay::{ReplayBody, ReplayLayer},
 };
 
@@ -35,25 +39,13 @@ enum Refuses {
     AtTheEnd,
 }
 
-/// Knows `token-2` only. Answers with what it has read, trailers included.
-async fn serve(refuses: Refuses) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(async move {
-                let service = hyper::service::service_fn(move |request| answer(refuses, request));
-                let _ = auto::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-            });
-        }
-    });
-    addr
+/// Knows `token-2` only. Answers with what it has read, trailers included. Over TLS, by HTTP/2 or by HTTP/1.1.
+async fn serve(refuses: Refuses, http2: bool) -> Tls {
+    let router = axum::Router::new().fallback(move |request| answer(refuses, request));
+    Tls::serve(router, if http2 { &tls::BOTH } else { &tls::HTTP1 }).await
 }
 
-async fn answer(refuses: Refuses, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+async fn answer(refuses: Refuses, request: Request<Body>) -> Response<Body> {
     let known = support::authorization(&request) == "Bearer token-2";
     let mut body = request.into_body();
     let enough = match refuses {
@@ -65,7 +57,8 @@ async fn answer(refuses: Refuses, request: Request<Incoming>) -> Result<Response
     let mut read = Vec::new();
     while read.len() < enough {
         let Some(frame) = body.frame().await else { break };
-        match frame?.into_data() {
+        let Ok(frame) = frame else { break };
+        match frame.into_data() {
             Ok(data) => read.extend_from_slice(&data),
             Err(frame) => {
                 let trailers = frame.into_trailers().unwrap_or_default();
@@ -73,12 +66,12 @@ async fn answer(refuses: Refuses, request: Request<Incoming>) -> Result<Response
             }
         }
     }
-    let mut response = Response::new(Full::new(Bytes::from(read)));
+    let mut response = Response::new(Body::from(read));
     if !known {
         *response.status_mut() = StatusCode::UNAUTHORIZED;
-        *response.body_mut() = Full::new(Bytes::from_static(b"who are you?"));
+        *response.body_mut() = Body::from("who are you?");
     }
-    Ok(response)
+    response
 }
 
 fn chunk(number: usize) -> Bytes {
@@ -97,18 +90,27 @@ fn upload(chunks: usize) -> Upload {
     UnsyncBoxBody::new(StreamBody::new(frames))
 }
 
-async fn send(refuses: Refuses, http2: bool, chunks: usize) -> (Response<Incoming>, Endpoint) {
-    let addr = serve(refuses).await;
-    let client: Client<HttpConnector, ReplayBody<Upload>> =
-        Client::builder(TokioExecutor::new()).http2_only(http2).build_http();
+async fn send(refuses: Refuses, http2: bool, request: Request<Upload>) -> (Response<Incoming>, Endpoint) {
+    let server = serve(refuses, http2).await;
     let endpoint = Endpoint::exclusive();
-    let auth =
-        AuthLayer::new(TokenCache::new(endpoint.clone())).allow_origin(format!("http://{addr}")).unwrap();
+    let auth = AuthLayer::new(TokenCache::new(endpoint.clone())).allow_origin(server.base_url()).unwrap();
+    let client = client::https_with::<ReplayBody<Upload>>(server.trusting.clone());
     let service = ServiceBuilder::new().layer(ReplayLayer::new()).layer(auth).service(client);
-    let request =
-        Request::post(format!("http://{addr}/upload")).header("trailer", "x-sum").body(upload(chunks));
-    let response = ServiceExt::<Request<Upload>>::oneshot(service, request.unwrap()).await.unwrap();
+    let mut request = request;
+    *request.uri_mut() = format!("{}/upload", server.base_url()).parse().unwrap();
+    let response = ServiceExt::<Request<Upload>>::oneshot(service, request).await.unwrap();
+    assert_eq!(response.version() == Version::HTTP_2, http2);
     (response, endpoint)
+}
+
+fn post(chunks: usize) -> Request<Upload> {
+    Request::post("/").header("trailer", "x-sum").body(upload(chunks)).unwrap()
+}
+
+fn sent(chunks: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..chunks).flat_map(|number| chunk(number).to_vec()).collect();
+    bytes.extend_from_slice(b"sum");
+    bytes
 }
 
 #[tokio::test]
@@ -116,11 +118,10 @@ async fn a_streaming_upload_is_replayed_byte_for_byte_whenever_the_401_comes() {
     for refuses in [Refuses::Before, Refuses::After(1), Refuses::After(5000), Refuses::AtTheEnd] {
         for http2 in [false, true] {
             for chunks in [0, 1, 40] {
-                let (response, endpoint) = send(refuses, http2, chunks).await;
+                let (response, endpoint) = send(refuses, http2, post(chunks)).await;
                 let case = format!("{refuses:?}, HTTP/2: {http2}, {chunks} KiB");
                 assert_eq!(response.status(), StatusCode::OK, "{case}");
-                let mut expected: Vec<u8> = (0..chunks).flat_map(|number| chunk(number).to_vec()).collect();
-                expected.extend_from_slice(b"sum");
+                let expected = sent(chunks);
                 let received = response.into_body().collect().await.unwrap().to_bytes();
                 assert!(received == expected, "{case}: {} bytes of {}", received.len(), expected.len());
                 assert_eq!(endpoint.calls(), 2, "{case}");
@@ -132,7 +133,7 @@ async fn a_streaming_upload_is_replayed_byte_for_byte_whenever_the_401_comes() {
 #[tokio::test]
 async fn a_megabyte_over_the_cap_goes_up_untouched_and_its_401_is_the_callers() {
     for http2 in [false, true] {
-        let (response, endpoint) = send(Refuses::AtTheEnd, http2, 1024).await;
+        let (response, endpoint) = send(Refuses::AtTheEnd, http2, post(1024)).await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert!(response.extensions().get::<AuthError>().is_none());
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "who are you?");
@@ -140,15 +141,93 @@ async fn a_megabyte_over_the_cap_goes_up_untouched_and_its_401_is_the_callers() 
     }
 }
 
+/// hyper's client sends the body without waiting for `100 Continue`; that it comes does no harm, and each attempt asks
+/// for it. A server may refuse without having read anything.
+#[tokio::test]
+async fn uploads_that_expect_100_continue_are_replayed() {
+    for refuses in [Refuses::Before, Refuses::AtTheEnd] {
+        let mut request = post(40);
+        request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        let (response, endpoint) = send(refuses, false, request).await;
+        assert_eq!(response.status(), StatusCode::OK, "{refuses:?}");
+        assert!(response.into_body().collect().await.unwrap().to_bytes() == sent(40));
+        assert_eq!(endpoint.calls(), 2);
+    }
+}
+
 /// It is `Clone`, so no layer is needed for it.
 #[tokio::test]
 async fn a_body_that_is_clone_stays_the_type_it_is() {
-    let addr = serve(Refuses::AtTheEnd).await;
-    let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let auth = AuthLayer::new(TokenCache::new(Endpoint::exclusive()))
-        .allow_origin(format!("http://{addr}"))
-        .unwrap();
-    let request = Request::post(format!("http://{addr}/")).body(Full::from("hello")).unwrap();
+    let server = serve(Refuses::AtTheEnd, true).await;
+    let client = client::https_with::<Full<Bytes>>(server.trusting.clone());
+    let auth =
+        AuthLayer::new(TokenCache::new(Endpoint::exclusive())).allow_origin(server.base_url()).unwrap();
+    let request = Request::post(server.base_url()).body(Full::from("hello")).unwrap();
     let response = auth.layer(client).oneshot(request).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
+}
+
+/// Retries what is answered 503.
+#[derive(Clone)]
+struct Retries;
+
+impl<B, E> Policy<Request<ReplayBody<B>>, Response<String>, E> for Retries
+where
+    B: http_body::Body,
+{
+    type Future = std::future::Ready<()>;
+
+    fn retry(
+        &mut self,
+        _: &mut Request<ReplayBody<B>>,
+        result: &mut Result<Response<String>, E>,
+    ) -> Option<Self::Future> {
+        let busy = result.as_ref().is_ok_and(|response| response.status() == StatusCode::SERVICE_UNAVAILABLE);
+        busy.then(|| std::future::ready(()))
+    }
+
+    fn clone_request(&mut self, request: &Request<ReplayBody<B>>) -> Option<Request<ReplayBody<B>>> {
+        let mut clone = Request::new(request.body().try_clone()?);
+        *clone.uri_mut() = request.uri().clone();
+        Some(clone)
+    }
+}
+
+#[tokio::test]
+async fn towers_retry_repeats_a_body_and_each_retry_has_its_own_replay() {
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&attempts);
+    let resource = tower::service_fn(move |request: Request<ReplayBody<Full<Bytes>>>| {
+        let log = Arc::clone(&log);
+        async move {
+            let token = support::authorization(&request);
+            let mut body = request.into_body();
+            // The second attempt is refused before anything of its body is read.
+            let number = log.lock().unwrap().len();
+            let read = if number == 1 { None } else { body.frame().await };
+            let read = read.map(|frame| frame.unwrap().into_data().unwrap());
+            log.lock().unwrap().push((token, read));
+            Ok::<_, BoxError>(match number {
+                0 => Response::builder().status(503).body(String::new()).unwrap(),
+                1 => support::unauthorized(),
+                _ => support::ok(),
+            })
+        }
+    });
+    let service = ServiceBuilder::new()
+        .layer(ReplayLayer::new())
+        .layer(RetryLayer::new(Retries))
+        .layer(AuthLayer::new(TokenCache::new(Endpoint::exclusive())))
+        .service(resource);
+    let request = Request::post(support::URI).body(Full::from("hello")).unwrap();
+    assert_eq!(service.oneshot(request).await.unwrap().status(), 200);
+    let hello = || Some(Bytes::from_static(b"hello"));
+    assert_eq!(
+        *attempts.lock().unwrap(),
+        [
+            ("Bearer token-1".to_owned(), hello()),
+            ("Bearer token-1".to_owned(), None),
+            ("Bearer token-2".to_owned(), hello())
+        ]
+    );
 }

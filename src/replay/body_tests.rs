@@ -200,7 +200,7 @@ fn bytes_are_kept_by_reference_count() {
     let bytes = Bytes::from(vec![7; 60_000]);
     let mut first = ReplayBody::new(http_body_util::Full::new(bytes.clone()), 64 * 1024);
     let kept = ReplayableBody::keep(&first);
-    let mut next = |body: &mut _| next(body).unwrap().unwrap().into_data().unwrap();
+    let next = |body: &mut _| next(body).unwrap().unwrap().into_data().unwrap();
     assert_eq!(next(&mut first).as_ptr(), bytes.as_ptr());
     let mut second = kept.restore().unwrap();
     assert_eq!(second.size_hint().exact(), Some(60_000));
