@@ -57,6 +57,7 @@
 //!
 //! - `client`: the built-in HTTPS client for the token endpoint, and `AuthLayer::send_payments`.
 //! - `metrics`: the cache's counters and times through the `metrics` facade.
+//! - `reqwest-middleware`: the layer as a middleware of that crate.
 //! - `verify`: claims whose signature was checked, `AccessToken::verified_claims`.
 //! - `sandbox`: a Send Payments API in this process, for tests and demos.
 
@@ -80,6 +81,8 @@ mod layer;
 mod origin;
 mod refresh;
 pub mod replay;
+#[cfg(feature = "reqwest-middleware")]
+mod reqwest_middleware;
 #[cfg(feature = "sandbox")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub mod sandbox;

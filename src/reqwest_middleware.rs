@@ -1,0 +1,139 @@
+//! [`AuthLayer`] as a middleware of the `reqwest-middleware` crate.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use futures_util::future::BoxFuture;
+use http::{Extensions, Uri};
+use reqwest_middleware::{
+    Error as MiddlewareError, Middleware, Next,
+    reqwest::{Request, Response},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    error::{BoxError, Error},
+    layer::AuthLayer,
+    replay::{Replay, ReplayableBody},
+};
+
+/// Requests are signed, held back during renewals and replayed after a 401 as in a Tower stack. It goes below the
+/// middlewares that retry; each retry is signed anew.
+///
+/// - Only a body that reqwest can clone is replayed: bytes, a string, JSON, a form; a stream is sent once, and its 401
+///   is the caller's.
+/// - Redirects are followed by the `reqwest::Client` itself, below all middlewares. It drops `Authorization` on the way to
+///   another host; a header of another name, or the same host over plain http, is not its concern. So build the client
+///   with `redirect::Policy::none()`.
+///
+/// # Errors
+///
+/// What the layer itself refuses is a `reqwest_middleware::Error::Middleware` with an [`Error`] in it:
+/// `error.downcast_ref::<tower_reauth::Error>()` on the `anyhow::Error`. Errors from below come through as they are.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// use reqwest_middleware::{ClientBuilder, reqwest};
+/// use tower_reauth::{AuthLayer, Credentials};
+///
+/// let auth = AuthLayer::send_payments("https://api.example.com", Credentials::new("my-client-id", "my-client-secret"))?;
+/// let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+/// let client = ClientBuilder::new(http).with(auth).build();
+///
+/// let response = client.get("https://api.example.com/accounts").send().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[async_trait::async_trait]
+impl<R> Middleware for AuthLayer<R>
+where
+    R: Replay<Whole, Kept: Send> + Send + Sync + 'static,
+{
+    async fn handle(
+        &self,
+        mut request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        let mut head = http::Request::new(());
+        *head.uri_mut() = Uri::try_from(request.url().as_str()).map_err(MiddlewareError::middleware)?;
+        *head.method_mut() = request.method().clone();
+        *head.headers_mut() = mem::take(request.headers_mut());
+        let shared = Arc::new(Mutex::new(extensions.clone()));
+        let mut service = self.layer(Below { next, extensions: Arc::clone(&shared) });
+        let result = service.call(head.map(|()| Whole(request))).await;
+        *extensions = mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner));
+        match result {
+            Ok(response) => {
+                let (parts, mut response) = response.into_parts();
+                // The reason, if there was no replay for want of a token.
+                response.extensions_mut().extend(parts.extensions);
+                Ok(response)
+            }
+            Err(Error::Inner(error)) => Err(match error.downcast::<MiddlewareError>() {
+                Ok(error) => *error,
+                Err(error) => MiddlewareError::middleware(Error::Inner(error)),
+            }),
+            Err(error) => Err(MiddlewareError::middleware(error)),
+        }
+    }
+}
+
+/// A request without its headers, as the body of one that has them: so nothing of it (its own timeout, say) gets lost on
+/// the way through the `http` crate's types.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Whole(Request);
+
+impl ReplayableBody for Whole {
+    type Kept = Option<Request>;
+
+    fn keep(&self) -> Option<Request> {
+        self.0.try_clone()
+    }
+
+    fn restore(kept: Option<Request>) -> Option<Self> {
+        kept.map(Self)
+    }
+}
+
+/// The middlewares below and the client: ready at any time.
+#[derive(Clone)]
+struct Below<'a> {
+    next: Next<'a>,
+    extensions: Arc<Mutex<Extensions>>,
+}
+
+impl<'a> Service<http::Request<Whole>> for Below<'a> {
+    type Response = http::Response<Response>;
+    type Error = BoxError;
+    type Future = BoxFuture<'a, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Whole>) -> Self::Future {
+        let Self { next, extensions } = self.clone();
+        Box::pin(async move {
+            let (parts, Whole(mut request)) = request.into_parts();
+            *request.headers_mut() = parts.headers;
+            // A copy, and not the caller's own, since a caller that goes away halfway keeps his.
+            let mut own = extensions.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let result = next.run(request, &mut own).await;
+            *extensions.lock().unwrap_or_else(PoisonError::into_inner) = own;
+            let response = result?;
+            let mut head = http::Response::new(());
+            *head.status_mut() = response.status();
+            *head.headers_mut() = response.headers().clone();
+            Ok(head.map(|()| response))
+        })
+    }
+}
