@@ -61,7 +61,26 @@ impl Guard {
         Ok(())
     }
 
+    #[inline]
     pub(crate) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
+        if self.is_usual(method, uri, headers) {
+            Verdict::Sign
+        } else {
+            self.check_closely(method, uri, headers)
+        }
+    }
+
+    /// Nearly every request: to an origin that may see the token, written as ours is, without a `Host` header. It says
+    /// nothing that [`check_closely`](Self::check_closely) would not, 5 ns earlier.
+    #[inline]
+    fn is_usual(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+        self.allowed.iter().any(|origin| origin.is_written_in(uri) && !origin.is_exposed())
+            && !self.has_token_path(method, uri)
+            // There are few, so looking at each name is quicker than a lookup.
+            && !headers.keys().any(|name| *name == header::HOST)
+    }
+
+    fn check_closely(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
         if self.is_token_request(method, uri, headers) {
             return Verdict::PassUnsigned;
         }
@@ -128,16 +147,21 @@ impl Guard {
 
     /// The request for a token needs none, and waiting for one would be waiting for itself.
     fn is_token_request(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
-        let ours = |endpoint: &&Uri| method == Method::POST && endpoint.path() == uri.path();
-        let Some(origin) = self.endpoint.as_ref().filter(ours).and_then(Origin::of) else { return false };
-        (uri.authority().is_none() || origin.is_of(uri))
+        let Some(origin) = self.endpoint.as_ref().and_then(Origin::of) else { return false };
+        self.has_token_path(method, uri)
+            && (uri.authority().is_none() || origin.is_of(uri))
             && hosts(headers).all(|host| origin.is_host(host.as_bytes()))
+    }
+
+    fn has_token_path(&self, method: &Method, uri: &Uri) -> bool {
+        let path = self.endpoint.as_ref().map(Uri::path);
+        *method == Method::POST && path == Some(uri.path())
     }
 }
 
-/// The `Host` headers. There are none as a rule, and few others, so looking at each is quicker than a lookup.
+/// The `Host` headers.
 fn hosts(headers: &HeaderMap) -> impl Iterator<Item = &HeaderValue> {
-    headers.iter().filter(|(name, _)| *name == header::HOST).map(|(_, value)| value)
+    headers.get_all(header::HOST).iter()
 }
 
 impl fmt::Debug for Guard {

@@ -10,14 +10,14 @@
 //! | any, without replay | [`AuthLayer::without_replay`](crate::AuthLayer::without_replay) |
 
 mod body;
-mod headers;
+mod head;
 mod layer;
 
 use std::{convert::Infallible, fmt};
 
-use http::{Extensions, Method, Request, Uri, Version};
+use http::{Extensions, Method, Request, Version};
 
-use self::headers::KeptHeaders;
+use self::head::KeptHead;
 pub use self::{
     body::{KeptBody, ReplayBody},
     layer::{ReplayLayer, Replayable},
@@ -106,9 +106,8 @@ mod sealed {
 /// A request before it was signed.
 pub struct KeptRequest<K> {
     method: Method,
-    uri: Uri,
+    head: KeptHead,
     version: Version,
-    headers: KeptHeaders,
     extensions: Extensions,
     body: K,
 }
@@ -125,23 +124,20 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
 
     #[inline]
     fn keep(request: &Request<B>) -> Option<KeptRequest<B::Kept>> {
-        let mut kept = KeptRequest {
+        Some(KeptRequest {
             method: request.method().clone(),
-            uri: request.uri().clone(),
+            head: KeptHead::of(request.uri(), request.headers())?,
             version: request.version(),
-            headers: KeptHeaders::empty(),
             extensions: request.extensions().clone(),
             body: request.body().keep(),
-        };
-        kept.headers.fill(request.headers())?;
-        Some(kept)
+        })
     }
 
     fn restore(kept: KeptRequest<B::Kept>) -> Option<Request<B>> {
-        let headers = kept.headers.restore()?;
+        let (uri, headers) = kept.head.restore()?;
         let mut request = Request::new(B::restore(kept.body)?);
         *request.method_mut() = kept.method;
-        *request.uri_mut() = kept.uri;
+        *request.uri_mut() = uri;
         *request.version_mut() = kept.version;
         *request.headers_mut() = headers;
         *request.extensions_mut() = kept.extensions;
