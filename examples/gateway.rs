@@ -1,6 +1,6 @@
 //! A reverse proxy that signs for programs in any language: what comes in unsigned goes out to the API with a token.
-//! Bodies are streamed both ways; an upload of more than 64 KiB whose token is refused can't be sent again, and gets the
-//! 401.
+//! Bodies are streamed both ways; an upload of more than 64 KiB whose token is refused can't be sent again by it, and gets
+//! a 503 that says to do so.
 //!
 //! ```text
 //! cargo run --example gateway
@@ -10,11 +10,18 @@
 //! ```
 //!
 //! Without options it sends itself a few unsigned requests, prints what came back, and ends. With `--listen` or
-//! `--upstream` it serves until Ctrl-C. `GET /-/health` and `GET /-/metrics` are its own. Whoever can reach it can use
-//! the API with its rights, so keep it on this machine or behind a gateway that asks for credentials.
+//! `--upstream` it serves until Ctrl-C. `GET /-/health` and `GET /-/metrics` are its own. Every program that can reach it
+//! can use the API with its rights, so keep it on this machine or behind a gateway that asks for credentials. Web pages
+//! can't: what a browser sends for one (an `Origin`, or a `Host` that is a name other than `localhost`) gets a 403; a
+//! name of its own it has by `--name`.
 
 use std::{
-    convert::Infallible, fmt::Write, future::Future, net::SocketAddr, process::ExitCode, time::Duration,
+    convert::Infallible,
+    fmt::Write,
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    process::ExitCode,
+    time::Duration,
 };
 
 use axum::{
@@ -26,7 +33,7 @@ use axum::{
 };
 use clap::Parser;
 use futures::stream;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, uri::Authority};
 use http_body_util::BodyExt;
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 use tower::{ServiceBuilder, ServiceExt};
@@ -34,7 +41,7 @@ use tower_reauth::{
     Auth, AuthError, AuthLayer, BoxError, Credentials, Error, TokenCache,
     client::{self, HttpsClient},
     credentials::EnvCredentials,
-    replay::{ReplayBody, ReplayLayer, Replayable},
+    replay::{Declined, ReplayBody, ReplayLayer, Replayable},
     sandbox::Sandbox,
 };
 
@@ -47,20 +54,25 @@ struct Options {
     /// The API to sign for, with the credentials in `SEND_CLIENT_ID` and `SEND_CLIENT_SECRET`, instead of the sandbox.
     #[arg(long)]
     upstream: Option<String>,
+    /// A host name of its own, if callers know it by one.
+    #[arg(long)]
+    name: Option<String>,
 }
 
 #[derive(Clone)]
 struct Gateway {
     upstream: String,
+    /// By which callers may know it, beside addresses.
+    name: Option<String>,
     cache: TokenCache,
     client: Replayable<Auth<HttpsClient<ReplayBody<Body>>>>,
 }
 
 impl Gateway {
-    fn new(upstream: &str, auth: AuthLayer) -> Result<Self, BoxError> {
+    fn new(upstream: &str, name: Option<String>, auth: AuthLayer) -> Result<Self, BoxError> {
         let cache = auth.cache().clone();
         let client = ServiceBuilder::new().layer(ReplayLayer::new()).layer(auth).service(client::https()?);
-        Ok(Self { upstream: upstream.trim_end_matches('/').into(), cache, client })
+        Ok(Self { upstream: upstream.trim_end_matches('/').into(), name, cache, client })
     }
 
     fn router(self) -> Router {
@@ -71,8 +83,25 @@ impl Gateway {
             .with_state(self)
     }
 
+    /// A browser on this machine reaches what listens here for every page that it shows, by a name of the page's choice.
+    fn is_of_a_web_page(&self, request: &Request) -> bool {
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.or(request.uri().authority().map(Authority::as_str)).unwrap_or_default();
+        let host = host
+            .rsplit_once(':')
+            .filter(|(_, port)| port.parse::<u16>().is_ok())
+            .map_or(host, |(host, _)| host);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let ours =
+            bare.parse::<IpAddr>().is_ok() || host == "localhost" || Some(host) == self.name.as_deref();
+        !ours || request.headers().contains_key(header::ORIGIN)
+    }
+
     /// The request that goes upstream, or the status of the answer if none does.
     fn outgoing(&self, request: Request) -> Result<Request, StatusCode> {
+        if self.is_of_a_web_page(&request) {
+            return Err(StatusCode::FORBIDDEN);
+        }
         // Not the caller's authority: what is signed goes to the upstream and nowhere else.
         let path = request.uri().path_and_query().filter(|path| path.as_str().starts_with('/'));
         let path = path.ok_or(StatusCode::BAD_REQUEST)?;
@@ -112,7 +141,11 @@ async fn forward(State(gateway): State<Gateway>, request: Request) -> Response {
             return StatusCode::BAD_GATEWAY.into_response();
         }
     };
-    // A 401 whose token could not be renewed: the caller has no part in that.
+    // A 401 in which the caller has no part: its upload was too long to be sent again, but he can do so.
+    if response.extensions().get::<Declined>().is_some() {
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "0")]).into_response();
+    }
+    // Another: there is no token.
     if let Some(error) = response.extensions().get::<AuthError>() {
         return without_token(error);
     }
@@ -183,6 +216,7 @@ async fn metrics(State(gateway): State<Gateway>) -> impl IntoResponse {
         ("cooled_down", counters.cooled_down),
         ("breaker_open", counters.breaker_open),
         ("replays", counters.replays),
+        ("replays_declined", counters.replays_declined),
         ("holds", counters.holds),
         ("drains_timed_out", counters.drains_timed_out),
     ];
@@ -213,13 +247,14 @@ async fn main() -> ExitCode {
 async fn run(options: &Options) -> Result<(), BoxError> {
     if let Some(upstream) = &options.upstream {
         let credentials = EnvCredentials::new("SEND_CLIENT_ID", "SEND_CLIENT_SECRET");
-        let gateway = Gateway::new(upstream, AuthLayer::send_payments(upstream, credentials)?)?;
+        let auth = AuthLayer::send_payments(upstream, credentials)?;
+        let gateway = Gateway::new(upstream, options.name.clone(), auth)?;
         return serve_until_ctrl_c(options.listen.unwrap_or(([127, 0, 0, 1], 8080).into()), gateway).await;
     }
     let sandbox = Sandbox::builder().start().await?;
     let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
     let auth = AuthLayer::send_payments(sandbox.base_url(), credentials)?;
-    let gateway = Gateway::new(&sandbox.base_url(), auth)?;
+    let gateway = Gateway::new(&sandbox.base_url(), options.name.clone(), auth)?;
     match options.listen {
         Some(address) => serve_until_ctrl_c(address, gateway).await,
         None => test_itself(&sandbox, gateway).await,
@@ -268,6 +303,14 @@ async fn test_itself(sandbox: &Sandbox, gateway: Gateway) -> Result<(), BoxError
     sandbox.revoke(Sandbox::CLIENT_ID);
     let chunks = [r#"{"name": ""#, "Grace ", "Hopper", r#""}"#].map(Ok::<_, Infallible>);
     let grace = send(post("/accounts"), Body::from_stream(stream::iter(chunks)), 201).await?;
+
+    let page = post("/accounts").header(header::ORIGIN, "https://a-page.example");
+    send(page, r#"{"name": "Eve"}"#.into(), 403).await?;
+    let rebound = post("/accounts").header(header::HOST, "a-page.example");
+    send(rebound, r#"{"name": "Eve"}"#.into(), 403).await?;
+    let large = Body::from_stream(stream::iter([Ok::<_, Infallible>(vec![b' '; 100_000])]));
+    sandbox.revoke(Sandbox::CLIENT_ID);
+    send(post("/accounts"), large, 503).await?;
 
     send(post("/auth"), r#"{"clientId": "x", "clientSecret": "y"}"#.into(), 403).await?;
     let metrics = send(Request::get(format!("{url}/-/metrics")), Body::empty(), 200).await?;

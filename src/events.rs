@@ -116,6 +116,8 @@ tally! {
     breaker_open: Count as u64 = "tower_reauth_breaker_open_total",
     /// Requests sent a second time, with a newer token.
     replays: Count as u64 = "tower_reauth_replays_total",
+    /// 401s without a replay, because the body could not be sent again.
+    replays_declined: Count as u64 = "tower_reauth_replays_declined_total",
     /// Renewals for which requests were held back.
     holds: Count as u64 = "tower_reauth_holds_total",
     /// Drains that ended by their timeout, with requests still under way.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -17,7 +18,7 @@ use crate::{
     error::{AuthError, BoxError, Error},
     events::TARGET,
     layer::Shared,
-    replay::Replay,
+    replay::{Declined, Replay},
     sync::Counted,
     triage::{Verdict, triage},
 };
@@ -26,7 +27,8 @@ pin_project! {
     /// The response to a request of [`Auth`](crate::Auth).
     ///
     /// If a token could not be renewed after a 401, the 401 is the response, body and all, and the [`AuthError`]
-    /// that says why is in its extensions.
+    /// that says why is in its extensions. If the body can't be sent again, a
+    /// [`Declined`](crate::replay::Declined) is there.
     ///
     /// # Cancel safety
     ///
@@ -50,21 +52,27 @@ pin_project! {
         Refused { error: Option<AuthError> },
         // Not sent, for want of a token or of a service that is ready. Apart, so that requests which wait for nothing
         // don't carry the room for it about.
-        Waiting { waiting: Option<Box<Waiting<S, B, Res>>> },
+        Waiting { waiting: Option<Box<Waiting<S, B, K, Res>>> },
         // On its way: `None` if it is not ours to sign.
         Sent { #[pin] future: F, lease: Option<Counted<Lease>>, replay: Option<Again<S, K>> },
     }
 }
 
 /// A request that is to be signed and sent.
-struct Waiting<S, B, Res> {
+struct Waiting<S, B, K, Res> {
     service: S,
-    request: Request<B>,
+    work: Work<B, K, Res>,
     shared: Arc<Shared>,
     step: Step,
-    /// The 401, if this is the replay, until there is a newer token.
-    refused: Option<Res>,
-    is_replay: bool,
+}
+
+enum Work<B, K, Res> {
+    First(Request<B>),
+    /// The 401, and what its request needs to be sent again: both are kept until there is a newer token. If there will be
+    /// none, the first attempt goes on, so that the 401's own body can be read.
+    Refused(Res, K),
+    Replay(Request<B>),
+    Done,
 }
 
 enum Step {
@@ -105,7 +113,7 @@ where
 
     pub(crate) fn acquiring(service: S, request: Request<B>, shared: Arc<Shared>) -> Self {
         let step = Step::Acquiring(shared.cache.token());
-        let waiting = Waiting { service, request, shared, step, refused: None, is_replay: false };
+        let waiting = Waiting { service, work: Work::First(request), shared, step };
         Self { state: State::Waiting { waiting: Some(Box::new(waiting)) } }
     }
 }
@@ -128,31 +136,37 @@ where
                 },
                 StateProj::Waiting { waiting } => {
                     let Some(waits) = waiting.as_mut() else { return Poll::Pending };
-                    match ready!(waits.poll_lease(cx)) {
-                        Ok(lease) => match waiting.take() {
-                            Some(waiting) => waiting.send::<R>(lease),
-                            None => return Poll::Pending,
-                        },
-                        Err(done) => {
+                    let ended = match ready!(waits.poll_lease::<R>(cx)) {
+                        Ok(lease) => waiting.take().and_then(|waiting| waiting.send::<R>(lease)).ok_or(None),
+                        Err(ended) => Err(Some(ended)),
+                    };
+                    match ended {
+                        Ok(sent) => sent,
+                        Err(ended) => {
                             *waiting = None;
-                            return Poll::Ready(done);
+                            return ended.map_or(Poll::Pending, Poll::Ready);
                         }
                     }
                 }
                 StateProj::Sent { future, lease, replay } => {
-                    let response = ready!(future.poll(cx)).map_err(|error| Error::Inner(error.into()))?;
+                    let result = ready!(future.poll(cx));
                     // Under way no more, whenever this future is dropped.
-                    let Some(lease) = lease.take() else { return Poll::Ready(Ok(response)) };
+                    let lease = lease.take();
+                    let response = result.map_err(|error| Error::Inner(error.into()))?;
+                    let Some(lease) = lease else { return Poll::Ready(Ok(response)) };
                     if triage(&response) == Verdict::Accepted {
                         lease.accept();
                         return Poll::Ready(Ok(response));
                     }
                     lease.refuse();
-                    let again = replay.take().and_then(Again::restore::<B, R>);
-                    let Some((service, request, shared)) = again else { return Poll::Ready(Ok(response)) };
+                    let Some(Again { service, kept, shared }) = replay.take() else {
+                        return Poll::Ready(Ok(response));
+                    };
+                    if !R::pause(&kept) {
+                        return Poll::Ready(Ok(decline(response, &shared)));
+                    }
                     let step = Step::Acquiring(shared.cache.newer_than(lease.token.clone()));
-                    let refused = Some(response);
-                    let waiting = Waiting { service, request, shared, step, refused, is_replay: true };
+                    let waiting = Waiting { service, work: Work::Refused(response, kept), shared, step };
                     State::Waiting { waiting: Some(Box::new(waiting)) }
                 }
             };
@@ -168,26 +182,33 @@ type Ended<Res> = Result<Res, Error>;
 type StateOf<S, B, K> =
     State<S, B, K, <S as Service<Request<B>>>::Future, <S as Service<Request<B>>>::Response>;
 
-impl<S, B, ResB> Waiting<S, B, Response<ResB>>
+impl<S, B, K, ResB> Waiting<S, B, K, Response<ResB>>
 where
     S: Service<Request<B>, Response = Response<ResB>> + Clone,
     S::Error: Into<BoxError>,
 {
     /// Waits for a lease, and for the service to be ready. The error is how the request ends without.
-    fn poll_lease(&mut self, cx: &mut Context<'_>) -> Poll<Result<Counted<Lease>, Ended<Response<ResB>>>> {
+    fn poll_lease<R: Replay<B, Kept = K>>(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Counted<Lease>, Ended<Response<ResB>>>> {
         loop {
             match &mut self.step {
                 Step::Acquiring(token) => {
                     let result = ready!(Pin::new(token).poll(cx));
-                    // The 401 is let go, its connection with it, before the service is asked whether it is ready.
-                    let refused = self.refused.take();
-                    match (result, refused) {
-                        (Ok(_), _) => self.step = Step::Readying,
-                        (Err(error), Some(response)) => {
+                    self.work = match (result, mem::replace(&mut self.work, Work::Done)) {
+                        (Ok(_), Work::Refused(response, kept)) => match R::restore(kept) {
+                            // The 401 is let go, its connection with it, before the service is asked whether it is ready.
+                            Some(request) => Work::Replay(request),
+                            None => return Poll::Ready(Err(Ok(decline(response, &self.shared)))),
+                        },
+                        (Ok(_), work) => work,
+                        (Err(error), Work::Refused(response, _)) => {
                             return Poll::Ready(Err(Ok(give_up(response, error))));
                         }
-                        (Err(error), None) => return Poll::Ready(Err(Err(error.into()))),
-                    }
+                        (Err(error), _) => return Poll::Ready(Err(Err(error.into()))),
+                    };
+                    self.step = Step::Readying;
                 }
                 Step::Readying => {
                     if let Err(error) = ready!(self.service.poll_ready(cx)) {
@@ -206,25 +227,32 @@ where
     }
 
     /// Signs the request and hands it to the ready service.
-    fn send<R: Replay<B>>(self, lease: Counted<Lease>) -> StateOf<S, B, R::Kept> {
-        let Self { mut service, mut request, shared, is_replay, .. } = self;
-        let kept = if is_replay {
-            shared.cache.core().tally.replays.add();
-            None
-        } else {
-            R::keep(&request)
+    fn send<R: Replay<B, Kept = K>>(self, lease: Counted<Lease>) -> Option<StateOf<S, B, K>> {
+        let Self { mut service, work, shared, .. } = self;
+        let (mut request, kept) = match work {
+            Work::First(request) => {
+                let kept = R::keep(&request);
+                (request, kept)
+            }
+            Work::Replay(request) => {
+                shared.cache.core().tally.replays.add();
+                (request, None)
+            }
+            Work::Refused(..) | Work::Done => return None,
         };
         shared.sign(&mut request, &lease);
         let future = service.call(request);
         let replay = kept.map(|kept| Again { service, kept, shared });
-        State::Sent { future, lease: Some(lease), replay }
+        Some(State::Sent { future, lease: Some(lease), replay })
     }
 }
 
-impl<S, K> Again<S, K> {
-    fn restore<B, R: Replay<B, Kept = K>>(self) -> Option<(S, Request<B>, Arc<Shared>)> {
-        Some((self.service, R::restore(self.kept)?, self.shared))
-    }
+/// The 401 as it was answered, with the mark that its body can't be sent again.
+fn decline<ResB>(mut response: Response<ResB>, shared: &Shared) -> Response<ResB> {
+    shared.cache.core().tally.replays_declined.add();
+    tracing::debug!(target: TARGET, "a request was answered 401 and its body can't be sent again");
+    response.extensions_mut().insert(Declined);
+    response
 }
 
 /// The 401 as it was answered, with the reason why there is no replay.

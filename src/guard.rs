@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header, uri::Authority};
 
 use crate::{
     error::{AuthError, ConfigError, Kind, shown},
@@ -92,7 +92,7 @@ impl Guard {
             Some(origin) => {
                 let mut hosts = hosts(headers);
                 match hosts.find(|host| !origin.is_host(host.as_bytes())) {
-                    Some(host) => self.foreign(&String::from_utf8_lossy(host.as_bytes())),
+                    Some(host) => self.foreign(&shown_host(host)),
                     None if self.is_exposed(origin) => Self::exposed(origin),
                     None => Verdict::Sign,
                 }
@@ -111,8 +111,7 @@ impl Guard {
             (Some(_), _) => Verdict::Sign,
             (None, Some(origin)) => Self::exposed(origin),
             (None, None) => {
-                let host = hosts().next().map(|host| String::from_utf8_lossy(host.as_bytes()));
-                self.foreign(&host.unwrap_or("a URI without host".into()))
+                self.foreign(&hosts().next().map_or_else(|| "a URI without host".into(), shown_host))
             }
         }
     }
@@ -156,6 +155,17 @@ impl Guard {
     fn has_token_path(&self, method: &Method, uri: &Uri) -> bool {
         let path = self.endpoint.as_ref().map(Uri::path);
         *method == Method::POST && path == Some(uri.path())
+    }
+}
+
+/// Host and port of a `Host` header, and nothing else that may stand there.
+fn shown_host(host: &HeaderValue) -> String {
+    match Authority::try_from(host.as_bytes()) {
+        Ok(authority) => match authority.port() {
+            Some(port) => format!("{}:{port}", authority.host()),
+            None => authority.host().into(),
+        },
+        Err(_) => "what its `Host` header says".into(),
     }
 }
 
@@ -246,6 +256,21 @@ mod tests {
         assert_eq!(check(&guard, &Method::POST, "/v1/auth", Some("reports.example.com")), "sign");
         assert_eq!(check(&guard, &Method::POST, "/v1/auth", Some("api.example.com")), "pass");
         assert_eq!(check(&guard, &Method::POST, "https://reports.example.com/v1/auth", None), "sign");
+    }
+
+    #[test]
+    fn a_foreign_host_header_is_named_without_what_may_be_a_secret() {
+        for (uri, host, shown) in [
+            ("https://api.example.com/x", "user:password@evil.example:8443", "evil.example:8443 is not"),
+            ("/x", "user:password@evil.example", "evil.example is not"),
+            ("/x", "password of a user", "what its `Host` header says is not"),
+        ] {
+            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
+            let verdict = guard().check(&Method::GET, &Uri::from_static(uri), &headers);
+            let Verdict::Refuse(error) = verdict else { panic!("{verdict:?}") };
+            let error = error.to_string();
+            assert!(error.starts_with(shown) && !error.contains("password"), "{error}");
+        }
     }
 
     #[test]

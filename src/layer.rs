@@ -36,7 +36,8 @@ pub enum CallerAuthorization {
 ///   to others are [refused](ForeignRequests::Refuse) by default, never signed. A `Host` header that names another
 ///   origin makes a request foreign; a URI without host (as in gRPC channels, or on a connection of hyper's own)
 ///   is signed, since whoever made the service below chose where it is connected to.
-/// - A request is never sent unsigned where it should be signed, nor with a token that has expired.
+/// - A request is never sent unsigned where it should be signed, nor with a token that has expired
+///   when it is handed to the service below. What queues there queues signed: put queues and rate limits above.
 ///
 /// Cloning is cheap, and all services of all clones share the cache. Settings changed later apply to the services
 /// made later.

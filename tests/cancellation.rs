@@ -331,3 +331,17 @@ async fn a_request_that_got_no_token_holds_its_service_no_more_and_may_be_polled
     assert_eq!(Arc::strong_count(&held), 1);
     assert_pending!(response.poll());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_failed_is_under_way_no_more_even_if_its_future_is_kept() {
+    let cache = TokenCache::new(Endpoint::exclusive());
+    cache.token().await.unwrap();
+    let inner = tower::service_fn(|_: Request<String>| {
+        std::future::ready(Err::<http::Response<String>, _>(BoxError::from("reset")))
+    });
+    let mut failed = task::spawn(AuthLayer::new(cache.clone()).layer(inner).call(get(URI)));
+    assert_ready_err!(failed.poll());
+    cache.refresh().await.unwrap();
+    let counters = cache.counters();
+    assert_eq!((counters.drains_timed_out, counters.longest_drain), (0, Duration::ZERO));
+}

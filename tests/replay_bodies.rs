@@ -18,15 +18,16 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, heade
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
-use support::Endpoint;
+use support::{Endpoint, Step};
 use tls::Tls;
 use tower::{
     Layer, ServiceBuilder, ServiceExt,
     retry::{Policy, RetryLayer},
 };
+use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_reauth::{
     AuthError, AuthLayer, BoxError, TokenCache, client,
-    replay::{ReplayBody, ReplayLayer},
+    replay::{Declined, ReplayBody, ReplayLayer},
 };
 
 type Upload = UnsyncBoxBody<Bytes, Infallible>;
@@ -37,6 +38,8 @@ enum Refuses {
     Before,
     After(usize),
     AtTheEnd,
+    /// And goes on reading.
+    Early,
 }
 
 /// Knows `token-2` only. Answers with what it has read, trailers included. Over TLS, by HTTP/2 or by HTTP/1.1.
@@ -50,7 +53,7 @@ async fn answer(refuses: Refuses, request: Request<Body>) -> Response<Body> {
     let mut body = request.into_body();
     let enough = match refuses {
         _ if known => usize::MAX,
-        Refuses::Before => 0,
+        Refuses::Before | Refuses::Early => 0,
         Refuses::After(bytes) => bytes,
         Refuses::AtTheEnd => usize::MAX,
     };
@@ -66,10 +69,13 @@ async fn answer(refuses: Refuses, request: Request<Body>) -> Response<Body> {
             }
         }
     }
+    if let (Refuses::Early, false) = (refuses, known) {
+        tokio::spawn(body.collect());
+    }
     let mut response = Response::new(Body::from(read));
     if !known {
         *response.status_mut() = StatusCode::UNAUTHORIZED;
-        *response.body_mut() = Body::from("who are you?");
+        *response.body_mut() = Body::from("who are you?".repeat(10_000));
     }
     response
 }
@@ -91,16 +97,26 @@ fn upload(chunks: usize) -> Upload {
 }
 
 async fn send(refuses: Refuses, http2: bool, request: Request<Upload>) -> (Response<Incoming>, Endpoint) {
-    let server = serve(refuses, http2).await;
     let endpoint = Endpoint::exclusive();
-    let auth = AuthLayer::new(TokenCache::new(endpoint.clone())).allow_origin(server.base_url()).unwrap();
+    let cache = TokenCache::new(endpoint.clone());
+    (send_with(cache, refuses, http2, request).await, endpoint)
+}
+
+async fn send_with(
+    cache: TokenCache,
+    refuses: Refuses,
+    http2: bool,
+    request: Request<Upload>,
+) -> Response<Incoming> {
+    let server = serve(refuses, http2).await;
+    let auth = AuthLayer::new(cache).allow_origin(server.base_url()).unwrap();
     let client = client::https_with::<ReplayBody<Upload>>(server.trusting.clone());
     let service = ServiceBuilder::new().layer(ReplayLayer::new()).layer(auth).service(client);
     let mut request = request;
     *request.uri_mut() = format!("{}/upload", server.base_url()).parse().unwrap();
     let response = ServiceExt::<Request<Upload>>::oneshot(service, request).await.unwrap();
     assert_eq!(response.version() == Version::HTTP_2, http2);
-    (response, endpoint)
+    response
 }
 
 fn post(chunks: usize) -> Request<Upload> {
@@ -115,7 +131,9 @@ fn sent(chunks: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_streaming_upload_is_replayed_byte_for_byte_whenever_the_401_comes() {
-    for refuses in [Refuses::Before, Refuses::After(1), Refuses::After(5000), Refuses::AtTheEnd] {
+    for refuses in
+        [Refuses::Before, Refuses::Early, Refuses::After(1), Refuses::After(5000), Refuses::AtTheEnd]
+    {
         for http2 in [false, true] {
             for chunks in [0, 1, 40] {
                 let (response, endpoint) = send(refuses, http2, post(chunks)).await;
@@ -133,11 +151,30 @@ async fn a_streaming_upload_is_replayed_byte_for_byte_whenever_the_401_comes() {
 #[tokio::test]
 async fn a_megabyte_over_the_cap_goes_up_untouched_and_its_401_is_the_callers() {
     for http2 in [false, true] {
-        let (response, endpoint) = send(Refuses::AtTheEnd, http2, post(1024)).await;
+        let endpoint = Endpoint::exclusive();
+        let cache = TokenCache::new(endpoint.clone());
+        let response = send_with(cache.clone(), Refuses::AtTheEnd, http2, post(1024)).await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert!(response.extensions().get::<AuthError>().is_none());
-        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "who are you?");
+        assert!(response.extensions().get::<Declined>().is_some(), "the reason");
+        assert_eq!((cache.counters().replays_declined, cache.counters().replays), (1, 0));
+        assert!(response.into_body().collect().await.unwrap().to_bytes().starts_with(b"who are you?"));
         assert_eq!(endpoint.calls(), 1, "the token is marked, for the next request");
+    }
+}
+
+/// The upload of the first attempt is not cut off before it is known whether there will be a second one: a client whose
+/// upload fails gives up the answer as well.
+#[tokio::test]
+async fn if_the_refresh_fails_the_401_of_an_upload_under_way_can_be_read_to_its_end() {
+    for http2 in [false, true] {
+        let endpoint = Endpoint::exclusive();
+        endpoint.then(Step::Issue).then(Step::Fail(AuthError::rejected("no such client")));
+        let response = send_with(TokenCache::new(endpoint), Refuses::Early, http2, post(40)).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert!(response.extensions().get::<AuthError>().is_some_and(AuthError::is_rejected));
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body.len(), 120_000, "HTTP/2: {http2}");
     }
 }
 
@@ -191,6 +228,26 @@ where
         *clone.uri_mut() = request.uri().clone();
         Some(clone)
     }
+}
+
+#[tokio::test]
+async fn redirects_are_followed_below_the_replay_layer() {
+    let resource = tower::service_fn(|request: Request<ReplayBody<Full<Bytes>>>| async move {
+        let (path, method) = (request.uri().path().to_owned(), request.method().clone());
+        let body = request.into_body().collect().await?.to_bytes();
+        let moved = Response::builder().status(303).header("location", "/done").body(String::new());
+        Ok::<_, BoxError>(match &*path {
+            "/done" => Response::new(format!("{method} of {} bytes", body.len())),
+            _ => moved?,
+        })
+    });
+    let service = ServiceBuilder::new()
+        .layer(ReplayLayer::new())
+        .layer(FollowRedirectLayer::new())
+        .layer(AuthLayer::new(TokenCache::new(Endpoint::exclusive())))
+        .service(resource);
+    let request = Request::post(support::URI).body(Full::from("hello")).unwrap();
+    assert_eq!(service.oneshot(request).await.unwrap().into_body(), "GET of 0 bytes");
 }
 
 #[tokio::test]

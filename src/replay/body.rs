@@ -51,6 +51,8 @@ struct Shared<B> {
     room: usize,
     /// The attempt that may read. Those before it are over.
     attempt: u32,
+    /// It may not go on for now.
+    paused: bool,
     ended: bool,
     /// Of the attempt that waits for more.
     reader: Option<Waker>,
@@ -68,13 +70,17 @@ enum Piece {
     Trailers(HeaderMap),
 }
 
+/// How much of a body is kept unless something else was said.
+pub(super) const DEFAULT_CAP: usize = 64 * 1024;
+
 impl<B: Body> ReplayBody<B> {
     /// Keeps up to `cap` bytes of `body`. A body that says from the start that it is longer is not kept at all.
     pub fn new(body: B, cap: usize) -> Self {
         let too_long = body.size_hint().lower() > cap as u64;
         let kept = if too_long { Kept::No } else { Kept::Frames(Vec::new()) };
         let ended = body.is_end_stream();
-        let shared = Shared { rest: Box::pin(body), kept, room: cap, attempt: 0, ended, reader: None };
+        let shared =
+            Shared { rest: Box::pin(body), kept, room: cap, attempt: 0, paused: false, ended, reader: None };
         Self { shared: Arc::new(Mutex::new(shared)), attempt: Some(0), sent: 0 }
     }
 
@@ -110,15 +116,30 @@ impl<B: Body> ReplayBody<B> {
     }
 }
 
+impl<B: Body + Default> Default for ReplayBody<B> {
+    /// The body that a redirect followed with `GET` has.
+    fn default() -> Self {
+        Self::new(B::default(), DEFAULT_CAP)
+    }
+}
+
 impl<B> ReplayBody<B> {
     /// Whether another attempt has taken over.
     fn is_over(&self, shared: &Shared<B>) -> bool {
         self.attempt.is_some_and(|attempt| attempt != shared.attempt)
     }
 
+    /// If not, it has an error to tell: a client that took it for empty, because nothing is kept any more, would send it so.
+    fn can_go_on(&self, shared: &Shared<B>) -> bool {
+        match self.attempt {
+            Some(attempt) => attempt == shared.attempt,
+            None => matches!(shared.kept, Kept::Frames(_)),
+        }
+    }
+
     /// A second hold on the same body, which sends nothing itself.
     pub(super) fn keep(&self) -> KeptBody<B> {
-        KeptBody(Arc::clone(&self.shared))
+        KeptBody { shared: Arc::clone(&self.shared) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared<B>> {
@@ -127,13 +148,34 @@ impl<B> ReplayBody<B> {
 }
 
 /// What a replay needs of a [`ReplayBody`].
-pub struct KeptBody<B>(Arc<Mutex<Shared<B>>>);
+pub struct KeptBody<B> {
+    shared: Arc<Mutex<Shared<B>>>,
+}
 
 impl<B> KeptBody<B> {
+    /// Stops the attempt under way, as if nothing more had come yet, until this is restored or dropped; so that it neither
+    /// outgrows the cap nor is cut off in vain. `false` if there can't be a replay.
+    pub(super) fn pause(&self) -> bool {
+        let mut shared = lock(&self.shared);
+        shared.paused = matches!(shared.kept, Kept::Frames(_));
+        shared.paused
+    }
+
     /// The body from its start, if all that was sent of it is kept. The attempt before is over with that.
-    pub(super) fn restore(self) -> Option<ReplayBody<B>> {
-        let attempt = begin(&self.0)?;
-        Some(ReplayBody { shared: self.0, attempt: Some(attempt), sent: 0 })
+    pub(super) fn restore(&self) -> Option<ReplayBody<B>> {
+        let attempt = begin(&self.shared)?;
+        Some(ReplayBody { shared: Arc::clone(&self.shared), attempt: Some(attempt), sent: 0 })
+    }
+}
+
+impl<B> Drop for KeptBody<B> {
+    fn drop(&mut self) {
+        let mut shared = lock(&self.shared);
+        let reader = if mem::take(&mut shared.paused) { shared.reader.take() } else { None };
+        drop(shared);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 }
 
@@ -144,6 +186,7 @@ fn begin<B>(shared: &Mutex<Shared<B>>) -> Option<u32> {
         return None;
     }
     shared.attempt += 1;
+    shared.paused = false;
     let (attempt, reader) = (shared.attempt, shared.reader.take());
     drop(shared);
     // So that the attempt before learns that it is over, and lets its connection go.
@@ -241,6 +284,10 @@ where
             this.sent += 1;
             return Poll::Ready(Some(Ok(frame)));
         }
+        if shared.paused {
+            shared.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         if shared.ended {
             return Poll::Ready(None);
         }
@@ -251,12 +298,12 @@ where
 
     fn is_end_stream(&self) -> bool {
         let shared = self.lock();
-        !self.is_over(&shared) && shared.ended && shared.unsent(self.sent).is_empty()
+        self.can_go_on(&shared) && shared.ended && shared.unsent(self.sent).is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
         let shared = self.lock();
-        if self.is_over(&shared) {
+        if !self.can_go_on(&shared) {
             return SizeHint::default();
         }
         let unsent = shared.unsent(self.sent).iter().map(|piece| piece.size() as u64).sum();

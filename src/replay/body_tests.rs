@@ -7,7 +7,17 @@ use super::*;
 use crate::replay::ReplayableBody;
 
 /// A body of these steps; `Wait` is pending once.
-struct Steps(VecDeque<Step>);
+struct Steps {
+    steps: VecDeque<Step>,
+    /// How long it says it is.
+    says: Option<u64>,
+}
+
+impl From<Vec<Step>> for Steps {
+    fn from(steps: Vec<Step>) -> Self {
+        Self { steps: steps.into(), says: None }
+    }
+}
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -25,11 +35,11 @@ impl Body for Steps {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Poll::Ready(match self.0.pop_front() {
+        Poll::Ready(match self.steps.pop_front() {
             None => None,
             Some(Step::Wait) => return Poll::Pending,
             Some(Step::Fail) => {
-                self.0.clear();
+                self.steps.clear();
                 Some(Err("the body fails".into()))
             }
             Some(Step::Data(data)) => Some(Ok(Frame::data(data.into()))),
@@ -39,6 +49,10 @@ impl Body for Steps {
                 Some(Ok(Frame::trailers(trailers)))
             }
         })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.says.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -81,7 +95,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
-    /// However the body is cut, however far the first attempt has come, whether it is still there or not.
+    /// However the body is cut, however far the first attempt has come, whether it is still there or not, by what the layer
+    /// keeps or by a clone.
     #[test]
     fn a_replay_is_identical_or_declined(
         steps in steps(),
@@ -90,8 +105,8 @@ proptest! {
         alive in any::<bool>(),
         again in any::<bool>(),
     ) {
-        let expected = read(&mut ReplayBody::new(Steps(steps.clone().into()), usize::MAX));
-        let mut first = ReplayBody::new(Steps(steps.into()), cap);
+        let expected = read(&mut ReplayBody::new(Steps::from(steps.clone()), usize::MAX));
+        let mut first = ReplayBody::new(Steps::from(steps), cap);
         let kept = ReplayableBody::keep(&first);
         let (mut read_by_first, mut failed) = (0, false);
         for _ in 0..polls {
@@ -105,7 +120,7 @@ proptest! {
         }
         if !alive {
             drop(first);
-            first = ReplayBody::new(Steps(VecDeque::new()), 0);
+            first = ReplayBody::new(Steps::from(Vec::new()), 0);
         }
         let Some(mut second) = <ReplayBody<Steps> as ReplayableBody>::restore(kept) else {
             prop_assert!(failed || read_by_first > cap, "declined without a reason");
@@ -124,10 +139,32 @@ proptest! {
         }
     }
 
+    /// Of a body that says how long it is, truthfully or not.
+    #[test]
+    fn a_clone_is_identical_or_an_error_and_never_looks_empty(
+        steps in steps(),
+        says in 0_u64..80,
+        cap in 0_usize..60,
+        polls in 0_usize..16,
+    ) {
+        let expected = read(&mut ReplayBody::new(Steps::from(steps.clone()), usize::MAX));
+        let mut first = ReplayBody::new(Steps { says: Some(says), ..steps.into() }, cap);
+        let Some(mut clone) = first.try_clone() else { return Ok(()) };
+        for _ in 0..polls {
+            poll(&mut first);
+        }
+        // What a client asks before it reads.
+        if clone.is_end_stream() || clone.size_hint().exact() == Some(0) {
+            prop_assert!(expected.0.is_empty() && expected.2 || says == 0);
+        }
+        let again = read(&mut clone);
+        prop_assert!(again == expected || !again.2, "{again:?} of {expected:?}");
+    }
+
     #[test]
     fn a_body_over_the_cap_is_sent_untouched(steps in steps(), cap in 0_usize..20) {
-        let expected = read(&mut ReplayBody::new(Steps(steps.clone().into()), usize::MAX));
-        prop_assert_eq!(read(&mut ReplayBody::new(Steps(steps.into()), cap)), expected);
+        let expected = read(&mut ReplayBody::new(Steps::from(steps.clone()), usize::MAX));
+        prop_assert_eq!(read(&mut ReplayBody::new(Steps::from(steps), cap)), expected);
     }
 }
 
@@ -157,7 +194,10 @@ where
 #[test]
 fn a_body_is_cloned_for_a_retry_only_if_all_of_it_will_be_kept() {
     assert!(full(b"hello", 4).try_clone().is_none(), "longer than the cap");
-    assert!(ReplayBody::new(Steps(VecDeque::new()), 100).try_clone().is_none(), "says nothing of its length");
+    assert!(
+        ReplayBody::new(Steps::from(Vec::new()), 100).try_clone().is_none(),
+        "says nothing of its length"
+    );
     let mut first = full(b"hello", 5);
     let mut clone = first.try_clone().unwrap();
     let mut third = clone.try_clone().unwrap();
@@ -168,6 +208,42 @@ fn a_body_is_cloned_for_a_retry_only_if_all_of_it_will_be_kept() {
     }
     assert!(next(&mut first).unwrap().is_err(), "the attempt before is over");
     assert!(third.try_clone().is_some(), "what was read is kept");
+}
+
+#[test]
+fn a_clone_of_a_body_that_failed_does_not_pass_for_an_empty_one() {
+    let steps = vec![Step::Data(b"he".to_vec()), Step::Fail];
+    let mut first = ReplayBody::new(Steps { says: Some(5), ..steps.into() }, 100);
+    let mut clone = first.try_clone().unwrap();
+    assert!(!read(&mut first).2);
+    assert!(!clone.is_end_stream());
+    assert_eq!(clone.size_hint().exact(), None);
+    assert!(next(&mut clone).unwrap().is_err());
+}
+
+#[test]
+fn a_paused_attempt_goes_on_if_there_is_no_replay_and_is_over_if_there_is() {
+    for replayed in [false, true] {
+        let steps = vec![Step::Data(b"he".to_vec()), Step::Data(b"llo".to_vec())];
+        let mut first = ReplayBody::new(Steps::from(steps), 100);
+        let kept = ReplayableBody::keep(&first);
+        assert!(next(&mut first).unwrap().is_ok());
+        assert!(kept.pause());
+        let (waker, count) = counting_waker();
+        assert!(Pin::new(&mut first).poll_frame(&mut Context::from_waker(&waker)).is_pending());
+        let second = replayed.then(|| kept.restore().unwrap());
+        drop(kept);
+        assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
+        match second {
+            None => assert_eq!(read(&mut first), (b"llo".to_vec(), None, true)),
+            Some(mut second) => {
+                assert_eq!(read(&mut second), (b"hello".to_vec(), None, true));
+                assert!(next(&mut first).unwrap().is_err());
+            }
+        }
+    }
+    let too_long = ReplayableBody::keep(&full(b"hello", 4));
+    assert!(!too_long.pause());
 }
 
 #[test]
@@ -210,8 +286,8 @@ fn bytes_are_kept_by_reference_count() {
 
 #[test]
 fn a_first_attempt_that_waits_for_more_is_woken_to_learn_that_it_is_over() {
-    let (waker, count) = futures_test_waker();
-    let mut first = ReplayBody::new(Steps([Step::Wait, Step::Wait].into()), 100);
+    let (waker, count) = counting_waker();
+    let mut first = ReplayBody::new(Steps::from(vec![Step::Wait, Step::Wait]), 100);
     let kept = ReplayableBody::keep(&first);
     assert!(Pin::new(&mut first).poll_frame(&mut Context::from_waker(&waker)).is_pending());
     let second = kept.restore().unwrap();
@@ -220,7 +296,7 @@ fn a_first_attempt_that_waits_for_more_is_woken_to_learn_that_it_is_over() {
     drop(second);
 }
 
-fn futures_test_waker() -> (Waker, Arc<std::sync::atomic::AtomicUsize>) {
+fn counting_waker() -> (Waker, Arc<std::sync::atomic::AtomicUsize>) {
     struct Count(Arc<std::sync::atomic::AtomicUsize>);
     impl std::task::Wake for Count {
         fn wake(self: Arc<Self>) {

@@ -7,10 +7,11 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::ReplayBody;
+use super::body::{DEFAULT_CAP, ReplayBody};
 
 /// Turns the body of each request into a [`ReplayBody`], so that requests with streaming bodies can be replayed after a
-/// 401. It stands above the [`AuthLayer`](crate::AuthLayer); the service below that must take `ReplayBody<B>`.
+/// 401. It stands above the [`AuthLayer`](crate::AuthLayer), and above what retries or follows redirects between the two; the
+/// service at the bottom must take `ReplayBody<B>`.
 ///
 /// # Examples
 ///
@@ -38,7 +39,7 @@ pub struct ReplayLayer {
 
 impl Default for ReplayLayer {
     fn default() -> Self {
-        Self { cap: 64 * 1024 }
+        Self { cap: DEFAULT_CAP }
     }
 }
 

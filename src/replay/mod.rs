@@ -5,8 +5,9 @@
 //!
 //! | request body | what to do |
 //! |---|---|
-//! | `Clone`: `Full<Bytes>`, `Empty`, `String` | nothing; the type stays |
+//! | `Clone`, each clone with all the bytes: `Full<Bytes>`, `Empty`, `String` | nothing; the type stays |
 //! | streaming | a [`ReplayLayer`] above the [`AuthLayer`](crate::AuthLayer) |
+//! | `Clone`, but the clones share what they read: a channel, a file | the same: a `ReplayLayer`. No compiler sees the difference |
 //! | any, without replay | [`AuthLayer::without_replay`](crate::AuthLayer::without_replay) |
 
 mod body;
@@ -26,7 +27,9 @@ pub use self::{
 /// A body that can be sent a second time: every one that is `Clone` (`Full<Bytes>`, `Empty`, `String`), and
 /// [`ReplayBody`] around any other.
 ///
-/// It is a shorthand for a bound; there is nothing to implement.
+/// It is a shorthand for a bound; there is nothing to implement. A clone must give all the bytes, whatever has been read of
+/// the body it was cloned from. One that shares its source (a stream over a channel or a file) does not, and a replay
+/// would send the rest as if it were the whole: put a [`ReplayLayer`] above instead, which keeps what was read.
 #[diagnostic::on_unimplemented(
     message = "the request body `{Self}` can't be replayed after a 401",
     note = "put a `tower_reauth::replay::ReplayLayer` above the `AuthLayer`, use a body that is `Clone`, such as \
@@ -38,6 +41,12 @@ pub trait ReplayableBody: Sized {
 
     #[doc(hidden)]
     fn keep(&self) -> Self::Kept;
+
+    /// Stops the attempt under way; `false` if there can't be a replay.
+    #[doc(hidden)]
+    fn pause(_: &Self::Kept) -> bool {
+        true
+    }
 
     #[doc(hidden)]
     fn restore(kept: Self::Kept) -> Option<Self>;
@@ -63,6 +72,10 @@ impl<B> ReplayableBody for ReplayBody<B> {
         self.keep()
     }
 
+    fn pause(kept: &KeptBody<B>) -> bool {
+        kept.pause()
+    }
+
     fn restore(kept: KeptBody<B>) -> Option<Self> {
         kept.restore()
     }
@@ -84,6 +97,11 @@ pub trait Replay<B>: Clone + sealed::Sealed {
     #[doc(hidden)]
     fn keep(request: &Request<B>) -> Option<Self::Kept>;
 
+    /// Stops the body of the attempt under way, until what was kept is restored or dropped; `false` if it can't be sent
+    /// again.
+    #[doc(hidden)]
+    fn pause(kept: &Self::Kept) -> bool;
+
     /// The request again, as it was before it was signed; `None` if its body can't be sent again.
     #[doc(hidden)]
     fn restore(kept: Self::Kept) -> Option<Request<B>>;
@@ -96,6 +114,23 @@ pub struct ReplayOnce;
 /// A 401 is the caller's answer. The token is renewed for the next request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoReplay;
+
+/// In the extensions of a 401 that was not followed by a replay because the body can't be sent again: it is longer than the
+/// cap, has failed, or says that it can't be cloned. The token was renewed for the next request, so whoever can make the
+/// body anew may send the request again.
+///
+/// # Examples
+///
+/// ```
+/// use tower_reauth::replay::Declined;
+///
+/// fn may_send_again<B>(response: &http::Response<B>) -> bool {
+///     response.extensions().get::<Declined>().is_some()
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Declined;
 
 mod sealed {
     pub trait Sealed {}
@@ -133,6 +168,10 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
         })
     }
 
+    fn pause(kept: &KeptRequest<B::Kept>) -> bool {
+        B::pause(&kept.body)
+    }
+
     fn restore(kept: KeptRequest<B::Kept>) -> Option<Request<B>> {
         let (uri, headers) = kept.head.restore()?;
         let mut request = Request::new(B::restore(kept.body)?);
@@ -150,6 +189,10 @@ impl<B> Replay<B> for NoReplay {
 
     fn keep(_: &Request<B>) -> Option<Infallible> {
         None
+    }
+
+    fn pause(kept: &Infallible) -> bool {
+        match *kept {}
     }
 
     fn restore(kept: Infallible) -> Option<Request<B>> {
