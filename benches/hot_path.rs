@@ -1,76 +1,114 @@
 //! What signing a request costs when there is a valid token, as a multiple of what putting a static header on costs (2),
-//! and that with a clone of the request kept (3). `cargo bench --bench hot_path`.
+//! and that with a clone of the request kept (3).
+//!
+//! `cargo bench --bench hot_path` runs them in turn, for the ratios. With `-- --criterion`, criterion runs one after the
+//! other, and says what has changed since its last run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a bench")]
 
 mod support;
 
-use std::convert::Infallible;
+use std::time::Duration;
 
-use http::{Request, Response, header};
-use support::{Body, Contender, Noop, call, get, layer, medians, post, secret, static_header};
-use tower::{Layer, retry::Policy};
-use tower_http::set_header::SetRequestHeader;
-
-/// Retries nothing, but keeps a clone of each request, as every policy that may retry does.
-#[derive(Clone)]
-struct KeepsAClone;
-
-impl Policy<Request<Body>, Response<()>, Infallible> for KeepsAClone {
-    type Future = std::future::Ready<()>;
-
-    fn retry(
-        &mut self,
-        _: &mut Request<Body>,
-        _: &mut Result<Response<()>, Infallible>,
-    ) -> Option<Self::Future> {
-        None
-    }
-
-    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
-        Some(request.clone())
-    }
-}
+use criterion::Criterion;
+use http::Request;
+use support::{
+    Body, Contender, KeepsAClone, Noop,
+    bars::{P1, P2, Report},
+    call,
+    figures::HotPath,
+    get, layer, medians, post, secret, static_header, with_header,
+};
+use tower::{Layer, retry::RetryLayer};
 
 fn main() {
-    for length in [200, 2048] {
+    let mut criterion = std::env::args().any(|argument| argument == "--criterion").then(Criterion::default);
+    let mut report = Report::new("hot_path", Vec::new());
+    for token_length in [200, 2048] {
         for (work, make) in [
             ("GET, 4 headers", (|| get(4)) as fn() -> Request<Body>),
             ("GET, 12 headers", || get(12)),
             ("POST, 1 KiB", post),
         ] {
-            measure(work, length, make);
+            let mut contenders = contenders(token_length, make);
+            match &mut criterion {
+                Some(criterion) => with_criterion(criterion, work, token_length, &mut contenders),
+                None => in_turn(&mut report, work, token_length, &mut contenders),
+            }
         }
+    }
+    if criterion.is_none() {
+        report_bars(&mut report);
+        report.write();
     }
 }
 
-fn measure(work: &str, token_length: usize, make: fn() -> Request<Body>) {
+fn contenders(token_length: usize, make: fn() -> Request<Body>) -> Vec<Contender<'static>> {
     let token = secret(token_length);
     let value = static_header(&token);
-    let set = |inner| SetRequestHeader::overriding(inner, header::AUTHORIZATION, value.clone());
     let mut bare = Noop;
-    let mut signed = set(Noop);
-    let mut kept = set(Noop);
-    let mut retried = tower::retry::RetryLayer::new(KeepsAClone).layer(set(Noop));
+    let mut signed = with_header(Noop, &value);
+    let mut kept = with_header(Noop, &value);
+    let mut retried = RetryLayer::new(KeepsAClone).layer(with_header(Noop, &value));
     let mut ours = layer(&token).layer(Noop);
     let mut ours_without_replay = layer(&token).without_replay().layer(Noop);
-
-    let mut contenders = [
-        Contender::new("bare no-op service", make, |request| call(&mut bare, request)),
-        Contender::new("(2) static header", make, |request| call(&mut signed, request)),
-        Contender::new("(3) static header, clone kept", make, |request: Request<Body>| {
+    vec![
+        Contender::new("bare no-op service", make, move |request| call(&mut bare, request)),
+        Contender::new("(2) static header", make, move |request| call(&mut signed, request)),
+        Contender::new("(3) static header, clone kept", make, move |request: Request<Body>| {
             let clone = std::hint::black_box(request.clone());
             call(&mut kept, request);
             drop(std::hint::black_box(clone));
         }),
-        Contender::new("tower Retry over (2)", make, |request| call(&mut retried, request)),
-        Contender::new("tower-reauth", make, |request| call(&mut ours, request)),
-        Contender::new("tower-reauth, no replay", make, |request| call(&mut ours_without_replay, request)),
-    ];
-    let medians = medians(300, 100, &mut contenders);
+        Contender::new("tower Retry over (2)", make, move |request| call(&mut retried, request)),
+        Contender::new("tower-reauth", make, move |request| call(&mut ours, request)),
+        Contender::new("tower-reauth, no replay", make, move |request| {
+            call(&mut ours_without_replay, request);
+        }),
+    ]
+}
+
+fn in_turn(
+    report: &mut Report<Vec<HotPath>>,
+    work: &str,
+    token_length: usize,
+    contenders: &mut [Contender<'_>],
+) {
+    let medians = medians(300, 100, contenders);
     println!("{work}, token of {token_length} bytes");
-    for (contender, ns) in contenders.iter().zip(&medians) {
-        let (to_signed, to_kept) = (ns / medians[1], ns / medians[2]);
-        println!("  {:30} {ns:7.1} ns  {to_signed:5.2} x(2)  {to_kept:5.2} x(3)", contender.name);
+    for (contender, &ns) in contenders.iter().zip(&medians) {
+        let (name, x2, x3) = (&contender.name, ns / medians[1], ns / medians[2]);
+        println!("  {name:30} {ns:7.1} ns  {x2:5.2} x(2)  {x3:5.2} x(3)");
+        let (name, work) = (name.clone(), work.to_owned());
+        report.figures.push(HotPath { name, work, token_length, ns, x2, x3 });
+    }
+}
+
+fn report_bars(report: &mut Report<Vec<HotPath>>) {
+    for figure in report.figures.clone() {
+        let case = format!("{}, token of {} bytes", figure.work, figure.token_length);
+        match &*figure.name {
+            _ if figure.work == "GET, 12 headers" => {}
+            "tower-reauth" => report.bar(&P1, case, figure.x3),
+            "tower-reauth, no replay" => report.bar(&P2, case, figure.x2),
+            _ => {}
+        }
+    }
+}
+
+fn with_criterion(
+    criterion: &mut Criterion,
+    work: &str,
+    token_length: usize,
+    contenders: &mut [Contender<'_>],
+) {
+    let mut group = criterion.benchmark_group(format!("{work}, token of {token_length} bytes"));
+    for Contender { name, run } in contenders {
+        group.bench_function(name.as_str(), |bencher| {
+            bencher.iter_custom(|calls| {
+                let hundreds: Duration = (0..calls / 100).map(|_| run(100)).sum();
+                hundreds + run(u32::try_from(calls % 100).unwrap())
+            });
+        });
     }
 }
