@@ -18,7 +18,7 @@ use tokio::{
     sync::{Notify, watch},
     task::yield_now,
 };
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 use tower_reauth::AuthLayer;
 
 use super::{Noop, cold_cache, get, secret, static_header, with_header};
@@ -90,16 +90,18 @@ impl Burst {
         self.may_answer.notified().await;
     }
 
-    /// Spawns the callers. Each is done when the future is that is made for it.
-    fn callers<F>(self: &Arc<Self>, mut caller: impl FnMut() -> F)
+    /// Spawns the callers. Each is done when the future is that `call` makes: in its task, where it takes no more room
+    /// than it needs.
+    fn callers<C, F>(self: &Arc<Self>, call: C)
     where
-        F: Future<Output = ()> + Send + 'static,
+        C: FnOnce() -> F + Clone + Send + 'static,
+        F: Future<Output = ()> + Send,
     {
         for _ in 0..self.callers {
-            let (burst, caller) = (Arc::clone(self), caller());
+            let (burst, call) = (Arc::clone(self), call.clone());
             tokio::spawn(async move {
                 burst.arrived.fetch_add(1, Relaxed);
-                caller.await;
+                call().await;
                 if burst.served.fetch_add(1, Relaxed) + 1 == burst.callers {
                     burst.ended.set(Instant::now()).unwrap();
                     burst.over.notify_one();
@@ -117,10 +119,7 @@ fn with_ours(burst: &Arc<Burst>) {
     let fetching = Arc::clone(burst);
     let cache = cold_cache(&secret(200), move || Arc::clone(&fetching).fetch());
     let service = AuthLayer::new(cache).layer(Noop);
-    burst.callers(|| {
-        let service = service.clone();
-        async move { drop(service.oneshot(get(4)).await.unwrap()) }
-    });
+    burst.callers(move || service.oneshot(get(4)).map(|response| drop(response.unwrap())));
 }
 
 /// The least that waiting with a request costs: nothing is signed.
@@ -131,30 +130,24 @@ fn with_notify(burst: &Arc<Burst>) {
         fetch.await;
         landing.notify_waiters();
     });
-    burst.callers(|| {
-        let landed = Arc::clone(&landed);
-        async move {
-            let request = get(4);
-            landed.notified().await;
-            drop(Noop.oneshot(request).await.unwrap());
-        }
+    burst.callers(move || async move {
+        let request = get(4);
+        landed.notified().await;
+        drop(Noop.call(request).await.unwrap());
     });
 }
 
 fn with_watch(burst: &Arc<Burst>) {
-    let (sender, receiver) = watch::channel(None::<HeaderValue>);
+    let (sender, mut receiver) = watch::channel(None::<HeaderValue>);
     let fetch = Arc::clone(burst).fetch();
     tokio::spawn(async move {
         fetch.await;
         sender.send_replace(Some(static_header(&secret(200))));
     });
-    burst.callers(|| {
-        let mut receiver = receiver.clone();
-        async move {
-            let request = get(4);
-            let token = receiver.wait_for(Option::is_some).await.unwrap().clone();
-            drop(with_header(Noop, &token.unwrap()).oneshot(request).await.unwrap());
-        }
+    burst.callers(move || async move {
+        let request = get(4);
+        let token = receiver.wait_for(Option::is_some).await.unwrap().clone();
+        drop(with_header(Noop, &token.unwrap()).call(request).await.unwrap());
     });
 }
 
@@ -165,12 +158,9 @@ fn with_shared(burst: &Arc<Burst>) {
         static_header(&secret(200))
     };
     let token = token.boxed().shared();
-    burst.callers(|| {
-        let token = token.clone();
-        async move {
-            let request = get(4);
-            let token = token.await;
-            drop(with_header(Noop, &token).oneshot(request).await.unwrap());
-        }
+    burst.callers(move || async move {
+        let request = get(4);
+        let token = token.await;
+        drop(with_header(Noop, &token).call(request).await.unwrap());
     });
 }

@@ -13,6 +13,7 @@
 pub mod bars;
 pub mod burst;
 pub mod figures;
+pub mod future_size;
 
 use std::{
     convert::Infallible,
