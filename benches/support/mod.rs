@@ -69,14 +69,10 @@ pub fn with_header<S>(inner: S, value: &HeaderValue) -> SetRequestHeader<S, Head
 #[derive(Clone)]
 pub struct KeepsAClone;
 
-impl Policy<Request<Body>, Response<()>, Infallible> for KeepsAClone {
+impl<Res, E> Policy<Request<Body>, Res, E> for KeepsAClone {
     type Future = Ready<()>;
 
-    fn retry(
-        &mut self,
-        _: &mut Request<Body>,
-        _: &mut Result<Response<()>, Infallible>,
-    ) -> Option<Self::Future> {
+    fn retry(&mut self, _: &mut Request<Body>, _: &mut Result<Res, E>) -> Option<Self::Future> {
         None
     }
 
