@@ -126,3 +126,11 @@ pub struct Unreachable {
     pub name: String,
     pub why: String,
 }
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Instructions {
+    pub name: String,
+    pub instructions: f64,
+    pub x2: f64,
+    pub x3: f64,
+}

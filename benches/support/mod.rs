@@ -20,6 +20,7 @@ use std::{
     future::{Future, Ready, ready},
     hint::black_box,
     pin::pin,
+    process::Command,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -230,4 +231,12 @@ pub fn median(mut samples: Vec<f64>) -> f64 {
 #[allow(clippy::cast_precision_loss, reason = "what is counted here is far from that")]
 pub fn as_f64(number: usize) -> f64 {
     number as f64
+}
+
+/// `rustc 1.2.3`.
+pub fn rustc_version() -> String {
+    let output = Command::new("rustc").arg("--version").output();
+    let version =
+        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    version.split(" (").next().unwrap_or_default().trim().to_owned()
 }
