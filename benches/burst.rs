@@ -28,8 +28,8 @@ fn measure(report: &mut Report<Vec<Burst>>, callers: usize, rounds: usize) {
     for round in 0..=rounds {
         for turn in 0..CONTENDERS.len() {
             let turn = (turn + round) % CONTENDERS.len();
-            let (time, fetched) = Cold::run(callers, CONTENDERS[turn].1);
-            fetches[turn] = fetched.max(fetches[turn]);
+            let (time, count) = Cold::run(callers, CONTENDERS[turn].1);
+            fetches[turn] = count.max(fetches[turn]);
             if round > 0 {
                 samples[turn].push(time.as_secs_f64() * 1e9 / as_f64(callers));
             }

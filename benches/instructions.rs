@@ -4,13 +4,21 @@
 //! if there are more, with `-- --store` it stores what it has counted. It runs itself under valgrind, as
 //! `instructions NAME CALLS`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a bench")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a bench"
+)]
 
 mod support;
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
+    fmt::Write,
+    fs,
     hint::black_box,
     process::{Command, ExitCode},
 };
@@ -107,10 +115,10 @@ fn count_all() -> Counts {
         NAMES[1..].iter().map(|name| ((*name).to_owned(), per_call(name) - requests)).collect();
     let mut report = Report::new("instructions", Vec::new());
     for name in &NAMES[1..] {
-        let instructions = counts[*name];
-        let (x2, x3) = (instructions / counts["static"], instructions / counts["kept"]);
-        println!("  {name:30} {instructions:7.0} instructions  {x2:5.2} x(2)  {x3:5.2} x(3)");
-        report.figures.push(Instructions { name: (*name).to_owned(), instructions, x2, x3 });
+        let count = counts[*name];
+        let (x2, x3) = (count / counts["static"], count / counts["kept"]);
+        println!("  {name:30} {count:7.0} instructions  {x2:5.2} x(2)  {x3:5.2} x(3)");
+        report.figures.push(Instructions { name: (*name).to_owned(), count, x2, x3 });
     }
     report.write();
     counts
@@ -182,7 +190,7 @@ fn store(counts: &Counts) {
     text.push_str(&rustc_version());
     text.push('\n');
     for (name, count) in counts {
-        text.push_str(&format!("{name} {count:.0}\n"));
+        let _ = writeln!(text, "{name} {count:.0}");
     }
     fs::write(BASELINE, text).unwrap();
 }

@@ -15,6 +15,12 @@ use support::{
     figures::{Allocations, Burst, Contention, EndToEnd, HotPath, Instructions, Peers, Renewal},
 };
 
+const BENCHES: [&str; 7] =
+    ["allocations", "burst", "contention", "end_to_end", "hot_path", "instructions", "renewal"];
+
+/// All of them together take less than this, in minutes.
+const ONE_RUN: u64 = 10;
+
 /// The figures of all benches; those of one that has not run are missing.
 struct Results {
     bars: Vec<Measured>,
@@ -36,6 +42,9 @@ fn main() {
     }
     for bench in &results.missing {
         println!("{bench} has not run: cargo bench --bench {bench}");
+    }
+    for bench in BENCHES.into_iter().filter(|bench| bars::minutes_old(bench) > ONE_RUN) {
+        println!("{bench} is of an earlier run, {} minutes ago", bars::minutes_old(bench));
     }
     let asked = std::env::args().any(|argument| argument == "--write");
     if asked || std::env::var_os("WRITE_RESULTS").is_some_and(|value| value == "1") {

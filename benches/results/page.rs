@@ -55,7 +55,7 @@ fn bars(results: &Results) -> String {
             format!("{}{case}", bar.what),
             format!("{relation} {}", bar.must),
             format!("{relation} {}", bar.aim),
-            format!("{:.3}", bar.measured),
+            format!("{:.3}", bar.value),
             verdict.to_owned(),
         ]
     });
@@ -93,7 +93,7 @@ fn hot_path(results: &Results) -> String {
         rows,
     );
     let rows = of(first).map(|contender| {
-        let cells = works.iter().flat_map(|work| of(*work).find(|of| of.name == contender.name));
+        let cells = works.iter().filter_map(|work| of(*work).find(|of| of.name == contender.name));
         let cells = cells.map(|of| format!("{:.0} ({:.2})", of.ns, of.x3));
         std::iter::once(contender.name.clone()).chain(cells).collect()
     });
@@ -117,7 +117,7 @@ fn hot_path_row(results: &Results, of: &HotPath) -> Vec<String> {
         _ => "",
     };
     let mut counts = results.instructions.iter().filter(|count| count.name == counted);
-    let instructions = counts.next().map_or("-".to_owned(), |count| format!("{:.0}", count.instructions));
+    let instructions = counts.next().map_or("-".to_owned(), |count| format!("{:.0}", count.count));
     let [ns, x2, x3] = [of.ns, of.x2, of.x3].map(|figure| format!("{figure:.2}"));
     vec![of.name.clone(), ns, x2, x3, allocations, instructions]
 }
@@ -144,7 +144,7 @@ fn burst(results: &Results) -> String {
     let heaps = results.allocations.iter().flat_map(|allocations| &allocations.burst);
     for row in &mut rows {
         let fetches = results.burst.iter().filter(|of| of.name == row[0]).map(|of| of.fetches).max();
-        let heap = heaps.clone().filter(|heap| heap.name == row[0]).last();
+        let heap = heaps.clone().filter(|heap| heap.name == row[0]).next_back();
         row.push(heap.map_or("-".to_owned(), |heap| cell(heap.bytes_per_waiter)));
         row.push(fetches.unwrap_or_default().to_string());
     }
@@ -182,11 +182,17 @@ fn failures(results: &Results) -> String {
 
 fn end_to_end(results: &Results) -> String {
     let rows = results.end_to_end.iter().map(|of| {
-        let (rate, ratio) = (format!("{:.0}", of.requests_per_second), format!("{:.3}", of.ratio));
-        vec![of.protocol.clone(), of.name.clone(), rate, ratio]
+        let [ratio, to_static] = [of.ratio, of.to_static].map(|ratio| format!("{ratio:.3}"));
+        let rate = format!("{:.0}", of.requests_per_second);
+        vec![of.protocol.clone(), of.name.clone(), rate, ratio, to_static]
     });
-    let titles = ["protocol", "contender", "requests per second", "of the client alone"];
-    table("hyper against axum over loopback", "", &titles, rows.collect())
+    let titles = ["protocol", "contender", "requests per second", "of the client alone", "of (2)"];
+    table(
+        "hyper against axum over loopback",
+        "A header costs on the wire and in the server, whoever puts it on: (2) shows that.",
+        &titles,
+        rows.collect(),
+    )
 }
 
 fn renewal(results: &Results) -> String {

@@ -51,7 +51,7 @@ pub struct Measured {
     better: Better,
     pub must: f64,
     pub aim: f64,
-    pub measured: f64,
+    pub value: f64,
 }
 
 impl Measured {
@@ -64,8 +64,8 @@ impl Measured {
 
     fn reaches(&self, limit: f64) -> bool {
         match self.better {
-            Better::Less => self.measured <= limit,
-            Better::More => self.measured >= limit,
+            Better::Less => self.value <= limit,
+            Better::More => self.value >= limit,
         }
     }
 
@@ -82,11 +82,11 @@ impl Measured {
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, what, case, must, aim, measured, .. } = self;
+        let Self { name, what, case, must, aim, value, .. } = self;
         let (relation, verdict) = (self.relation(), self.verdict());
         write!(
             f,
-            "{name}  must {relation} {must:<5} aim {relation} {aim:<5} measured {measured:<6.3} {verdict:16} {what}"
+            "{name}  must {relation} {must:<5} aim {relation} {aim:<5} measured {value:<6.3} {verdict:16} {what}"
         )?;
         if case.is_empty() { Ok(()) } else { write!(f, "; {case}") }
     }
@@ -105,11 +105,11 @@ impl<F> Report<F> {
         Self { bench: bench.to_owned(), bars: Vec::new(), figures }
     }
 
-    /// Prints how `measured` stands to `bar`.
-    pub fn bar(&mut self, bar: &Bar, case: impl Into<String>, measured: f64) {
+    /// Prints how `value` stands to `bar`.
+    pub fn bar(&mut self, bar: &Bar, case: impl Into<String>, value: f64) {
         let &Bar { name, what, better, must, aim } = bar;
         let (name, what, case) = (name.to_owned(), what.to_owned(), case.into());
-        let measured = Measured { name, what, case, better, must, aim, measured };
+        let measured = Measured { name, what, case, better, must, aim, value };
         println!("{measured}");
         self.bars.push(measured);
     }
@@ -128,6 +128,12 @@ pub fn read<T: DeserializeOwned>(bench: &str) -> Option<T> {
     let path = path(bench);
     let bytes = fs::read(&path).ok()?;
     Some(serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+/// For how many minutes `target/bars/<bench>.json` has been there.
+pub fn minutes_old(bench: &str) -> u64 {
+    let written = fs::metadata(path(bench)).and_then(|file| file.modified());
+    written.ok().and_then(|at| at.elapsed().ok()).unwrap_or_default().as_secs() / 60
 }
 
 fn path(bench: &str) -> PathBuf {

@@ -60,6 +60,8 @@ pub struct EndToEnd {
     pub requests_per_second: f64,
     /// Over those of the client alone.
     pub ratio: f64,
+    /// Over those with a static header: what the header costs on the wire and in the server is not the layer's.
+    pub to_static: f64,
 }
 
 /// One load through several renewals.
@@ -130,7 +132,7 @@ pub struct Unreachable {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Instructions {
     pub name: String,
-    pub instructions: f64,
+    pub count: f64,
     pub x2: f64,
     pub x3: f64,
 }
