@@ -144,7 +144,7 @@ fn burst(results: &Results) -> String {
     let heaps = results.allocations.iter().flat_map(|allocations| &allocations.burst);
     for row in &mut rows {
         let fetches = results.burst.iter().filter(|of| of.name == row[0]).map(|of| of.fetches).max();
-        let heap = heaps.clone().filter(|heap| heap.name == row[0]).next_back();
+        let heap = heaps.clone().rfind(|heap| heap.name == row[0]);
         row.push(heap.map_or("-".to_owned(), |heap| cell(heap.bytes_per_waiter)));
         row.push(fetches.unwrap_or_default().to_string());
     }
