@@ -8,7 +8,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{env, process::Command, time::Duration};
 
 use criterion::Criterion;
 use http::Request;
@@ -17,29 +17,43 @@ use support::{
     bars::{P1, P2, Report},
     call,
     figures::HotPath,
-    get, layer, medians, post, secret, static_header, with_header,
+    get, layer, median, medians, post, secret, static_header, with_header,
 };
 use tower::{Layer, retry::RetryLayer};
 
+/// Where things lie in memory differs from process to process, and makes a difference of a twentieth.
+const PROCESSES: usize = 7;
+
 fn main() {
-    let mut criterion = std::env::args().any(|argument| argument == "--criterion").then(Criterion::default);
-    let mut report = Report::new("hot_path", Vec::new());
+    let has = |option: &str| env::args().any(|argument| argument == option);
+    if has("--criterion") {
+        let mut criterion = Criterion::default();
+        for_each_work(|work, token_length, contenders| {
+            with_criterion(&mut criterion, work, token_length, contenders);
+        });
+    } else if has("--one-process") {
+        let mut figures = Vec::new();
+        for_each_work(|work, token_length, contenders| {
+            figures.extend(in_turn(work, token_length, contenders));
+        });
+        println!("{}", serde_json::to_string(&figures).unwrap());
+    } else {
+        let mut report = Report::new("hot_path", in_processes());
+        print(&report.figures);
+        report_bars(&mut report);
+        report.write();
+    }
+}
+
+fn for_each_work(mut measure: impl FnMut(&str, usize, &mut [Contender<'_>])) {
     for token_length in [200, 2048] {
         for (work, make) in [
             ("GET, 4 headers", (|| get(4)) as fn() -> Request<Body>),
             ("GET, 12 headers", || get(12)),
             ("POST, 1 KiB", post),
         ] {
-            let mut contenders = contenders(token_length, make);
-            match &mut criterion {
-                Some(criterion) => with_criterion(criterion, work, token_length, &mut contenders),
-                None => in_turn(&mut report, work, token_length, &mut contenders),
-            }
+            measure(work, token_length, &mut contenders(token_length, make));
         }
-    }
-    if criterion.is_none() {
-        report_bars(&mut report);
-        report.write();
     }
 }
 
@@ -68,19 +82,39 @@ fn contenders(token_length: usize, make: fn() -> Request<Body>) -> Vec<Contender
     ]
 }
 
-fn in_turn(
-    report: &mut Report<Vec<HotPath>>,
-    work: &str,
-    token_length: usize,
-    contenders: &mut [Contender<'_>],
-) {
-    let medians = medians(300, 100, contenders);
-    println!("{work}, token of {token_length} bytes");
-    for (contender, &ns) in contenders.iter().zip(&medians) {
-        let (name, x2, x3) = (&contender.name, ns / medians[1], ns / medians[2]);
+fn in_turn(work: &str, token_length: usize, contenders: &mut [Contender<'_>]) -> Vec<HotPath> {
+    let medians = medians(150, 100, contenders);
+    let figure = |(contender, &ns): (&Contender<'_>, &f64)| {
+        let (name, work) = (contender.name.clone(), work.to_owned());
+        HotPath { name, work, token_length, ns, x2: ns / medians[1], x3: ns / medians[2] }
+    };
+    contenders.iter().zip(&medians).map(figure).collect()
+}
+
+/// The medians of what several processes have measured.
+fn in_processes() -> Vec<HotPath> {
+    let one = || -> Vec<HotPath> {
+        let output = Command::new(env::current_exe().unwrap()).arg("--one-process").output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let all: Vec<_> = (0..PROCESSES).map(|_| one()).collect();
+    let mut figures = all[0].clone();
+    for (index, figure) in figures.iter_mut().enumerate() {
+        let of = |field: fn(&HotPath) -> f64| median(all.iter().map(|one| field(&one[index])).collect());
+        (figure.ns, figure.x2, figure.x3) = (of(|one| one.ns), of(|one| one.x2), of(|one| one.x3));
+    }
+    figures
+}
+
+fn print(figures: &[HotPath]) {
+    let mut last = String::new();
+    for HotPath { name, work, token_length, ns, x2, x3 } in figures {
+        let title = format!("{work}, token of {token_length} bytes");
+        if title != last {
+            println!("{title}");
+        }
         println!("  {name:30} {ns:7.1} ns  {x2:5.2} x(2)  {x3:5.2} x(3)");
-        let (name, work) = (name.clone(), work.to_owned());
-        report.figures.push(HotPath { name, work, token_length, ns, x2, x3 });
+        last = title;
     }
 }
 

@@ -121,6 +121,9 @@ impl Lines {
                 all.iter().map(of).fold((0.0, f64::MIN), |(a, b), it| (f64::min(a, it), f64::max(b, it)));
             ends.0..ends.1 + (ends.1 - ends.0) * 0.05
         };
+        let (mut width, height) = (bounds(|(x, _)| *x), bounds(|(_, y)| *y));
+        // The names stand there.
+        width.end += (width.end - width.start) * 0.35;
         let file = path(self.file);
         let root = SVGBackend::new(&file, SIZE).into_drawing_area();
         root.fill(&WHITE).unwrap();
@@ -129,7 +132,7 @@ impl Lines {
             .margin(10)
             .x_label_area_size(45)
             .y_label_area_size(60)
-            .build_cartesian_2d(bounds(|(x, _)| *x), bounds(|(_, y)| *y))
+            .build_cartesian_2d(width, height)
             .unwrap();
         chart
             .configure_mesh()
@@ -143,7 +146,7 @@ impl Lines {
             .draw()
             .unwrap();
         for (index, (name, points)) in series.iter().enumerate() {
-            let style = Palette99::pick(index).stroke_width(2);
+            let style = colour(name, index).stroke_width(if is_ours(name) { 4 } else { 2 });
             let points = places(points);
             let marks = if points.len() > 10 { &[] } else { &points[..] };
             let marks = marks.iter().map(|point| Circle::new(*point, 3, style.filled()));
@@ -155,9 +158,32 @@ impl Lines {
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
         }
         let mut labels = chart.configure_series_labels();
-        labels.position(SeriesLabelPosition::UpperLeft).background_style(WHITE.mix(0.8));
+        labels.position(SeriesLabelPosition::UpperRight).background_style(WHITE.mix(0.8));
         labels.label_font((FONT, 13)).draw().unwrap();
         root.present().unwrap();
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    name.starts_with("tower-reauth")
+}
+
+/// Ours stand out.
+fn colour(name: &str, index: usize) -> RGBColor {
+    const OTHERS: [RGBColor; 8] = [
+        RGBColor(120, 120, 120),
+        RGBColor(200, 120, 40),
+        RGBColor(80, 150, 70),
+        RGBColor(150, 90, 160),
+        RGBColor(180, 60, 60),
+        RGBColor(140, 110, 50),
+        RGBColor(60, 150, 150),
+        RGBColor(210, 130, 170),
+    ];
+    match name {
+        "tower-reauth" => RGBColor(0, 80, 180),
+        _ if is_ours(name) => RGBColor(90, 165, 225),
+        _ => OTHERS[index % OTHERS.len()],
     }
 }
 
@@ -180,8 +206,7 @@ fn draw_bars(file: &str, title: &str, bars: &[(String, f64)]) {
         .unwrap();
     chart.configure_mesh().disable_y_mesh().light_line_style(TRANSPARENT).disable_y_axis().draw().unwrap();
     for (row, (name, value)) in bars.iter().enumerate() {
-        let is_ours = name.starts_with("tower-reauth");
-        let colour = if is_ours { Palette99::pick(0) } else { Palette99::pick(7) };
+        let colour = if is_ours(name) { colour(name, 0) } else { RGBColor(170, 170, 170) };
         let (bottom, top) = (as_f64(row) + 0.15, as_f64(row) + 0.85);
         chart.draw_series([Rectangle::new([(0.0, bottom), (*value, top)], colour.filled())]).unwrap();
         let label = format!("{name}: {value:.2}");

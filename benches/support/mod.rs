@@ -223,9 +223,14 @@ pub fn median_ratio(of: &[f64], over: &[f64]) -> f64 {
     median(of.iter().zip(over).map(|(of, over)| of / over).collect())
 }
 
-pub fn median(mut samples: Vec<f64>) -> f64 {
+pub fn median(samples: Vec<f64>) -> f64 {
+    quantile(samples, 0.5)
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+pub fn quantile(mut samples: Vec<f64>, fraction: f64) -> f64 {
     samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+    samples[(as_f64(samples.len()) * fraction) as usize]
 }
 
 #[allow(clippy::cast_precision_loss, reason = "what is counted here is far from that")]
