@@ -122,6 +122,7 @@ impl Lines {
             ends.0..ends.1 + (ends.1 - ends.0) * 0.05
         };
         let (mut width, height) = (bounds(|(x, _)| *x), bounds(|(_, y)| *y));
+        let last = width.end;
         // The names stand there.
         width.end += (width.end - width.start) * 0.35;
         let file = path(self.file);
@@ -141,7 +142,7 @@ impl Lines {
             .y_labels(8)
             .x_desc(self.x.title)
             .y_desc(self.y.title)
-            .x_label_formatter(&|place| self.x.label(*place))
+            .x_label_formatter(&|place| if *place > last { String::new() } else { self.x.label(*place) })
             .y_label_formatter(&|place| self.y.label(*place))
             .draw()
             .unwrap();
