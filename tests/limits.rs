@@ -12,15 +12,15 @@ use tower::{Layer, Service};
 const MOST_BYTES: usize = 200;
 
 /// What it is today, on a machine of 64 bits. Each request carries it about, so it is raised only for a reason that is
-/// worth that, and the reason goes into the commit. When it has become less, this becomes less.
+/// worth that, and the reason goes into the commit.
 const BYTES: usize = 16;
 
 #[test]
 fn the_future_is_as_small_as_it_was() {
     let bytes = future_size::beyond_what_it_needs();
-    assert!(bytes <= MOST_BYTES, "{bytes} bytes");
+    assert!(bytes <= MOST_BYTES, "{bytes} bytes, and {MOST_BYTES} are promised");
     if cfg!(target_pointer_width = "64") {
-        assert_eq!(bytes, BYTES);
+        assert!(bytes <= BYTES, "{bytes} bytes, and it was {BYTES}");
     }
 }
 
