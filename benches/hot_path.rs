@@ -27,7 +27,8 @@ const PROCESSES: usize = 7;
 fn main() {
     let has = |option: &str| env::args().any(|argument| argument == option);
     if has("--criterion") {
-        let mut criterion = Criterion::default();
+        let [warm_up, measure] = [500, 1500].map(Duration::from_millis);
+        let mut criterion = Criterion::default().warm_up_time(warm_up).measurement_time(measure);
         for_each_work(|work, token_length, contenders| {
             with_criterion(&mut criterion, work, token_length, contenders);
         });

@@ -48,15 +48,19 @@ fn machine() -> String {
 fn bars(results: &Results) -> String {
     let rows = results.bars.iter().map(|bar| {
         let (relation, verdict) = (bar.relation(), bar.verdict());
-        let verdict = if verdict == "NOT MET" { "**not met**" } else { verdict };
+        let verdict = if verdict.starts_with("NOT") {
+            format!("**{}**", verdict.to_lowercase())
+        } else {
+            verdict.to_owned()
+        };
         let case = if bar.case.is_empty() { String::new() } else { format!("; {}", bar.case) };
         vec![
             bar.name.clone(),
             format!("{}{case}", bar.what),
             format!("{relation} {}", bar.must),
             format!("{relation} {}", bar.aim),
-            format!("{:.3}", bar.value),
-            verdict.to_owned(),
+            bar.shown(),
+            verdict,
         ]
     });
     let mut section =

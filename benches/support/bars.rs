@@ -51,7 +51,8 @@ pub struct Measured {
     better: Better,
     pub must: f64,
     pub aim: f64,
-    pub value: f64,
+    /// `None` if it could not be measured.
+    pub value: Option<f64>,
 }
 
 impl Measured {
@@ -63,14 +64,21 @@ impl Measured {
     }
 
     fn reaches(&self, limit: f64) -> bool {
-        match self.better {
-            Better::Less => self.value <= limit,
-            Better::More => self.value >= limit,
-        }
+        self.value.is_some_and(|value| match self.better {
+            Better::Less => value <= limit,
+            Better::More => value >= limit,
+        })
+    }
+
+    /// The figure, if there is one.
+    pub fn shown(&self) -> String {
+        self.value.map_or("-".to_owned(), |value| format!("{value:.3}"))
     }
 
     pub fn verdict(&self) -> &'static str {
-        if self.reaches(self.aim) {
+        if self.value.is_none() {
+            "NOT MEASURED"
+        } else if self.reaches(self.aim) {
             "met, and the aim"
         } else if self.reaches(self.must) {
             "met"
@@ -82,11 +90,11 @@ impl Measured {
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, what, case, must, aim, value, .. } = self;
-        let (relation, verdict) = (self.relation(), self.verdict());
+        let Self { name, what, case, must, aim, .. } = self;
+        let (relation, value, verdict) = (self.relation(), self.shown(), self.verdict());
         write!(
             f,
-            "{name}  must {relation} {must:<5} aim {relation} {aim:<5} measured {value:<6.3} {verdict:16} {what}"
+            "{name}  must {relation} {must:<5} aim {relation} {aim:<5} measured {value:<6} {verdict:16} {what}"
         )?;
         if case.is_empty() { Ok(()) } else { write!(f, "; {case}") }
     }
@@ -106,9 +114,9 @@ impl<F> Report<F> {
     }
 
     /// Prints how `value` stands to `bar`.
-    pub fn bar(&mut self, bar: &Bar, case: impl Into<String>, value: f64) {
+    pub fn bar(&mut self, bar: &Bar, case: impl Into<String>, value: impl Into<Option<f64>>) {
         let &Bar { name, what, better, must, aim } = bar;
-        let (name, what, case) = (name.to_owned(), what.to_owned(), case.into());
+        let (name, what, case, value) = (name.to_owned(), what.to_owned(), case.into(), value.into());
         let measured = Measured { name, what, case, better, must, aim, value };
         println!("{measured}");
         self.bars.push(measured);
