@@ -10,11 +10,17 @@
     reason = "a bench, with the clock of the machine"
 )]
 
+pub mod bars;
+pub mod burst;
+pub mod figures;
+pub mod future_size;
+
 use std::{
     convert::Infallible,
     future::{Future, Ready, ready},
     hint::black_box,
     pin::pin,
+    process::Command,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -22,7 +28,8 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::Full;
-use tower::{Service, service_fn};
+use tower::{Service, retry::Policy, service_fn};
+use tower_http::set_header::SetRequestHeader;
 use tower_reauth::{AuthLayer, BoxError, Credentials, SendPayments, TokenCache};
 
 pub type Body = Full<Bytes>;
@@ -54,6 +61,27 @@ pub fn done<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// A static header on every request, and nothing else.
+pub fn with_header<S>(inner: S, value: &HeaderValue) -> SetRequestHeader<S, HeaderValue> {
+    SetRequestHeader::overriding(inner, header::AUTHORIZATION, value.clone())
+}
+
+/// Retries nothing, but keeps a clone of each request, as every policy that may retry does.
+#[derive(Clone)]
+pub struct KeepsAClone;
+
+impl<Res, E> Policy<Request<Body>, Res, E> for KeepsAClone {
+    type Future = Ready<()>;
+
+    fn retry(&mut self, _: &mut Request<Body>, _: &mut Result<Res, E>) -> Option<Self::Future> {
+        None
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        Some(request.clone())
+    }
+}
+
 /// Makes the service ready and calls it.
 pub fn call<S, B>(service: &mut S, request: Request<B>)
 where
@@ -70,17 +98,27 @@ pub fn secret(length: usize) -> String {
 
 /// A cache that has a token until the end of the century.
 pub fn cache(token: &str) -> TokenCache {
-    let token = token.to_owned();
-    let endpoint = service_fn(move |_: Request<Full<Bytes>>| {
-        let body = format!(r#"{{"accessToken": "{token}", "expiresAt": "2100-01-01T00:00:00Z"}}"#);
-        ready(Ok::<_, BoxError>(Response::builder().status(201).body(Full::<Bytes>::from(body)).unwrap()))
-    });
-    let endpoint =
-        SendPayments::new("https://api.example.com", endpoint, Credentials::new("id", "secret")).unwrap();
-    let cache = TokenCache::new(endpoint);
+    let cache = cold_cache(token, || ready(()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(cache.token()).unwrap();
     cache
+}
+
+/// A cache without a token, whose endpoint answers when the future is done that `wait` makes.
+pub fn cold_cache<F>(token: &str, wait: impl Fn() -> F + Send + Sync + Clone + 'static) -> TokenCache
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let body = format!(r#"{{"accessToken": "{token}", "expiresAt": "2100-01-01T00:00:00Z"}}"#);
+    let endpoint = service_fn(move |_: Request<Body>| {
+        let (answered, body) = (wait(), Body::from(body.clone()));
+        async move {
+            answered.await;
+            Ok::<_, BoxError>(Response::builder().status(201).body(body).unwrap())
+        }
+    });
+    let credentials = Credentials::new("id", "secret");
+    TokenCache::new(SendPayments::new("https://api.example.com", endpoint, credentials).unwrap())
 }
 
 pub fn layer(token: &str) -> AuthLayer {
@@ -157,22 +195,53 @@ impl<'a> Contender<'a> {
     }
 }
 
-/// The median time of one call of each, in nanoseconds, from so many rounds in which each has its turn.
+/// The median time of one call of each, in nanoseconds.
 pub fn medians(rounds: usize, calls: u32, contenders: &mut [Contender<'_>]) -> Vec<f64> {
+    self::rounds(rounds, calls, contenders).into_iter().map(median).collect()
+}
+
+/// The times of one call of each, in nanoseconds, from so many rounds in which each has its turn.
+pub fn rounds(rounds: usize, calls: u32, contenders: &mut [Contender<'_>]) -> Vec<Vec<f64>> {
     let mut samples = vec![Vec::with_capacity(rounds); contenders.len()];
     for round in 0..rounds + rounds / 10 {
-        for (contender, samples) in contenders.iter_mut().zip(&mut samples) {
-            let time = (contender.run)(calls);
+        for turn in 0..contenders.len() {
+            // Each is the first one in turn, and the last.
+            let turn = (turn + round) % contenders.len();
+            let time = (contenders[turn].run)(calls);
             // The first tenth warms up.
             if round >= rounds / 10 {
-                samples.push(time.as_secs_f64() * 1e9 / f64::from(calls));
+                samples[turn].push(time.as_secs_f64() * 1e9 / f64::from(calls));
             }
         }
     }
-    samples.into_iter().map(median).collect()
+    samples
 }
 
-pub fn median(mut samples: Vec<f64>) -> f64 {
+/// The median of the ratios between what two contenders took in the same round: what slows the machine down for longer
+/// than a round cancels out.
+pub fn median_ratio(of: &[f64], over: &[f64]) -> f64 {
+    median(of.iter().zip(over).map(|(of, over)| of / over).collect())
+}
+
+pub fn median(samples: Vec<f64>) -> f64 {
+    quantile(samples, 0.5)
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+pub fn quantile(mut samples: Vec<f64>, fraction: f64) -> f64 {
     samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+    samples[(as_f64(samples.len()) * fraction) as usize]
+}
+
+#[allow(clippy::cast_precision_loss, reason = "what is counted here is far from that")]
+pub fn as_f64(number: usize) -> f64 {
+    number as f64
+}
+
+/// `rustc 1.2.3`.
+pub fn rustc_version() -> String {
+    let output = Command::new("rustc").arg("--version").output();
+    let version =
+        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    version.split(" (").next().unwrap_or_default().trim().to_owned()
 }

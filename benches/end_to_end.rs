@@ -1,0 +1,139 @@
+//! Requests per second of hyper's client against an axum server over loopback, with the layer and without.
+//! `cargo bench --bench end_to_end`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a bench")]
+
+mod support;
+
+use std::{
+    future::IntoFuture,
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, routing::get};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use support::{
+    Body, KeepsAClone, as_f64,
+    bars::{P6, Report},
+    figures::EndToEnd,
+    layer, median, median_ratio, secret, static_header, with_header,
+};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+};
+use tower::{Layer, Service, ServiceExt, retry::RetryLayer};
+
+const WORKERS: usize = 32;
+const REQUESTS_PER_WORKER: usize = 40;
+const ROUNDS: usize = 80;
+
+type Run = Box<dyn Fn(&Runtime) -> Duration>;
+
+fn main() {
+    let address = serve();
+    let mut report = Report::new("end_to_end", Vec::new());
+    for (protocol, http2) in [("HTTP/1.1", false), ("HTTP/2", true)] {
+        let ratio = measure(&mut report, protocol, &contenders(address, http2));
+        report.bar(&P6, protocol, ratio);
+    }
+    report.write();
+}
+
+/// A server on a thread of its own, until the process ends.
+fn serve() -> SocketAddr {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().route("/accounts/1", get(async || r#"{"id": "1", "name": "Ada"}"#));
+    thread::spawn(move || runtime.block_on(axum::serve(listener, router).into_future()));
+    address
+}
+
+fn contenders(address: SocketAddr, http2: bool) -> [(&'static str, Run); 5] {
+    let token = secret(200);
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    // One for all of them, so that all use the same connections.
+    let client: Client<_, Body> = Client::builder(TokioExecutor::new()).http2_only(http2).build(tcp);
+    let layer = layer(&token).allow_origin(format!("http://{address}")).unwrap();
+    let value = static_header(&token);
+    let retried = RetryLayer::new(KeepsAClone).layer(with_header(client.clone(), &value));
+    let ours_without_replay = layer.clone().without_replay().layer(client.clone());
+    [
+        ("hyper's client", run(client.clone(), address)),
+        ("(2) static header", run(with_header(client.clone(), &value), address)),
+        ("tower Retry over (2)", run(retried, address)),
+        ("tower-reauth", run(layer.layer(client), address)),
+        ("tower-reauth, no replay", run(ours_without_replay, address)),
+    ]
+}
+
+fn measure(report: &mut Report<Vec<EndToEnd>>, protocol: &str, contenders: &[(&str, Run)]) -> f64 {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let mut rates = vec![Vec::with_capacity(ROUNDS); contenders.len()];
+    // The first rounds connect, and warm up.
+    for round in 0..ROUNDS + 3 {
+        for turn in 0..contenders.len() {
+            let turn = (turn + round) % contenders.len();
+            let time = contenders[turn].1(&runtime);
+            if round >= 3 {
+                rates[turn].push(as_f64(WORKERS * REQUESTS_PER_WORKER) / time.as_secs_f64());
+            }
+        }
+    }
+    println!("{protocol}, {WORKERS} at once");
+    for ((name, _), rates_of) in contenders.iter().zip(&rates) {
+        let requests_per_second = median(rates_of.clone());
+        let [ratio, to_static] = [0, 1].map(|over| median_ratio(rates_of, &rates[over]));
+        println!(
+            "  {name:24} {requests_per_second:7.0} requests per second, {ratio:.3} of the client alone, {to_static:.3} of (2)"
+        );
+        let (name, protocol) = ((*name).to_owned(), protocol.to_owned());
+        report.figures.push(EndToEnd { name, protocol, requests_per_second, ratio, to_static });
+    }
+    median_ratio(&rates[3], &rates[0])
+}
+
+fn run<S>(service: S, address: SocketAddr) -> Run
+where
+    S: Service<Request<Body>, Response = Response<Incoming>> + Clone + Send + 'static,
+    S::Error: std::fmt::Debug,
+    S::Future: Send,
+{
+    Box::new(move |runtime| {
+        runtime.block_on(async {
+            let start = Instant::now();
+            let mut workers = JoinSet::new();
+            for _ in 0..WORKERS {
+                workers.spawn(send(service.clone(), address));
+            }
+            workers.join_all().await;
+            start.elapsed()
+        })
+    })
+}
+
+async fn send<S>(mut service: S, address: SocketAddr)
+where
+    S: Service<Request<Body>, Response = Response<Incoming>>,
+    S::Error: std::fmt::Debug,
+{
+    let uri: http::Uri = format!("http://{address}/accounts/1").parse().unwrap();
+    for _ in 0..REQUESTS_PER_WORKER {
+        let mut request = support::get(4);
+        *request.uri_mut() = uri.clone();
+        let response = service.ready().await.unwrap().call(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.into_body().collect().await.unwrap();
+    }
+}

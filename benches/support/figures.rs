@@ -1,0 +1,138 @@
+//! What the benches measure, as it goes from each of them to `results`.
+
+use serde::{Deserialize, Serialize};
+
+/// One contender at one work on the hot path.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct HotPath {
+    pub name: String,
+    pub work: String,
+    pub token_length: usize,
+    pub ns: f64,
+    /// As a multiple of a static header.
+    pub x2: f64,
+    /// As a multiple of a static header with a clone kept.
+    pub x3: f64,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Contention {
+    pub name: String,
+    pub tasks: usize,
+    pub ns_one_worker: f64,
+    pub ns_two_workers: f64,
+    pub speedup: f64,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Burst {
+    pub name: String,
+    pub callers: usize,
+    pub fetches: usize,
+    pub ns_per_waiter: f64,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Allocations {
+    pub hot_path: Vec<CallAllocations>,
+    pub burst: Vec<BurstHeap>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct CallAllocations {
+    pub name: String,
+    pub work: String,
+    pub token_length: usize,
+    pub allocations: u64,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct BurstHeap {
+    pub name: String,
+    pub callers: usize,
+    pub bytes_per_waiter: f64,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct EndToEnd {
+    pub name: String,
+    pub protocol: String,
+    pub requests_per_second: f64,
+    /// Over those of the client alone.
+    pub ratio: f64,
+    /// Over those with a static header: what the header costs on the wire and in the server is not the layer's.
+    pub to_static: f64,
+}
+
+/// One load through several renewals.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Renewal {
+    pub name: String,
+    pub requests: u64,
+    pub renewals: u64,
+    pub seen_401s: u64,
+    pub wire_401s: u64,
+    pub longest_hold_ms: Option<f64>,
+    pub longest_post_ms: f64,
+    pub p99_ms: f64,
+    /// Requests and 401s that callers saw, in each of the buckets of time.
+    pub over_time: Vec<(u64, u64)>,
+    pub bucket_ms: u64,
+}
+
+/// What the package `benches/peers` leaves behind.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Peers {
+    pub hot_path: Vec<PeerHotPath>,
+    pub contention: Vec<PeerContention>,
+    pub burst: Vec<PeerBurst>,
+    pub failures: Vec<PeerFailures>,
+    pub unreachable: Vec<Unreachable>,
+}
+
+#[derive(Deserialize)]
+pub struct PeerHotPath {
+    pub name: String,
+    pub ns: f64,
+    pub x2: f64,
+    pub x3: f64,
+    pub allocations: f64,
+}
+
+#[derive(Deserialize)]
+pub struct PeerContention {
+    pub name: String,
+    pub speedup: f64,
+}
+
+#[derive(Deserialize)]
+pub struct PeerBurst {
+    pub name: String,
+    pub fetches: f64,
+    pub ns_per_waiter: f64,
+    pub heap_per_waiter: f64,
+}
+
+#[derive(Deserialize)]
+pub struct PeerFailures {
+    pub name: String,
+    pub leader_dropped_fetches: f64,
+    pub leader_parked_served: f64,
+    pub fetch_fails_fetches: f64,
+    pub fetch_fails_ms: f64,
+}
+
+#[derive(Deserialize)]
+pub struct Unreachable {
+    pub name: String,
+    pub why: String,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Instructions {
+    pub name: String,
+    pub count: f64,
+    pub x2: f64,
+    pub x3: f64,
+}
