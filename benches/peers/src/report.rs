@@ -69,11 +69,14 @@ impl Report {
             let (fetches, ns) = (figure(row.fetches, 0), figure(row.ns_per_waiter, 0));
             println!("{:36} {fetches:>8} {ns:>14} {:>16}", row.name, figure(row.heap_per_waiter, 0));
         }
-        println!("\nWhen things go wrong, 100 callers: fetches until all are served if the leader is dropped;");
+        println!(
+            "\nWhen things go wrong, 100 callers: fetches until all are served if the leader is dropped;"
+        );
         println!("served in 300 ms if it is parked; fetches and ms until the last answer if the fetch fails");
         println!("{:36} {:>8} {:>8} {:>8} {:>8}", "", "dropped", "parked", "fails", "ms");
         for row in &self.failures {
-            let (dropped, parked) = (figure(row.leader_dropped_fetches, 0), figure(row.leader_parked_served, 0));
+            let (dropped, parked) =
+                (figure(row.leader_dropped_fetches, 0), figure(row.leader_parked_served, 0));
             let (fails, ms) = (figure(row.fetch_fails_fetches, 0), figure(row.fetch_fails_ms, 1));
             println!("{:36} {dropped:>8} {parked:>8} {fails:>8} {ms:>8}", row.name);
         }

@@ -80,7 +80,8 @@ fn burst<P: Peer>(callers: usize) -> Sample {
     let mut end = None;
     // All of it on this thread, whose allocations are counted.
     let counts = allocation_counter::measure(|| {
-        end = runtime.block_on(async { tokio::time::timeout(BOUND, crowd(peer, callers)).await.ok().flatten() });
+        end = runtime
+            .block_on(async { tokio::time::timeout(BOUND, crowd(peer, callers)).await.ok().flatten() });
     });
     let since = |end: SystemTime| end.duration_since(endpoint.first_end()?).ok();
     Sample { fetches: endpoint.fetches(), time: end.and_then(since), heap: counts.bytes_max }

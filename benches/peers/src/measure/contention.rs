@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use tokio::{runtime::Runtime, sync::Barrier};
 
-use super::{Turns, median, rounds};
+use super::{Turns, rounds};
 use crate::{
     endpoint::{Answer, Endpoint},
     peer::Peer,
@@ -39,12 +39,14 @@ pub fn measure() -> Vec<Contention> {
         contender::<moka::Moka>(&runtimes),
     ];
     rounds(ROUNDS, std::time::Duration::MAX, &mut contenders);
-    contenders.map(|contender| {
-        let [one, two] = [0, 1].map(|runtime| contender.samples.iter().map(|sample| sample[runtime]).collect());
-        let (one, two) = (support::median(one), support::median(two));
-        Contention { name: contender.name, speedup: one / two }
-    })
-    .into()
+    contenders
+        .map(|contender| {
+            let [one, two] =
+                [0, 1].map(|runtime| contender.samples.iter().map(|sample| sample[runtime]).collect());
+            let (one, two) = (support::median(one), support::median(two));
+            Contention { name: contender.name, speedup: one / two }
+        })
+        .into()
 }
 
 /// The seconds that all calls take on each of the runtimes.

@@ -1,37 +1,61 @@
 //! kube-client's `AuthLayer`, with a token file, and with a credential plugin.
 
-use std::{fs, future::Future, sync::Arc};
+use std::{
+    fs,
+    future::{Future, Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+};
 
-use http::Request;
+use http::{Request, Response};
 use kube::{
     client::{ConfigExt, middleware::AuthLayer},
     config::{AuthInfo, Config, ExecConfig, ExecInteractiveMode},
 };
 use tower::{
-    Layer,
+    BoxError, Layer, Service,
     retry::{Retry, RetryLayer},
 };
 
-use super::plain::{KeepsAClone, ready};
+use super::plain::{self, KeepsAClone};
 use crate::{
     endpoint::{Endpoint, token},
     peer::Peer,
     plugin,
-    support::{self, Body, Noop},
+    support::{self, Body, Noop, done},
 };
 
-type Service = <AuthLayer as Layer<Noop>>::Service;
+type Signed = <AuthLayer as Layer<Inner>>::Service;
 
-fn service(auth_info: AuthInfo) -> Service {
+/// `Noop` with the error that the layer asks for.
+#[derive(Clone)]
+pub struct Inner(Noop);
+
+impl Service<Request<Body>> for Inner {
+    type Response = Response<()>;
+    type Error = BoxError;
+    type Future = Ready<Result<Response<()>, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Service::<Request<Body>>::poll_ready(&mut self.0, context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let Ok(response) = done(self.0.call(request));
+        ready(Ok(response))
+    }
+}
+
+fn service(auth_info: AuthInfo) -> Signed {
     let mut config = Config::new(support::get(0).uri().clone());
     config.auth_info = auth_info;
-    config.auth_layer().unwrap().expect("a layer for tokens").layer(Noop)
+    config.auth_layer().unwrap().expect("a layer for tokens").layer(Inner(Noop))
 }
 
 /// The file has to outlive the service: it is read again every minute.
 type File = Arc<tempfile::TempDir>;
 
-fn token_file() -> (Service, File) {
+fn token_file() -> (Signed, File) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("token");
     fs::write(&path, token()).unwrap();
@@ -40,7 +64,7 @@ fn token_file() -> (Service, File) {
 }
 
 #[derive(Clone)]
-pub struct TokenFile(Service, #[expect(dead_code, reason = "kept for its drop")] File);
+pub struct TokenFile(Signed, #[expect(dead_code, reason = "kept for its drop")] File);
 
 impl Peer for TokenFile {
     const NAME: &'static str = "kube token file";
@@ -56,13 +80,13 @@ impl Peer for TokenFile {
     }
 
     fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
-        ready(&mut self.0, request)
+        plain::ready(&mut self.0, request)
     }
 }
 
 #[derive(Clone)]
 pub struct TokenFileRetried(
-    Retry<KeepsAClone, Service>,
+    Retry<KeepsAClone, Signed>,
     #[expect(dead_code, reason = "kept for its drop")] File,
 );
 
@@ -80,12 +104,12 @@ impl Peer for TokenFileRetried {
     }
 
     fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
-        ready(&mut self.0, request)
+        plain::ready(&mut self.0, request)
     }
 }
 
 #[derive(Clone)]
-pub struct Exec(Service);
+pub struct Exec(Signed);
 
 impl Peer for Exec {
     const NAME: &'static str = "kube exec";
@@ -108,6 +132,6 @@ impl Peer for Exec {
     }
 
     fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
-        ready(&mut self.0, request)
+        plain::ready(&mut self.0, request)
     }
 }

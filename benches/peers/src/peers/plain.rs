@@ -23,10 +23,7 @@ fn static_header() -> Static {
 }
 
 /// Calls a service that is always ready.
-pub fn ready<S>(
-    service: &mut S,
-    request: Request<Body>,
-) -> impl Future<Output = bool> + Send + use<S>
+pub fn ready<S>(service: &mut S, request: Request<Body>) -> impl Future<Output = bool> + Send + use<S>
 where
     S: Service<Request<Body>>,
     S::Future: Send,
@@ -109,11 +106,7 @@ pub struct KeepsAClone;
 impl<E> Policy<Request<Body>, Response<()>, E> for KeepsAClone {
     type Future = std::future::Ready<()>;
 
-    fn retry(
-        &mut self,
-        _: &mut Request<Body>,
-        _: &mut Result<Response<()>, E>,
-    ) -> Option<Self::Future> {
+    fn retry(&mut self, _: &mut Request<Body>, _: &mut Result<Response<()>, E>) -> Option<Self::Future> {
         None
     }
 
