@@ -52,7 +52,8 @@ pub fn measure() -> Vec<Contention> {
 /// The seconds that all calls take on each of the runtimes.
 fn contender<P: Peer>(runtimes: &[Arc<Runtime>; 2]) -> Turns<[f64; 2]> {
     let mut ready = runtimes.clone().map(|runtime| {
-        let mut peer = runtime.block_on(P::make(&Endpoint::new(Answer::Token)));
+        let endpoint = Endpoint::new(Answer::Token);
+        let mut peer = runtime.block_on(P::make(&endpoint));
         assert!(runtime.block_on(peer.call(P::input())), "{} has no token", P::NAME);
         (runtime, peer)
     });
