@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{plugin, server, support};
+use crate::{plugin, server::Server, support};
 
 /// How long one fetch takes.
 pub const FETCH: Duration = Duration::from_millis(5);
@@ -47,6 +47,7 @@ pub struct Endpoint(Arc<State>);
 struct State {
     answer: Answer,
     seen: Mutex<Seen>,
+    server: OnceLock<Server>,
     /// Where the program writes down its fetches, if it is one.
     program: OnceLock<tempfile::TempDir>,
 }
@@ -59,7 +60,12 @@ struct Seen {
 
 impl Endpoint {
     pub fn new(answer: Answer) -> Self {
-        Self(Arc::new(State { answer, seen: Mutex::default(), program: OnceLock::new() }))
+        Self(Arc::new(State {
+            answer,
+            seen: Mutex::default(),
+            server: OnceLock::new(),
+            program: OnceLock::new(),
+        }))
     }
 
     /// In this process.
@@ -75,7 +81,11 @@ impl Endpoint {
 
     /// Over HTTP, on loopback.
     pub fn url(&self) -> String {
-        server::serve(self.clone())
+        let server = self.0.server.get_or_init(|| {
+            let state = Arc::downgrade(&self.0);
+            Server::start(move || state.upgrade().map(Self))
+        });
+        server.url()
     }
 
     /// As a program: the file that it writes to, and how it answers.

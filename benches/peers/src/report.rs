@@ -28,20 +28,22 @@ pub struct Contention {
     pub speedup: f64,
 }
 
-#[derive(Serialize)]
+/// `None` where it can't be measured.
+#[derive(Serialize, Default)]
 pub struct Burst {
     pub name: &'static str,
-    pub fetches: Option<f64>,
+    pub fetches: Option<usize>,
     pub ns_per_waiter: Option<f64>,
     pub heap_per_waiter: Option<f64>,
 }
 
-#[derive(Serialize)]
+/// `None` where it can't be measured, or was not over in time.
+#[derive(Serialize, Default)]
 pub struct Failures {
     pub name: &'static str,
-    pub leader_dropped_fetches: Option<f64>,
-    pub leader_parked_served: Option<f64>,
-    pub fetch_fails_fetches: Option<f64>,
+    pub leader_dropped_fetches: Option<usize>,
+    pub leader_parked_served: Option<usize>,
+    pub fetch_fails_fetches: Option<usize>,
     pub fetch_fails_ms: Option<f64>,
 }
 
@@ -66,7 +68,7 @@ impl Report {
         println!("\nCold burst: no token, one fetch of 5 ms");
         println!("{:36} {:>8} {:>14} {:>16}", "", "fetches", "ns per waiter", "heap per waiter");
         for row in &self.burst {
-            let (fetches, ns) = (figure(row.fetches, 0), figure(row.ns_per_waiter, 0));
+            let (fetches, ns) = (number(row.fetches), figure(row.ns_per_waiter, 0));
             println!("{:36} {fetches:>8} {ns:>14} {:>16}", row.name, figure(row.heap_per_waiter, 0));
         }
         println!(
@@ -75,9 +77,8 @@ impl Report {
         println!("served in 300 ms if it is parked; fetches and ms until the last answer if the fetch fails");
         println!("{:36} {:>8} {:>8} {:>8} {:>8}", "", "dropped", "parked", "fails", "ms");
         for row in &self.failures {
-            let (dropped, parked) =
-                (figure(row.leader_dropped_fetches, 0), figure(row.leader_parked_served, 0));
-            let (fails, ms) = (figure(row.fetch_fails_fetches, 0), figure(row.fetch_fails_ms, 1));
+            let (dropped, parked) = (number(row.leader_dropped_fetches), number(row.leader_parked_served));
+            let (fails, ms) = (number(row.fetch_fails_fetches), figure(row.fetch_fails_ms, 1));
             println!("{:36} {dropped:>8} {parked:>8} {fails:>8} {ms:>8}", row.name);
         }
         println!("\nNot reached through the public interface");
@@ -97,4 +98,8 @@ impl Report {
 /// A dash for what could not be measured.
 fn figure(value: Option<f64>, decimals: usize) -> String {
     value.map_or("-".into(), |value| format!("{value:.decimals$}"))
+}
+
+fn number(value: Option<usize>) -> String {
+    value.map_or("-".into(), |value| value.to_string())
 }

@@ -1,12 +1,13 @@
 //! The endpoint over HTTP/1.1 on loopback: one thread for all, a port for each.
 
-use std::{net, sync::OnceLock};
+use std::{net, sync::OnceLock, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     runtime::Runtime,
     sync::Semaphore,
+    task::AbortHandle,
 };
 
 use crate::endpoint::{Endpoint, LIFE};
@@ -16,29 +17,52 @@ const CONNECTIONS: usize = 2048;
 
 static SLOTS: Semaphore = Semaphore::const_new(CONNECTIONS);
 
-/// Where the endpoint is reached.
-pub fn serve(endpoint: Endpoint) -> String {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    let runtime = RUNTIME.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
-    });
-    let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    listener.set_nonblocking(true).unwrap();
-    runtime.spawn(async move {
-        let listener = TcpListener::from_std(listener).unwrap();
-        loop {
-            let slot = SLOTS.acquire().await.unwrap();
-            let Ok((stream, _)) = listener.accept().await else { continue };
-            let endpoint = endpoint.clone();
-            tokio::spawn(async move {
-                let _slot = slot;
-                // A client that goes away ends its connection, which is no concern of the others.
-                let _ = connection(stream, endpoint).await;
-            });
-        }
-    });
-    format!("http://{address}/token")
+/// Listens until it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    address: net::SocketAddr,
+    task: AbortHandle,
+}
+
+impl Server {
+    /// `endpoint` is asked for at each connection, so that the endpoint can own its server.
+    pub fn start(endpoint: impl Fn() -> Option<Endpoint> + Send + 'static) -> Self {
+        static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+        let runtime = RUNTIME.get_or_init(|| {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+        });
+        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let task = runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            loop {
+                let slot = SLOTS.acquire().await.unwrap();
+                let Ok((stream, _)) = listener.accept().await else {
+                    // No descriptors left: some time for others to end.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    continue;
+                };
+                let Some(endpoint) = endpoint() else { return };
+                tokio::spawn(async move {
+                    let _slot = slot;
+                    // A client that goes away ends its connection, which is no concern of the others.
+                    let _ = connection(stream, endpoint).await;
+                });
+            }
+        });
+        Self { address, task: task.abort_handle() }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/token", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 async fn connection(mut stream: TcpStream, endpoint: Endpoint) -> std::io::Result<()> {

@@ -18,6 +18,13 @@ fn median(samples: Vec<f64>) -> Option<f64> {
     (!samples.is_empty()).then(|| support::median(samples))
 }
 
+/// The median of a number of things; `None` if one round had none.
+fn count(samples: impl Iterator<Item = Option<usize>>) -> Option<usize> {
+    let mut samples = samples.collect::<Option<Vec<_>>>()?;
+    samples.sort_unstable();
+    samples.get(samples.len() / 2).copied()
+}
+
 /// One that has its turn in each round, as long as its time lasts.
 struct Turns<S> {
     name: &'static str,

@@ -71,7 +71,7 @@ impl Peer for Aws {
             match cache.resolve_cached_identity(resolver.clone(), components, config).await {
                 Ok(identity) => {
                     let token = identity.data::<Token>().unwrap();
-                    send(request, bearer(token.token())).await
+                    send(request, bearer(token.token()))
                 }
                 Err(_) => false,
             }

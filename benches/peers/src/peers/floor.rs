@@ -66,7 +66,7 @@ impl Peer for Floor {
                 ended.await;
             }
             match state.header.get().cloned().flatten() {
-                Some(header) => send(request, header).await,
+                Some(header) => send(request, header),
                 None => false,
             }
         }

@@ -55,7 +55,7 @@ impl Peer for Gcp {
     fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
         async move {
             match self.0.token(&SCOPES).await {
-                Ok(token) => send(request, bearer(token.as_str())).await,
+                Ok(token) => send(request, bearer(token.as_str())),
                 Err(_) => false,
             }
         }

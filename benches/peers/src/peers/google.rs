@@ -9,7 +9,7 @@ use tower::Service;
 use crate::{
     endpoint::Endpoint,
     peer::Peer,
-    support::{self, Body, Noop},
+    support::{self, Body, Noop, done},
 };
 
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Peer for Google {
             match self.0.headers(Extensions::new()).await {
                 Ok(CacheableResource::New { data, .. }) => {
                     request.headers_mut().extend(data);
-                    Noop.call(request).await.is_ok()
+                    done(Noop.call(request)).is_ok()
                 }
                 Ok(CacheableResource::NotModified) | Err(_) => false,
             }

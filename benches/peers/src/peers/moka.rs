@@ -34,7 +34,7 @@ impl Peer for Moka {
         async move {
             let fetch = async { Ok::<_, Refused>(bearer(&self.endpoint.fetch().await?)) };
             match self.cache.try_get_with((), fetch).await {
-                Ok(header) => send(request, header).await,
+                Ok(header) => send(request, header),
                 Err(_) => false,
             }
         }

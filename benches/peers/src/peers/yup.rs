@@ -72,7 +72,7 @@ impl Peer for Yup {
     fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
         async move {
             match self.0.token(&SCOPES).await {
-                Ok(token) => send(request, bearer(token.token().unwrap())).await,
+                Ok(token) => send(request, bearer(token.token().unwrap())),
                 Err(_) => false,
             }
         }
