@@ -23,7 +23,24 @@ pub trait Peer: Clone + Send + 'static {
     fn input() -> Self::Input;
 
     /// Signs the request and hands it to a service that does nothing. Whether that worked.
-    fn call(&mut self, input: Self::Input) -> impl Future<Output = bool> + Send;
+    fn call(&mut self, input: Self::Input) -> impl Future<Output = impl Outcome> + Send;
+}
+
+/// Whether a call worked, told by what the peer returns, so that none pays for a future around its own.
+pub trait Outcome: Send {
+    fn worked(&self) -> bool;
+}
+
+impl Outcome for bool {
+    fn worked(&self) -> bool {
+        *self
+    }
+}
+
+impl<T: Send, E: Send> Outcome for Result<T, E> {
+    fn worked(&self) -> bool {
+        self.is_ok()
+    }
 }
 
 /// The header for a peer that gives a token out as a string.

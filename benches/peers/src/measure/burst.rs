@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::{Turns, count, current_thread, median, rounds};
 use crate::{
     endpoint::{Answer, Endpoint},
-    peer::Peer,
+    peer::{Outcome, Peer},
     peers::{aws, azure, floor, gcp, google, kube, moka, ours, reqwest, yup},
     report::Burst,
 };
@@ -117,7 +117,7 @@ async fn crowd<P: Peer>(peer: P, callers: usize) -> Option<SystemTime> {
         let (mut peer, crowd) = (peer.clone(), Arc::clone(&crowd));
         tokio::spawn(async move {
             // Made here, so that the task does not hold a second one.
-            if !peer.call(P::input()).await {
+            if !peer.call(P::input()).await.worked() {
                 crowd.refused.fetch_add(1, Ordering::Relaxed);
             }
             if crowd.left.fetch_sub(1, Ordering::Relaxed) == 1 {

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::{Turns, count, current_thread, median, rounds};
 use crate::{
     endpoint::{Answer, Endpoint},
-    peer::Peer,
+    peer::{Outcome, Peer},
     peers::{aws, azure, floor, gcp, google, kube, moka, ours, reqwest, yup},
     report::Failures,
 };
@@ -108,7 +108,7 @@ fn leader_parked<P: Peer>() -> usize {
         for _ in 0..CALLERS {
             let (mut peer, served) = (peer.clone(), Arc::clone(&served));
             tokio::spawn(async move {
-                let answer = peer.call(P::input()).await;
+                let answer = peer.call(P::input()).await.worked();
                 served.fetch_add(usize::from(answer), Ordering::Relaxed);
             });
         }
@@ -135,7 +135,7 @@ fn all<P: Peer>(peer: &P) -> impl Future<Output = Option<usize>> + use<P> {
     let mut callers = JoinSet::new();
     for _ in 0..CALLERS {
         let mut peer = peer.clone();
-        callers.spawn(async move { peer.call(P::input()).await });
+        callers.spawn(async move { peer.call(P::input()).await.worked() });
     }
     let served = async move {
         let mut served = 0;

@@ -4,7 +4,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     endpoint::{Answer, Endpoint},
-    peer::Peer,
+    peer::{Outcome, Peer},
     peers::{aws, azure, gcp, google, kube, moka, ours, plain, reqwest, yup},
     report::HotPath,
     support::{Contender, done, medians},
@@ -57,13 +57,13 @@ pub fn measure() -> Vec<HotPath> {
 fn contender<P: Peer>(runtime: &Runtime) -> (Contender<'static>, u64) {
     let endpoint = Endpoint::new(Answer::Token);
     let mut peer = runtime.block_on(P::make(&endpoint));
-    assert!(runtime.block_on(peer.call(P::input())), "{} has no token", P::NAME);
+    assert!(runtime.block_on(peer.call(P::input())).worked(), "{} has no token", P::NAME);
     let count = |_| {
         let input = P::input();
-        let counts = allocation_counter::measure(|| assert!(done(peer.call(input))));
+        let counts = allocation_counter::measure(|| assert!(done(peer.call(input)).worked()));
         counts.count_total
     };
     let allocations = (0..WARM_UP).map(count).last().unwrap_or_default();
-    let work = move |input| assert!(std::hint::black_box(done(peer.call(input))));
+    let work = move |input| assert!(std::hint::black_box(done(peer.call(input)).worked()));
     (Contender::new(P::NAME, P::input, work), allocations)
 }

@@ -16,7 +16,7 @@ use http::Request;
 
 use crate::{
     endpoint::{Endpoint, LIFE},
-    peer::{Peer, bearer, send},
+    peer::{Outcome, Peer, bearer, send},
     support::{self, Body},
 };
 
@@ -65,7 +65,7 @@ impl Peer for Aws {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         async move {
             let Client { cache, resolver, components, config } = &*self.0;
             match cache.resolve_cached_identity(resolver.clone(), components, config).await {

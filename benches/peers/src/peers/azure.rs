@@ -17,7 +17,7 @@ use azure_core::{
 
 use crate::{
     endpoint::{Endpoint, LIFE},
-    peer::Peer,
+    peer::{Outcome, Peer},
     support,
 };
 
@@ -71,7 +71,7 @@ impl Peer for Azure {
         own
     }
 
-    fn call(&mut self, mut request: Request) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, mut request: Request) -> impl Future<Output = impl Outcome> + Send {
         async move { self.policy.send(&Context::new(), &mut request, &self.next).await.is_ok() }
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, Notify, OnceCell, watch};
 
 use crate::{
     endpoint::Endpoint,
-    peer::{Peer, bearer, send},
+    peer::{Outcome, Peer, bearer, send},
     support::{self, Body},
 };
 
@@ -50,7 +50,7 @@ impl Peer for Floor {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         async move {
             let state = &self.0;
             let ended = state.ended.notified();
@@ -91,7 +91,7 @@ impl Peer for Watch {
 
     fn input() {}
 
-    fn call(&mut self, (): ()) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, (): ()) -> impl Future<Output = impl Outcome> + Send {
         async move {
             let mut receiver = self.sender.subscribe();
             if !self.started.swap(true, Ordering::Relaxed) {
@@ -122,7 +122,7 @@ impl Peer for SharedFetch {
 
     fn input() {}
 
-    fn call(&mut self, (): ()) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, (): ()) -> impl Future<Output = impl Outcome> + Send {
         async { std::hint::black_box((&mut self.0).await).is_some() }
     }
 }
@@ -144,7 +144,7 @@ impl Peer for Cell {
 
     fn input() {}
 
-    fn call(&mut self, (): ()) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, (): ()) -> impl Future<Output = impl Outcome> + Send {
         async {
             let fetch = || async { Ok::<_, ()>(bearer(&self.endpoint.fetch().await.map_err(drop)?)) };
             self.cell.get_or_try_init(fetch).await.cloned().map(std::hint::black_box).is_ok()
@@ -169,7 +169,7 @@ impl Peer for Locked {
 
     fn input() {}
 
-    fn call(&mut self, (): ()) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, (): ()) -> impl Future<Output = impl Outcome> + Send {
         async {
             let mut header = self.header.lock().await;
             if header.is_none() {

@@ -14,7 +14,7 @@ use rsa::{
 
 use crate::{
     endpoint::Endpoint,
-    peer::{Peer, bearer, send},
+    peer::{Outcome, Peer, bearer, send},
     support::{self, Body},
 };
 
@@ -52,7 +52,7 @@ impl Peer for Gcp {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         async move {
             match self.0.token(&SCOPES).await {
                 Ok(token) => send(request, bearer(token.as_str())),

@@ -8,7 +8,7 @@ use tower::Service;
 
 use crate::{
     endpoint::Endpoint,
-    peer::Peer,
+    peer::{Outcome, Peer},
     support::{self, Body, Noop, done},
 };
 
@@ -30,7 +30,7 @@ impl Peer for Google {
         support::get(4)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, mut request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         async move {
             match self.0.headers(Extensions::new()).await {
                 Ok(CacheableResource::New { data, .. }) => {

@@ -20,7 +20,7 @@ use tower::{
 use super::plain::{self, KeepsAClone};
 use crate::{
     endpoint::{Endpoint, token},
-    peer::Peer,
+    peer::{Outcome, Peer},
     plugin,
     support::{self, Body, Noop, done},
 };
@@ -79,7 +79,7 @@ impl Peer for TokenFile {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         plain::ready(&mut self.0, request)
     }
 }
@@ -103,7 +103,7 @@ impl Peer for TokenFileRetried {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         plain::ready(&mut self.0, request)
     }
 }
@@ -131,7 +131,7 @@ impl Peer for Exec {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         plain::ready(&mut self.0, request)
     }
 }

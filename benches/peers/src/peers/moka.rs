@@ -7,7 +7,7 @@ use moka::future::Cache;
 
 use crate::{
     endpoint::{Endpoint, LIFE, Refused},
-    peer::{Peer, bearer, send},
+    peer::{Outcome, Peer, bearer, send},
     support::{self, Body},
 };
 
@@ -30,7 +30,7 @@ impl Peer for Moka {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         async move {
             let fetch = async { Ok::<_, Refused>(bearer(&self.endpoint.fetch().await?)) };
             match self.cache.try_get_with((), fetch).await {

@@ -13,7 +13,7 @@ use tower_reauth::{
 use super::plain::ready;
 use crate::{
     endpoint::{Endpoint, LIFE},
-    peer::Peer,
+    peer::{Outcome, Peer},
     support::{self, Body, Noop},
 };
 
@@ -57,7 +57,7 @@ impl Peer for Ours {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         ready(&mut self.0, request)
     }
 }
@@ -77,7 +77,7 @@ impl Peer for OursWithoutReplay {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         ready(&mut self.0, request)
     }
 }

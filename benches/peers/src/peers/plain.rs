@@ -1,8 +1,10 @@
 //! No token that is kept: the limits for those that keep one.
 
-use std::future::Future;
+use std::{
+    future::Future,
+    task::{Context, Waker},
+};
 
-use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, header};
 use tower::{
     Layer, Service,
@@ -12,8 +14,8 @@ use tower_http::set_header::SetRequestHeader;
 
 use crate::{
     endpoint::{Endpoint, token},
-    peer::Peer,
-    support::{self, Body, Noop},
+    peer::{Outcome, Peer},
+    support::{self, Body, Noop, done},
 };
 
 pub type Static = SetRequestHeader<Noop, HeaderValue>;
@@ -23,16 +25,9 @@ fn static_header() -> Static {
 }
 
 /// Calls a service that is always ready.
-pub fn ready<S>(service: &mut S, request: Request<Body>) -> impl Future<Output = bool> + Send + use<S>
-where
-    S: Service<Request<Body>>,
-    S::Future: Send,
-    S::Response: Send,
-    S::Error: Send,
-{
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    assert!(service.poll_ready(&mut context).is_ready());
-    service.call(request).map(|response| response.is_ok())
+pub fn ready<S: Service<Request<Body>>>(service: &mut S, request: Request<Body>) -> S::Future {
+    assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
+    service.call(request)
 }
 
 #[derive(Clone)]
@@ -50,7 +45,7 @@ impl Peer for Bare {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         ready(&mut self.0, request)
     }
 }
@@ -70,7 +65,7 @@ impl Peer for Signed {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         ready(&mut self.0, request)
     }
 }
@@ -90,12 +85,11 @@ impl Peer for Kept {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         let clone = std::hint::black_box(request.clone());
-        ready(&mut self.0, request).map(move |done| {
-            drop(std::hint::black_box(clone));
-            done
-        })
+        let response = done(ready(&mut self.0, request));
+        drop(std::hint::black_box(clone));
+        std::future::ready(response)
     }
 }
 
@@ -130,7 +124,7 @@ impl Peer for Retried {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         ready(&mut self.0, request)
     }
 }

@@ -9,7 +9,7 @@ use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next, 
 
 use crate::{
     endpoint::{Endpoint, token},
-    peer::Peer,
+    peer::{Outcome, Peer},
     support,
 };
 
@@ -55,7 +55,7 @@ impl Peer for ReqwestMiddleware {
         request.try_into().unwrap()
     }
 
-    fn call(&mut self, request: Request) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request) -> impl Future<Output = impl Outcome> + Send {
         async move { self.0.execute(request).await.is_ok() }
     }
 }

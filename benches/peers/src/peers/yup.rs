@@ -18,7 +18,7 @@ use yup_oauth2::{
 
 use crate::{
     endpoint::Endpoint,
-    peer::{Peer, bearer, send},
+    peer::{Outcome, Peer, bearer, send},
     support::{self, Body},
 };
 
@@ -69,7 +69,7 @@ impl Peer for Yup {
         support::get(4)
     }
 
-    fn call(&mut self, request: Request<Body>) -> impl Future<Output = bool> + Send {
+    fn call(&mut self, request: Request<Body>) -> impl Future<Output = impl Outcome> + Send {
         async move {
             match self.0.token(&SCOPES).await {
                 Ok(token) => send(request, bearer(token.token().unwrap())),
