@@ -9,6 +9,7 @@
     clippy::disallowed_methods,
     reason = "a bench, with the clock of the machine"
 )]
+#![allow(clippy::manual_async_fn, reason = "an async fn holds its arguments twice, a block once")]
 
 mod endpoint;
 mod measure;

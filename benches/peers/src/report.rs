@@ -25,7 +25,8 @@ pub struct HotPath {
 #[derive(Serialize)]
 pub struct Contention {
     pub name: &'static str,
-    pub speedup: f64,
+    /// `None` if there was no second core to be had.
+    pub speedup: Option<f64>,
 }
 
 /// `None` where it can't be measured.
@@ -60,10 +61,10 @@ impl Report {
         for HotPath { name, ns, x2, x3, allocations } in &self.hot_path {
             println!("{name:36} {ns:8.0} {x2:7.2} {x3:7.2} {allocations:12}");
         }
-        println!("\nContention: two workers against one");
+        println!("\nContention: two workers against one (- if something else had the second core)");
         println!("{:36} {:>8}", "", "speed-up");
         for Contention { name, speedup } in &self.contention {
-            println!("{name:36} {speedup:8.2}");
+            println!("{name:36} {:>8}", figure(*speedup, 2));
         }
         println!("\nCold burst: no token, one fetch of 5 ms");
         println!("{:36} {:>8} {:>14} {:>16}", "", "fetches", "ns per waiter", "heap per waiter");
