@@ -74,7 +74,9 @@ fn contender<P: Peer>() -> Turns<Sample> {
 fn heap<P: Peer>() -> f64 {
     let [many, one] = [CALLERS, 1].map(|callers| {
         // All of it on this thread, whose allocations are counted.
-        let counts = allocation_counter::measure(|| drop(burst::<P>(callers)));
+        let counts = allocation_counter::measure(|| {
+            burst::<P>(callers);
+        });
         counts.bytes_max as f64
     });
     (many - one) / (CALLERS - 1) as f64
