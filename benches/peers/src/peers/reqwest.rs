@@ -1,6 +1,6 @@
 //! reqwest-middleware: a middleware that signs, above one that answers in the network's place.
 
-use std::future::Future;
+use std::{future::Future, sync::LazyLock};
 
 use async_trait::async_trait;
 use http::{Extensions, HeaderValue, header};
@@ -51,8 +51,12 @@ impl Peer for ReqwestMiddleware {
     }
 
     fn input() -> Request {
-        let request = support::get(4).map(|_| reqwest::Body::default());
-        request.try_into().unwrap()
+        // Cloned, since to parse the URL would take longer than the call.
+        static REQUEST: LazyLock<Request> = LazyLock::new(|| {
+            let request = support::get(4).map(|_| reqwest::Body::default());
+            request.try_into().unwrap()
+        });
+        REQUEST.try_clone().unwrap()
     }
 
     fn call(&mut self, request: Request) -> impl Future<Output = impl Outcome> + Send {
