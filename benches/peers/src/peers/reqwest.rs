@@ -56,7 +56,10 @@ impl Peer for ReqwestMiddleware {
             let request = support::get(4).map(|_| reqwest::Body::default());
             request.try_into().unwrap()
         });
-        REQUEST.try_clone().unwrap()
+        let mut request = REQUEST.try_clone().unwrap();
+        // A clone's have no room left for another one, which those of `get` have.
+        *request.headers_mut() = support::get(4).into_parts().0.headers;
+        request
     }
 
     fn call(&mut self, request: Request) -> impl Future<Output = impl Outcome> + Send {
