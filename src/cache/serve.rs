@@ -40,6 +40,11 @@ impl Core {
         Some(lease)
     }
 
+    /// Whether it is the token that a request would be signed with now, as far as can be told without the lock.
+    pub(crate) fn serves(&self, token: &AccessToken) -> bool {
+        self.slot.lease().is_some_and(|lease| lease.token.is(token))
+    }
+
     /// The token that can be sent now; starts nothing.
     pub(crate) fn current(&self) -> Option<AccessToken> {
         let lease = self.slot.lease();
