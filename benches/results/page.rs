@@ -134,7 +134,7 @@ fn contention(results: &Results) -> String {
     );
     let (titles, rest) = titles_of(&results.contention, |of| of.tasks);
     rows.extend(results.peers.contention.iter().map(|peer| {
-        let at_64 = |tasks: &usize| if *tasks == 64 { format!("{:.2}", peer.speedup) } else { "-".into() };
+        let at_64 = |tasks: &usize| if *tasks == 64 { shown(peer.speedup, 2) } else { "-".into() };
         std::iter::once(peer.name.clone()).chain(rest.iter().map(at_64)).collect()
     }));
     let text = "How many times as fast two workers are as one, by the number of tasks, and what a call takes with two.\n\n\
@@ -154,9 +154,9 @@ fn burst(results: &Results) -> String {
     }
     let (mut titles, callers) = titles_of(&results.burst, |of| of.callers);
     rows.extend(results.peers.burst.iter().map(|peer| {
-        let at_1000 = |of: &usize| if *of == 1000 { cell(peer.ns_per_waiter) } else { "-".into() };
+        let at_1000 = |of: &usize| if *of == 1000 { shown(peer.ns_per_waiter, 0) } else { "-".into() };
         let cells = callers.iter().map(at_1000);
-        let rest = [cell(peer.heap_per_waiter), cell(peer.fetches)];
+        let rest = [peer.heap_per_waiter, peer.fetches].map(|figure| shown(figure, 0));
         std::iter::once(peer.name.clone()).chain(cells).chain(rest).collect()
     }));
     titles.extend(["bytes per waiter".to_owned(), "fetches".to_owned()]);
@@ -165,10 +165,14 @@ fn burst(results: &Results) -> String {
     table("Cold burst", text, &titles_with("callers", &titles), rows)
 }
 
+fn shown(figure: Option<f64>, decimals: usize) -> String {
+    figure.map_or("-".to_owned(), |figure| format!("{figure:.decimals$}"))
+}
+
 fn failures(results: &Results) -> String {
     let rows = results.peers.failures.iter().map(|of| {
         let figures = [of.leader_dropped_fetches, of.leader_parked_served, of.fetch_fails_fetches];
-        let figures = figures.into_iter().chain([of.fetch_fails_ms]).map(|figure| format!("{figure:.0}"));
+        let figures = figures.into_iter().chain([of.fetch_fails_ms]).map(|figure| shown(figure, 0));
         std::iter::once(of.name.clone()).chain(figures).collect()
     });
     let titles = [

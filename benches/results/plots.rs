@@ -51,7 +51,8 @@ fn hot_path(results: &Results) {
 
 fn contention(results: &Results) {
     let mut series = series(&results.contention, |of| (&of.name, as_f64(of.tasks), of.speedup));
-    series.extend(results.peers.contention.iter().map(|of| (of.name.clone(), vec![(64.0, of.speedup)])));
+    let peers = results.peers.contention.iter();
+    series.extend(peers.filter_map(|of| Some((of.name.clone(), vec![(64.0, of.speedup?)]))));
     let (x, y) = (Axis { title: "tasks", log: true }, Axis { title: "times as fast", log: false });
     Lines { file: "contention.svg", title: "Two workers against one", x, y }.draw(&series);
 }
@@ -59,7 +60,7 @@ fn contention(results: &Results) {
 fn burst(results: &Results) {
     let mut series = series(&results.burst, |of| (&of.name, as_f64(of.callers), of.ns_per_waiter / 1e3));
     let peers = results.peers.burst.iter();
-    series.extend(peers.map(|of| (of.name.clone(), vec![(1e3, of.ns_per_waiter / 1e3)])));
+    series.extend(peers.filter_map(|of| Some((of.name.clone(), vec![(1e3, of.ns_per_waiter? / 1e3)]))));
     let (x, y) = (Axis { title: "callers", log: true }, Axis { title: "microseconds for each", log: true });
     Lines { file: "burst.svg", title: "A cold burst, from the end of the fetch", x, y }.draw(&series);
 }

@@ -100,27 +100,28 @@ pub struct PeerHotPath {
     pub allocations: f64,
 }
 
+/// What can't be measured of a peer is `None`.
 #[derive(Deserialize)]
 pub struct PeerContention {
     pub name: String,
-    pub speedup: f64,
+    pub speedup: Option<f64>,
 }
 
 #[derive(Deserialize)]
 pub struct PeerBurst {
     pub name: String,
-    pub fetches: f64,
-    pub ns_per_waiter: f64,
-    pub heap_per_waiter: f64,
+    pub fetches: Option<f64>,
+    pub ns_per_waiter: Option<f64>,
+    pub heap_per_waiter: Option<f64>,
 }
 
 #[derive(Deserialize)]
 pub struct PeerFailures {
     pub name: String,
-    pub leader_dropped_fetches: f64,
-    pub leader_parked_served: f64,
-    pub fetch_fails_fetches: f64,
-    pub fetch_fails_ms: f64,
+    pub leader_dropped_fetches: Option<f64>,
+    pub leader_parked_served: Option<f64>,
+    pub fetch_fails_fetches: Option<f64>,
+    pub fetch_fails_ms: Option<f64>,
 }
 
 #[derive(Deserialize)]
