@@ -62,6 +62,8 @@ impl Longest {
 macro_rules! tally {
     ($($(#[$doc:meta])* $field:ident: $kind:ident as $value:ty = $name:literal,)*) => {
         /// A snapshot of what a [`TokenCache`](crate::TokenCache) has done since it was made.
+        ///
+        /// Each number grows by itself: a refresh is counted as ended a moment after its callers have their token.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counters {
