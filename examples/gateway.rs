@@ -11,9 +11,9 @@
 //!
 //! Without options it sends itself a few unsigned requests, prints what came back, and ends. With `--listen` or
 //! `--upstream` it serves until Ctrl-C. `GET /-/health` and `GET /-/metrics` are its own. Every program that can reach it
-//! can use the API with its rights, so keep it on this machine or behind a gateway that asks for credentials. Web pages
-//! can't: what a browser sends for one (an `Origin`, or a `Host` that is a name other than `localhost`) gets a 403; a
-//! name of its own it has by `--name`.
+//! can use the API with its rights, so keep it on this machine or behind a gateway that asks for credentials. What a
+//! browser sends for a web page (an `Origin`, a `Referer`, a `Sec-Fetch-Site`, or a `Host` that is a name other than
+//! `localhost`) gets a 403; a name of its own it has by `--name`.
 
 use std::{
     convert::Infallible,
@@ -28,6 +28,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -80,28 +81,26 @@ impl Gateway {
             .route("/-/health", get(health))
             .route("/-/metrics", get(metrics))
             .fallback(forward)
+            .layer(middleware::from_fn_with_state(self.clone(), refuse_web_pages))
             .with_state(self)
     }
 
     /// A browser on this machine reaches what listens here for every page that it shows, by a name of the page's choice.
     fn is_of_a_web_page(&self, request: &Request) -> bool {
-        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let headers = request.headers();
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or(request.uri().authority().map(Authority::as_str)).unwrap_or_default();
-        let host = host
-            .rsplit_once(':')
-            .filter(|(_, port)| port.parse::<u16>().is_ok())
-            .map_or(host, |(host, _)| host);
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let ours =
-            bare.parse::<IpAddr>().is_ok() || host == "localhost" || Some(host) == self.name.as_deref();
-        !ours || request.headers().contains_key(header::ORIGIN)
+        let is_port = |port: &str| port.chars().all(|digit| digit.is_ascii_digit());
+        let host = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(host, _)| host);
+        let is = |name: &str| host.eq_ignore_ascii_case(name);
+        let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let is_ours = is_address || is("localhost") || self.name.as_deref().is_some_and(is);
+        let site = headers.get("sec-fetch-site").is_some_and(|site| site != "none");
+        !is_ours || site || headers.contains_key(header::ORIGIN) || headers.contains_key(header::REFERER)
     }
 
     /// The request that goes upstream, or the status of the answer if none does.
     fn outgoing(&self, request: Request) -> Result<Request, StatusCode> {
-        if self.is_of_a_web_page(&request) {
-            return Err(StatusCode::FORBIDDEN);
-        }
         // Not the caller's authority: what is signed goes to the upstream and nowhere else.
         let path = request.uri().path_and_query().filter(|path| path.as_str().starts_with('/'));
         let path = path.ok_or(StatusCode::BAD_REQUEST)?;
@@ -126,6 +125,13 @@ impl Gateway {
             .append(header::VIA, HeaderValue::try_from(via).map_err(|_| StatusCode::BAD_REQUEST)?);
         Ok(outgoing)
     }
+}
+
+async fn refuse_web_pages(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+    if gateway.is_of_a_web_page(&request) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    next.run(request).await
 }
 
 async fn forward(State(gateway): State<Gateway>, request: Request) -> Response {
@@ -308,6 +314,8 @@ async fn test_itself(sandbox: &Sandbox, gateway: Gateway) -> Result<(), BoxError
     send(page, r#"{"name": "Eve"}"#.into(), 403).await?;
     let rebound = post("/accounts").header(header::HOST, "a-page.example");
     send(rebound, r#"{"name": "Eve"}"#.into(), 403).await?;
+    let image = Request::get(format!("{url}/-/metrics")).header("sec-fetch-site", "cross-site");
+    send(image, Body::empty(), 403).await?;
     let large = Body::from_stream(stream::iter([Ok::<_, Infallible>(vec![b' '; 100_000])]));
     sandbox.revoke(Sandbox::CLIENT_ID);
     send(post("/accounts"), large, 503).await?;

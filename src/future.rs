@@ -163,7 +163,14 @@ where
                         return Poll::Ready(Ok(response));
                     };
                     if !R::pause(&kept) {
-                        return Poll::Ready(Ok(decline(response, &shared)));
+                        // If the token goes on being used all the same, sending again would be in vain.
+                        let current = shared.cache.current();
+                        let is_renewed = current.is_none_or(|current| !current.is(&lease.token));
+                        return Poll::Ready(Ok(if is_renewed {
+                            decline(response, &shared)
+                        } else {
+                            response
+                        }));
                     }
                     let step = Step::Acquiring(shared.cache.newer_than(lease.token.clone()));
                     let waiting = Waiting { service, work: Work::Refused(response, kept), shared, step };

@@ -99,6 +99,10 @@ impl ReplayableBody for Whole {
         self.0.try_clone()
     }
 
+    fn pause(kept: &Option<Request>) -> bool {
+        kept.is_some()
+    }
+
     fn restore(kept: Option<Request>) -> Option<Self> {
         kept.map(Self)
     }

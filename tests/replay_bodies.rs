@@ -288,3 +288,25 @@ async fn towers_retry_repeats_a_body_and_each_retry_has_its_own_replay() {
         ]
     );
 }
+
+/// Who obeyed would send it again and again, with the token that has just been refused.
+#[tokio::test(start_paused = true)]
+async fn a_401_whose_token_goes_on_being_used_does_not_ask_to_be_sent_again() {
+    let endpoint = Endpoint::exclusive();
+    let service = ServiceBuilder::new()
+        .layer(ReplayLayer::new().cap(4))
+        .layer(AuthLayer::new(TokenCache::new(endpoint.clone())))
+        .service(tower::service_fn(|_: Request<ReplayBody<Full<Bytes>>>| {
+            std::future::ready(Ok::<_, BoxError>(support::unauthorized()))
+        }));
+    let mut declined = Vec::new();
+    for _ in 0..5 {
+        let request = Request::post(support::URI).body(Full::from("hello")).unwrap();
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 401);
+        declined.push(response.extensions().get::<Declined>().is_some());
+    }
+    // Two fresh tokens that are refused are replaced at once, the third is not.
+    assert_eq!(declined, [true, true, false, false, false]);
+    assert_eq!(endpoint.calls(), 3);
+}

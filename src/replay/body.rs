@@ -4,7 +4,7 @@ use std::{
     error::Error,
     fmt, mem,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Poll, Waker, ready},
 };
 
@@ -38,8 +38,8 @@ use crate::error::BoxError;
 /// ```
 pub struct ReplayBody<B> {
     shared: Arc<Mutex<Shared<B>>>,
-    /// Which attempt this is, from 0; none yet for a clone that has not been read from.
-    attempt: Option<u32>,
+    /// Which attempt this is, from 0; none yet for a clone that has been neither sent nor read from.
+    attempt: OnceLock<u32>,
     /// How many of the kept frames this attempt has sent.
     sent: usize,
 }
@@ -81,14 +81,14 @@ impl<B: Body> ReplayBody<B> {
         let ended = body.is_end_stream();
         let shared =
             Shared { rest: Box::pin(body), kept, room: cap, attempt: 0, paused: false, ended, reader: None };
-        Self { shared: Arc::new(Mutex::new(shared)), attempt: Some(0), sent: 0 }
+        Self { shared: Arc::new(Mutex::new(shared)), attempt: OnceLock::from(0), sent: 0 }
     }
 
     /// The body again from its start, for what retries above the [`AuthLayer`](crate::AuthLayer): a
     /// `tower::retry::Policy` calls it in `clone_request`.
     ///
     /// `None` if nobody can promise that all of it will be kept: it does not say how long it is, is longer than the cap,
-    /// or has failed. The clone takes over when it is first read from; the attempt before is over then.
+    /// or has failed. The clone takes over when it is sent through the layer, or first read from; the attempt before is over then.
     ///
     /// # Examples
     ///
@@ -112,7 +112,7 @@ impl<B: Body> ReplayBody<B> {
         let shared = self.lock();
         let fits = || shared.rest.size_hint().upper().is_some_and(|most| most <= shared.room as u64);
         let kept = matches!(shared.kept, Kept::Frames(_)) && (shared.ended || fits());
-        kept.then(|| Self { shared: Arc::clone(&self.shared), attempt: None, sent: 0 })
+        kept.then(|| Self { shared: Arc::clone(&self.shared), attempt: OnceLock::new(), sent: 0 })
     }
 }
 
@@ -126,20 +126,28 @@ impl<B: Body + Default> Default for ReplayBody<B> {
 impl<B> ReplayBody<B> {
     /// Whether another attempt has taken over.
     fn is_over(&self, shared: &Shared<B>) -> bool {
-        self.attempt.is_some_and(|attempt| attempt != shared.attempt)
+        self.attempt.get().is_some_and(|attempt| *attempt != shared.attempt)
     }
 
     /// If not, it has an error to tell: a client that took it for empty, because nothing is kept any more, would send it so.
     fn can_go_on(&self, shared: &Shared<B>) -> bool {
-        match self.attempt {
-            Some(attempt) => attempt == shared.attempt,
+        match self.attempt.get() {
+            Some(attempt) => *attempt == shared.attempt,
             None => matches!(shared.kept, Kept::Frames(_)),
         }
     }
 
-    /// A second hold on the same body, which sends nothing itself.
+    /// A second hold on this attempt, which is about to be sent; it sends nothing itself.
     pub(super) fn keep(&self) -> KeptBody<B> {
-        KeptBody { shared: Arc::clone(&self.shared) }
+        KeptBody { shared: Arc::clone(&self.shared), attempt: self.claim() }
+    }
+
+    /// Which attempt this is from now on; none if the body can't be sent again, and this is a clone of it.
+    fn claim(&self) -> Option<u32> {
+        if self.attempt.get().is_none() {
+            let _ = self.attempt.set(begin(&self.shared)?);
+        }
+        self.attempt.get().copied()
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared<B>> {
@@ -150,6 +158,7 @@ impl<B> ReplayBody<B> {
 /// What a replay needs of a [`ReplayBody`].
 pub struct KeptBody<B> {
     shared: Arc<Mutex<Shared<B>>>,
+    attempt: Option<u32>,
 }
 
 impl<B> KeptBody<B> {
@@ -157,21 +166,28 @@ impl<B> KeptBody<B> {
     /// outgrows the cap nor is cut off in vain. `false` if there can't be a replay.
     pub(super) fn pause(&self) -> bool {
         let mut shared = lock(&self.shared);
-        shared.paused = matches!(shared.kept, Kept::Frames(_));
-        shared.paused
+        let can_be_replayed = self.attempt == Some(shared.attempt) && matches!(shared.kept, Kept::Frames(_));
+        shared.paused |= can_be_replayed;
+        can_be_replayed
     }
 
     /// The body from its start, if all that was sent of it is kept. The attempt before is over with that.
     pub(super) fn restore(&self) -> Option<ReplayBody<B>> {
+        if self.attempt != Some(lock(&self.shared).attempt) {
+            return None;
+        }
         let attempt = begin(&self.shared)?;
-        Some(ReplayBody { shared: Arc::clone(&self.shared), attempt: Some(attempt), sent: 0 })
+        Some(ReplayBody { shared: Arc::clone(&self.shared), attempt: OnceLock::from(attempt), sent: 0 })
     }
 }
 
 impl<B> Drop for KeptBody<B> {
     fn drop(&mut self) {
         let mut shared = lock(&self.shared);
-        let reader = if mem::take(&mut shared.paused) { shared.reader.take() } else { None };
+        if self.attempt != Some(shared.attempt) || !mem::take(&mut shared.paused) {
+            return;
+        }
+        let reader = shared.reader.take();
         drop(shared);
         if let Some(reader) = reader {
             reader.wake();
@@ -265,13 +281,9 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        if this.attempt.is_none() {
-            this.attempt = begin(&this.shared);
-            if this.attempt.is_none() {
-                return Poll::Ready(Some(Err(
-                    "the body failed, or is longer than it said, so it can't be sent again".into(),
-                )));
-            }
+        if this.claim().is_none() {
+            let error = "the body failed, or is longer than it said, so it can't be sent again";
+            return Poll::Ready(Some(Err(error.into())));
         }
         let mut shared = lock(&this.shared);
         if this.is_over(&shared) {
@@ -284,12 +296,12 @@ where
             this.sent += 1;
             return Poll::Ready(Some(Ok(frame)));
         }
+        if shared.ended {
+            return Poll::Ready(None);
+        }
         if shared.paused {
             shared.reader = Some(cx.waker().clone());
             return Poll::Pending;
-        }
-        if shared.ended {
-            return Poll::Ready(None);
         }
         let polled = ready!(shared.poll_rest(cx));
         this.sent += 1;
@@ -359,7 +371,7 @@ impl Error for Superseded {}
 
 impl<B> fmt::Debug for ReplayBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplayBody").field("attempt", &self.attempt).finish_non_exhaustive()
+        f.debug_struct("ReplayBody").field("attempt", &self.attempt.get()).finish_non_exhaustive()
     }
 }
 

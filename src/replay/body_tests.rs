@@ -222,6 +222,41 @@ fn a_clone_of_a_body_that_failed_does_not_pass_for_an_empty_one() {
 }
 
 #[test]
+fn a_clone_that_is_sent_does_not_take_over_from_its_own_replay() {
+    let first = full(b"hello", 5);
+    let mut clone = first.try_clone().unwrap();
+    let kept = ReplayableBody::keep(&clone);
+    assert!(kept.pause());
+    let mut replay = kept.restore().unwrap();
+    // Refused before it was read, and read only now.
+    assert!(next(&mut clone).unwrap().is_err());
+    assert_eq!(next(&mut replay).unwrap().unwrap().into_data().unwrap(), "hello");
+}
+
+#[test]
+fn what_was_kept_of_an_attempt_that_is_over_changes_nothing() {
+    let first = full(b"hello", 5);
+    let old = ReplayableBody::keep(&first);
+    let mut clone = first.try_clone().unwrap();
+    let kept = ReplayableBody::keep(&clone);
+    assert!(!old.pause() && old.restore().is_none());
+    assert!(kept.pause());
+    drop(old);
+    assert!(Pin::new(&mut clone).poll_frame(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(kept);
+    assert_eq!(next(&mut clone).unwrap().unwrap().into_data().unwrap(), "hello");
+}
+
+#[test]
+fn a_paused_attempt_that_has_read_everything_learns_that() {
+    let mut first = full(b"hello", 5);
+    let kept = ReplayableBody::keep(&first);
+    assert!(next(&mut first).unwrap().is_ok());
+    assert!(kept.pause());
+    assert!(next(&mut first).is_none());
+}
+
+#[test]
 fn a_paused_attempt_goes_on_if_there_is_no_replay_and_is_over_if_there_is() {
     for replayed in [false, true] {
         let steps = vec![Step::Data(b"he".to_vec()), Step::Data(b"llo".to_vec())];

@@ -116,8 +116,8 @@ pub struct ReplayOnce;
 pub struct NoReplay;
 
 /// In the extensions of a 401 that was not followed by a replay because the body can't be sent again: it is longer than the
-/// cap, has failed, or says that it can't be cloned. The token was renewed for the next request, so whoever can make the
-/// body anew may send the request again.
+/// cap, has failed, or says that it can't be cloned. The next request has another token, so whoever can make the body anew may
+/// send the request again.
 ///
 /// # Examples
 ///
