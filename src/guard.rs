@@ -146,9 +146,11 @@ impl Guard {
 
     /// The request for a token needs none, and waiting for one would be waiting for itself.
     fn is_token_request(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+        if !self.has_token_path(method, uri) {
+            return false;
+        }
         let Some(origin) = self.endpoint.as_ref().and_then(Origin::of) else { return false };
-        self.has_token_path(method, uri)
-            && (uri.authority().is_none() || origin.is_of(uri))
+        (uri.authority().is_none() || origin.is_of(uri))
             && hosts(headers).all(|host| origin.is_host(host.as_bytes()))
     }
 

@@ -27,7 +27,7 @@ fn the_future_is_as_small_as_it_was() {
 #[test]
 fn a_call_without_replay_does_not_allocate() {
     for token in [200, 2048].map(secret) {
-        for make in [|| get(4), || get(8), || get(12), post] {
+        for make in [|| get(4), || get(8), || get(12), post, relative] {
             assert_eq!(allocations(layer(&token).without_replay().layer(Noop), make), 0);
         }
     }
@@ -36,10 +36,17 @@ fn a_call_without_replay_does_not_allocate() {
 #[test]
 fn a_call_with_replay_does_not_allocate_up_to_eight_headers() {
     for token in [200, 2048].map(secret) {
-        for make in [|| get(4), || get(8), post] {
+        for make in [|| get(4), || get(8), post, relative] {
             assert_eq!(allocations(layer(&token).layer(Noop), make), 0);
         }
     }
+}
+
+/// As gRPC channels and hyper's own connections have it.
+fn relative() -> Request<Body> {
+    let mut request = post();
+    *request.uri_mut() = http::Uri::from_static("/accounts/1234/payments");
+    request
 }
 
 /// Of one call, after one that may set things up.
