@@ -124,12 +124,8 @@ impl<B: Body + Default> Default for ReplayBody<B> {
 }
 
 impl<B> ReplayBody<B> {
-    /// Whether another attempt has taken over.
-    fn is_over(&self, shared: &Shared<B>) -> bool {
-        self.attempt.get().is_some_and(|attempt| *attempt != shared.attempt)
-    }
-
-    /// If not, it has an error to tell: a client that took it for empty, because nothing is kept any more, would send it so.
+    /// If not, another attempt has taken over, or nothing is left to send again, and it has an error to tell: a client that
+    /// took it for empty would send it so.
     fn can_go_on(&self, shared: &Shared<B>) -> bool {
         match self.attempt.get() {
             Some(attempt) => *attempt == shared.attempt,
@@ -145,7 +141,7 @@ impl<B> ReplayBody<B> {
     /// Which attempt this is from now on; none if the body can't be sent again, and this is a clone of it.
     fn claim(&self) -> Option<u32> {
         if self.attempt.get().is_none() {
-            let _ = self.attempt.set(begin(&self.shared)?);
+            let _ = self.attempt.set(begin(self.lock())?);
         }
         self.attempt.get().copied()
     }
@@ -173,10 +169,11 @@ impl<B> KeptBody<B> {
 
     /// The body from its start, if all that was sent of it is kept. The attempt before is over with that.
     pub(super) fn restore(&self) -> Option<ReplayBody<B>> {
-        if self.attempt != Some(lock(&self.shared).attempt) {
+        let shared = lock(&self.shared);
+        if self.attempt != Some(shared.attempt) {
             return None;
         }
-        let attempt = begin(&self.shared)?;
+        let attempt = begin(shared)?;
         Some(ReplayBody { shared: Arc::clone(&self.shared), attempt: OnceLock::from(attempt), sent: 0 })
     }
 }
@@ -196,8 +193,7 @@ impl<B> Drop for KeptBody<B> {
 }
 
 /// Begins a new attempt, if all that was sent is kept.
-fn begin<B>(shared: &Mutex<Shared<B>>) -> Option<u32> {
-    let mut shared = lock(shared);
+fn begin<B>(mut shared: MutexGuard<'_, Shared<B>>) -> Option<u32> {
     if matches!(shared.kept, Kept::No) {
         return None;
     }
@@ -286,7 +282,7 @@ where
             return Poll::Ready(Some(Err(error.into())));
         }
         let mut shared = lock(&this.shared);
-        if this.is_over(&shared) {
+        if !this.can_go_on(&shared) {
             return Poll::Ready(Some(Err(BoxError::from(Superseded))));
         }
         if let Kept::Frames(frames) = &shared.kept
@@ -363,7 +359,7 @@ struct Superseded;
 
 impl fmt::Display for Superseded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request was being sent again, so this attempt is over")
+        f.write_str("the request is being sent again, so this attempt is over")
     }
 }
 

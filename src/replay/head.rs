@@ -11,7 +11,7 @@ use http::{
 /// allocation, and without a reference count that cores would compete for. They become what they were only if there is a
 /// replay.
 ///
-/// With four headers, keeping them so takes 40 ns, and cloning the two 120.
+/// With four headers, a call that keeps its request so takes 85 ns more than one that keeps nothing; a clone takes 155.
 pub(super) struct KeptHead(Vec<u8>);
 
 /// Stands in the length of a value that is marked sensitive.
