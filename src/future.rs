@@ -166,11 +166,7 @@ where
                         // If the token goes on being used all the same, sending again would be in vain.
                         let current = shared.cache.current();
                         let is_renewed = current.is_none_or(|current| !current.is(&lease.token));
-                        return Poll::Ready(Ok(if is_renewed {
-                            decline(response, &shared)
-                        } else {
-                            response
-                        }));
+                        return Poll::Ready(Ok(decline(response, &shared, is_renewed)));
                     }
                     let step = Step::Acquiring(shared.cache.newer_than(lease.token.clone()));
                     let waiting = Waiting { service, work: Work::Refused(response, kept), shared, step };
@@ -207,7 +203,7 @@ where
                         (Ok(_), Work::Refused(response, kept)) => match R::restore(kept) {
                             // The 401 is let go, its connection with it, before the service is asked whether it is ready.
                             Some(request) => Work::Replay(request),
-                            None => return Poll::Ready(Err(Ok(decline(response, &self.shared)))),
+                            None => return Poll::Ready(Err(Ok(decline(response, &self.shared, true)))),
                         },
                         (Ok(_), work) => work,
                         (Err(error), Work::Refused(response, _)) => {
@@ -254,11 +250,13 @@ where
     }
 }
 
-/// The 401 as it was answered, with the mark that its body can't be sent again.
-fn decline<ResB>(mut response: Response<ResB>, shared: &Shared) -> Response<ResB> {
+/// The 401 as it was answered, with the mark that its body can't be sent again, if sending it anew would be of use.
+fn decline<ResB>(mut response: Response<ResB>, shared: &Shared, is_renewed: bool) -> Response<ResB> {
     shared.cache.core().tally.replays_declined.add();
     tracing::debug!(target: TARGET, "a request was answered 401 and its body can't be sent again");
-    response.extensions_mut().insert(Declined);
+    if is_renewed {
+        response.extensions_mut().insert(Declined);
+    }
     response
 }
 

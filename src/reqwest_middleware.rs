@@ -1,7 +1,7 @@
 //! [`AuthLayer`] as a middleware of the `reqwest-middleware` crate.
 
 use std::{
-    mem,
+    fmt, mem,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
@@ -26,9 +26,9 @@ use crate::{
 ///
 /// - Only a body that reqwest can clone is replayed: bytes, a string, JSON, a form; a stream is sent once, and its 401
 ///   is the caller's.
-/// - Redirects are followed by the `reqwest::Client` itself, below all middlewares. It drops `Authorization` on the way to
-///   another host; a header of another name, or the same host over plain http, is not its concern. So build the client
-///   with `redirect::Policy::none()`.
+/// - Redirects are followed by the `reqwest::Client` itself, below all middlewares and past the layer's guard. It drops
+///   `Authorization` on the way to another origin, and no header of another name. So build the client with
+///   `redirect::Policy::none()`.
 ///
 /// # Errors
 ///
@@ -89,8 +89,14 @@ where
 /// A request without its headers, as the body of one that has them: so nothing of it (its own timeout, say) gets lost on
 /// the way through the `http` crate's types.
 #[doc(hidden)]
-#[derive(Debug)]
 pub struct Whole(Request);
+
+impl fmt::Debug for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the request: some carry a secret in the URL.
+        f.debug_struct("Whole").finish_non_exhaustive()
+    }
+}
 
 impl ReplayableBody for Whole {
     type Kept = Option<Request>;
