@@ -280,6 +280,8 @@ async fn two_processes_that_share_a_client_id_do_not_duel() {
     let log = Log::default();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(log.clone()).finish();
+    // For tests on other threads, which would else mark events as nobody's, and this one's with them.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
     let _logging = tracing::subscriber::set_default(subscriber);
     // One endpoint, whose newest token alone is alive; two caches that know nothing of each other.
     let endpoint = Endpoint::exclusive();
