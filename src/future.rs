@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    cache::{Lease, TokenFuture},
+    cache::{Lease, Wait, Want},
     error::{AuthError, BoxError, Error},
     events::TARGET,
     layer::Shared,
@@ -50,9 +50,8 @@ pin_project! {
     enum State<S, B, K, F, Res> {
         // Must not be sent.
         Refused { error: Option<AuthError> },
-        // Not sent, for want of a token or of a service that is ready. Apart, so that requests which wait for nothing
-        // don't carry the room for it about.
-        Waiting { waiting: Option<Box<Waiting<S, B, K, Res>>> },
+        // Not sent, for want of a token or of a service that is ready.
+        Waiting { waiting: Option<Waiting<S, B, K, Res>> },
         // On its way: `None` if it is not ours to sign.
         Sent { #[pin] future: F, lease: Option<Counted<Lease>>, replay: Option<Again<S, K>> },
     }
@@ -68,16 +67,23 @@ struct Waiting<S, B, K, Res> {
 
 enum Work<B, K, Res> {
     First(Request<B>),
-    /// The 401, and what its request needs to be sent again: both are kept until there is a newer token. If there will be
-    /// none, the first attempt goes on, so that the 401's own body can be read.
-    Refused(Res, K),
+    /// Apart, because it is rare, and every future would carry the room for it about.
+    Refused(Box<Refused<K, Res>>),
     Replay(Request<B>),
     Done,
 }
 
+/// The 401, and what its request needs to be sent again: both are kept until there is a newer token. If there will be
+/// none, the first attempt goes on, so that the 401's own body can be read.
+struct Refused<K, Res> {
+    response: Res,
+    kept: K,
+    want: Want,
+}
+
 enum Step {
     /// Waits for a token, with a service that is not ready: waiting holds no slot of it.
-    Acquiring(TokenFuture),
+    Acquiring(Wait),
     /// Waits for the service to be ready.
     Readying,
 }
@@ -87,6 +93,12 @@ pub(crate) struct Again<S, K> {
     pub(crate) service: S,
     pub(crate) kept: K,
     pub(crate) shared: Arc<Shared>,
+}
+
+impl<S, B, K, F, Res> State<S, B, K, F, Res> {
+    fn waiting(service: S, work: Work<B, K, Res>, shared: Arc<Shared>) -> Self {
+        Self::Waiting { waiting: Some(Waiting { service, work, shared, step: Step::Acquiring(Wait::new()) }) }
+    }
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
@@ -112,9 +124,7 @@ where
     }
 
     pub(crate) fn acquiring(service: S, request: Request<B>, shared: Arc<Shared>) -> Self {
-        let step = Step::Acquiring(shared.cache.token());
-        let waiting = Waiting { service, work: Work::First(request), shared, step };
-        Self { state: State::Waiting { waiting: Some(Box::new(waiting)) } }
+        Self { state: State::waiting(service, Work::First(request), shared) }
     }
 }
 
@@ -168,9 +178,8 @@ where
                         let is_renewed = current.is_none_or(|current| !current.is(&lease.token));
                         return Poll::Ready(Ok(decline(response, &shared, is_renewed)));
                     }
-                    let step = Step::Acquiring(shared.cache.newer_than(lease.token.clone()));
-                    let waiting = Waiting { service, work: Work::Refused(response, kept), shared, step };
-                    State::Waiting { waiting: Some(Box::new(waiting)) }
+                    let refused = Refused { response, kept, want: Want::NewerThan(lease.token.clone()) };
+                    State::waiting(service, Work::Refused(Box::new(refused)), shared)
                 }
             };
             state.set(next);
@@ -197,20 +206,13 @@ where
     ) -> Poll<Result<Counted<Lease>, Ended<Response<ResB>>>> {
         loop {
             match &mut self.step {
-                Step::Acquiring(token) => {
-                    let result = ready!(Pin::new(token).poll(cx));
-                    self.work = match (result, mem::replace(&mut self.work, Work::Done)) {
-                        (Ok(_), Work::Refused(response, kept)) => match R::restore(kept) {
-                            // The 401 is let go, its connection with it, before the service is asked whether it is ready.
-                            Some(request) => Work::Replay(request),
-                            None => return Poll::Ready(Err(Ok(decline(response, &self.shared, true)))),
-                        },
-                        (Ok(_), work) => work,
-                        (Err(error), Work::Refused(response, _)) => {
-                            return Poll::Ready(Err(Ok(give_up(response, error))));
-                        }
-                        (Err(error), _) => return Poll::Ready(Err(Err(error.into()))),
+                Step::Acquiring(wait) => {
+                    let want = match &self.work {
+                        Work::Refused(refused) => &refused.want,
+                        Work::First(_) | Work::Replay(_) | Work::Done => &Want::Usable,
                     };
+                    let result = ready!(wait.poll(self.shared.cache.core(), want, cx));
+                    self.go_on::<R>(result.map(drop))?;
                     self.step = Step::Readying;
                 }
                 Step::Readying => {
@@ -223,10 +225,31 @@ where
                     // Becoming ready took longer than the token lasted. Back to waiting, without the slot that the
                     // ready service may hold.
                     self.service = self.service.clone();
-                    self.step = Step::Acquiring(self.shared.cache.token());
+                    self.step = Step::Acquiring(Wait::new());
                 }
             }
         }
+    }
+
+    /// There is a token, or there will be none.
+    fn go_on<R: Replay<B, Kept = K>>(
+        &mut self,
+        result: Result<(), AuthError>,
+    ) -> Result<(), Ended<Response<ResB>>> {
+        if !matches!(self.work, Work::Refused(_)) {
+            return result.map_err(|error| Err(error.into()));
+        }
+        let Work::Refused(refused) = mem::replace(&mut self.work, Work::Done) else { return Ok(()) };
+        let Refused { response, kept, .. } = *refused;
+        if let Err(error) = result {
+            return Err(Ok(give_up(response, error)));
+        }
+        // The 401 is let go, its connection with it, before the service is asked whether it is ready.
+        match R::restore(kept) {
+            Some(request) => self.work = Work::Replay(request),
+            None => return Err(Ok(decline(response, &self.shared, true))),
+        }
+        Ok(())
     }
 
     /// Signs the request and hands it to the ready service.

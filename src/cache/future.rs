@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -16,7 +17,7 @@ use tokio::{
 use crate::{
     cache::{
         TokenCache,
-        state::{Acquired, Landed, Outcome, Want, interrupted},
+        state::{Acquired, Core, Landed, Outcome, Want, interrupted},
     },
     error::{AuthError, Kind},
     sync::oneshot,
@@ -33,13 +34,13 @@ use crate::{
 pub struct TokenFuture {
     cache: TokenCache,
     want: Want,
-    step: Step,
-    again: bool,
+    wait: Wait,
 }
 
-enum Step {
-    Start,
-    Waiting(Shared<oneshot::Receiver<Outcome>>, Option<Pin<Box<Sleep>>>),
+/// The wait itself, for those who hold the cache already and know what they want.
+pub(crate) enum Wait {
+    Start { again: bool },
+    Waiting { outcome: Shared<oneshot::Receiver<Outcome>>, lookout: Option<Pin<Box<Sleep>>>, again: bool },
     Done,
 }
 
@@ -50,31 +51,83 @@ fn lookout(landed: &Landed) -> Option<Pin<Box<Sleep>>> {
     elsewhere.then(|| Box::pin(sleep_until(landed.overdue)))
 }
 
-impl TokenFuture {
-    pub(crate) fn new(cache: TokenCache, want: Want) -> Self {
-        Self { cache, want, step: Step::Start, again: false }
+impl Wait {
+    pub(crate) fn new() -> Self {
+        Self::Start { again: false }
     }
 
-    /// What the flight brought, for this caller; `None` to go round once more.
-    fn judge(&mut self, outcome: Outcome) -> Option<Result<AccessToken, AuthError>> {
-        match (outcome.result, outcome.standing) {
-            // Nearly always it is the token of the slot, and asking that takes a fifth of the time.
-            (Ok(token), _) if self.cache.core().serves(&token) || token.is_usable() => Some(Ok(token)),
-            // Polled so late that the token has expired. Once more; twice would be a loop at the endpoint's cost.
-            (Ok(_), _) if !self.again => {
-                self.again = true;
-                None
+    /// As the `poll` of a future. `want` is the same each time.
+    pub(crate) fn poll(
+        &mut self,
+        core: &Arc<Core>,
+        want: &Want,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<AccessToken, AuthError>> {
+        loop {
+            match self {
+                &mut Self::Start { again } => match core.get(want) {
+                    Acquired::Waiting(landed) => {
+                        let lookout = lookout(&landed);
+                        *self = Self::Waiting { outcome: landed.outcome, lookout, again };
+                    }
+                    Acquired::Token(token) => {
+                        *self = Self::Done;
+                        return Poll::Ready(Ok(token));
+                    }
+                    Acquired::Failed(error) => {
+                        *self = Self::Done;
+                        return Poll::Ready(Err(error));
+                    }
+                },
+                Self::Waiting { outcome, lookout, again } => {
+                    let again = *again;
+                    let Poll::Ready(outcome) = Pin::new(outcome).poll(cx) else {
+                        if let Some(lookout) = lookout {
+                            ready!(lookout.as_mut().poll(cx));
+                            *self = Self::Start { again };
+                            continue;
+                        }
+                        return Poll::Pending;
+                    };
+                    let outcome = outcome
+                        .unwrap_or_else(|_| Outcome { result: Err(interrupted(false)), standing: None });
+                    *self = match judge(core, want, outcome, again) {
+                        Some(result) => {
+                            *self = Self::Done;
+                            return Poll::Ready(result);
+                        }
+                        None => Self::Start { again: true },
+                    };
+                }
+                // As a fused future: asked again after its answer, it has no other.
+                Self::Done => return Poll::Pending,
             }
-            (Ok(_), _) => Some(Err(AuthError::new(
-                Kind::Expired,
-                "the token expired before it could be used; is this task polled too rarely?",
-            ))),
-            // The refresh was somebody else's wish and failed; this caller only needs a token, and there is one.
-            (Err(_), Some(standing)) if matches!(self.want, Want::Usable) && standing.is_usable() => {
-                Some(Ok(standing))
-            }
-            (Err(error), _) => Some(Err(error)),
         }
+    }
+}
+
+/// What the flight brought, for this caller; `None` to go round once more.
+fn judge(core: &Core, want: &Want, outcome: Outcome, again: bool) -> Option<Result<AccessToken, AuthError>> {
+    match (outcome.result, outcome.standing) {
+        // Nearly always it is the token of the slot, and asking that takes a fifth of the time.
+        (Ok(token), _) if core.serves(&token) || token.is_usable() => Some(Ok(token)),
+        // Polled so late that the token has expired. Once more; twice would be a loop at the endpoint's cost.
+        (Ok(_), _) if !again => None,
+        (Ok(_), _) => Some(Err(AuthError::new(
+            Kind::Expired,
+            "the token expired before it could be used; is this task polled too rarely?",
+        ))),
+        // The refresh was somebody else's wish and failed; this caller only needs a token, and there is one.
+        (Err(_), Some(standing)) if matches!(want, Want::Usable) && standing.is_usable() => {
+            Some(Ok(standing))
+        }
+        (Err(error), _) => Some(Err(error)),
+    }
+}
+
+impl TokenFuture {
+    pub(crate) fn new(cache: TokenCache, want: Want) -> Self {
+        Self { cache, want, wait: Wait::new() }
     }
 }
 
@@ -82,44 +135,8 @@ impl Future for TokenFuture {
     type Output = Result<AccessToken, AuthError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        loop {
-            match &mut this.step {
-                Step::Start => match this.cache.core().get(&this.want) {
-                    Acquired::Waiting(landed) => {
-                        let lookout = lookout(&landed);
-                        this.step = Step::Waiting(landed.outcome, lookout);
-                    }
-                    Acquired::Token(token) => {
-                        this.step = Step::Done;
-                        return Poll::Ready(Ok(token));
-                    }
-                    Acquired::Failed(error) => {
-                        this.step = Step::Done;
-                        return Poll::Ready(Err(error));
-                    }
-                },
-                Step::Waiting(outcome, lookout) => {
-                    let Poll::Ready(outcome) = Pin::new(outcome).poll(cx) else {
-                        if let Some(lookout) = lookout {
-                            ready!(lookout.as_mut().poll(cx));
-                            this.step = Step::Start;
-                            continue;
-                        }
-                        return Poll::Pending;
-                    };
-                    let outcome = outcome
-                        .unwrap_or_else(|_| Outcome { result: Err(interrupted(false)), standing: None });
-                    this.step = Step::Done;
-                    match this.judge(outcome) {
-                        Some(result) => return Poll::Ready(result),
-                        None => this.step = Step::Start,
-                    }
-                }
-                // As a fused future: asked again after its answer, it has no other.
-                Step::Done => return Poll::Pending,
-            }
-        }
+        let Self { cache, want, wait } = &mut *self;
+        wait.poll(cache.core(), want, cx)
     }
 }
 

@@ -351,7 +351,7 @@ fn a_renewal_that_is_due_kills_the_token_under_no_request() {
             server.serve(lease);
         }
         // Now somebody waits for it, and it is no longer put off to a quiet moment.
-        assert_eq!(block_on(cache.newer_than(old)).unwrap().sequence(), 2);
+        assert_eq!(block_on(TokenFuture::new(cache, Want::NewerThan(old))).unwrap().sequence(), 2);
         assert_eq!(server.requests(), 1);
         reader.join().unwrap();
     });

@@ -39,6 +39,7 @@ use tokio::sync::watch;
 
 pub use self::future::TokenFuture;
 pub(crate) use self::{
+    future::Wait,
     slot::Lease,
     state::{Core, Want},
 };
@@ -154,11 +155,6 @@ impl TokenCache {
     /// As [`token`](Self::token).
     pub fn refresh(&self) -> TokenFuture {
         TokenFuture::new(self.clone(), Want::Fresh)
-    }
-
-    /// A token that is newer than `refused`.
-    pub(crate) fn newer_than(&self, refused: AccessToken) -> TokenFuture {
-        TokenFuture::new(self.clone(), Want::NewerThan(refused))
     }
 
     /// Sees every new token, from the newest on; in between, some may be missed. It does not keep the cache alive.
