@@ -20,6 +20,7 @@ use crate::{
     layer::Shared,
     replay::{Declined, Replay},
     sync::Counted,
+    token::AccessToken,
     triage::{Verdict, triage},
 };
 
@@ -204,6 +205,7 @@ where
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Counted<Lease>, Ended<Response<ResB>>>> {
+        let mut lease = None;
         loop {
             match &mut self.step {
                 Step::Acquiring(wait) => {
@@ -211,7 +213,13 @@ where
                         Work::Refused(refused) => &refused.want,
                         Work::First(_) | Work::Replay(_) | Work::Done => &Want::Usable,
                     };
-                    let result = ready!(wait.poll(self.shared.cache.core(), want, cx));
+                    let core = self.shared.cache.core();
+                    // Not held while the service is not ready: it would hold a renewal up.
+                    let is_usable = |token: &AccessToken| {
+                        lease = core.lease();
+                        lease.is_some() || token.is_usable()
+                    };
+                    let result = ready!(wait.poll(core, want, is_usable, cx));
                     self.go_on::<R>(result.map(drop))?;
                     self.step = Step::Readying;
                 }
@@ -219,11 +227,12 @@ where
                     if let Err(error) = ready!(self.service.poll_ready(cx)) {
                         return Poll::Ready(Err(Err(Error::Inner(error.into()))));
                     }
-                    if let Some(lease) = self.shared.cache.core().lease() {
+                    if let Some(lease) = lease.or_else(|| self.shared.cache.core().lease()) {
                         return Poll::Ready(Ok(lease));
                     }
                     // Becoming ready took longer than the token lasted. Back to waiting, without the slot that the
                     // ready service may hold.
+                    lease = None;
                     self.service = self.service.clone();
                     self.step = Step::Acquiring(Wait::new());
                 }

@@ -24,6 +24,7 @@ pub enum ForeignRequests {
 #[derive(Clone)]
 pub(crate) struct Guard {
     endpoint: Option<Uri>,
+    token_path: Option<Box<str>>,
     allowed: Vec<Origin>,
     plain: Vec<Origin>,
     pub(crate) foreign: ForeignRequests,
@@ -41,6 +42,7 @@ impl Guard {
     pub(crate) fn new(endpoint: Option<&Uri>) -> Self {
         Self {
             endpoint: endpoint.cloned(),
+            token_path: endpoint.map(|endpoint| endpoint.path().into()),
             allowed: endpoint.and_then(Origin::of).into_iter().collect(),
             plain: Vec::new(),
             foreign: ForeignRequests::default(),
@@ -155,8 +157,7 @@ impl Guard {
     }
 
     fn has_token_path(&self, method: &Method, uri: &Uri) -> bool {
-        let path = self.endpoint.as_ref().map(Uri::path);
-        *method == Method::POST && path == Some(uri.path())
+        *method == Method::POST && self.token_path.as_deref().is_some_and(|path| path == uri.path())
     }
 }
 

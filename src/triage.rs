@@ -13,7 +13,7 @@ pub(crate) enum Verdict {
 
 /// In the *headers* of a response it says that there is nothing else (a gRPC "trailers-only" response): the call ended
 /// before any message. After a message it is in the trailers, and nobody looks there.
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// UNAUTHENTICATED.
 const UNAUTHENTICATED: &str = "16";
@@ -24,7 +24,7 @@ pub(crate) fn triage<B>(response: &Response<B>) -> Verdict {
     match response.status() {
         StatusCode::UNAUTHORIZED => Verdict::TokenRefused,
         StatusCode::OK
-            if response.headers().get(GRPC_STATUS).is_some_and(|status| status == UNAUTHENTICATED) =>
+            if response.headers().get(&GRPC_STATUS).is_some_and(|status| status == UNAUTHENTICATED) =>
         {
             Verdict::TokenRefused
         }

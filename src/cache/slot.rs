@@ -134,6 +134,7 @@ impl Slot {
 }
 
 impl Published {
+    #[inline]
     fn is_past_a_sleep(&self, left: u64) -> bool {
         // Time runs backwards here: what is left becomes less.
         if self.looked.load(Ordering::Relaxed) <= left.saturating_add(LOOK_EVERY) {
