@@ -71,6 +71,7 @@ impl Lease {
     }
 
     /// A resource has accepted the token. Written once; after that, all cores only read it.
+    #[inline]
     pub(crate) fn accept(&self) {
         if !self.accepted.load(Ordering::Relaxed) {
             self.accepted.store(true, Ordering::Relaxed);
