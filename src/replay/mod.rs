@@ -161,7 +161,7 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
     fn keep(request: &Request<B>) -> Option<KeptRequest<B::Kept>> {
         Some(KeptRequest {
             method: request.method().clone(),
-            head: KeptHead::of(request.uri(), request.headers())?,
+            head: KeptHead::of(request.uri(), request.headers()),
             version: request.version(),
             extensions: request.extensions().clone(),
             body: request.body().keep(),
