@@ -22,8 +22,8 @@ use crate::{
 
 /// A service whose requests are signed. Made by [`AuthLayer`](crate::AuthLayer), which says what it does.
 ///
-/// `S` must be `Clone`, because a request that waits for a token, or may have to be sent again, takes the ready
-/// service along; the clone left behind is made ready anew. It may lose its readiness on clone.
+/// `S` must be `Clone`, because a request that waits for a token, or may have to be sent again, takes a clone along and
+/// makes that ready when it needs it. It may lose its readiness on clone.
 ///
 /// If the compiler says that `oneshot`, `ready` or `call` exists "but its trait bounds were not satisfied", `S` is not `Clone`, its
 /// error is not `Into<BoxError>`, or its request body can't be replayed: see [`replay`](crate::replay).
@@ -93,14 +93,9 @@ where
         };
         let kept = R::keep(&request);
         shared.sign(&mut request, &lease);
-        match kept {
-            Some(kept) => {
-                let shared = Arc::clone(shared);
-                let mut service = take_ready(&mut self.inner);
-                ResponseFuture::signed(service.call(request), lease, Some(Again { service, kept, shared }))
-            }
-            None => ResponseFuture::signed(self.inner.call(request), lease, None),
-        }
+        let future = self.inner.call(request);
+        let again = |kept| Again { service: self.inner.clone(), kept, shared: Arc::clone(shared) };
+        ResponseFuture::signed(future, lease, kept.map(again))
     }
 }
 
