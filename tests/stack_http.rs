@@ -96,6 +96,8 @@ async fn a_trace_that_shows_headers_sees_no_token_on_either_side() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || writer.clone())
         .finish();
+    // For tests on other threads, which would else mark events as nobody's, and this one's with them.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber);
     let trace = || {
         let span = DefaultMakeSpan::new().level(tracing::Level::INFO).include_headers(true);

@@ -224,6 +224,8 @@ async fn if_the_refresh_after_a_401_fails_the_original_401_comes_with_its_body_a
     endpoint.then(Step::Fail(AuthError::rejected("the client was closed")));
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+    // For tests on other threads, which would else mark events as nobody's, and this one's with them.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
     let _logging = tracing::subscriber::set_default(subscriber);
     let resource = Resource::accepting("token-2");
     let service = AuthLayer::new(cache).layer(resource.clone());
