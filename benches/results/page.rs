@@ -138,7 +138,7 @@ fn contention(results: &Results) -> String {
         std::iter::once(peer.name.clone()).chain(rest.iter().map(at_64)).collect()
     }));
     let text = "How many times as fast two workers are as one, by the number of tasks, and what a call takes with two: of the \
-                fastest tenth of the rounds, those without others on the second core.\n\n\
+                fastest fortieth of the rounds, those without others on the second core.\n\n\
                 ![Contention](plots/contention.svg)";
     table("Contention", text, &titles_with("tasks", &titles), rows)
 }
