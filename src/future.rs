@@ -209,27 +209,24 @@ where
         loop {
             match &mut self.step {
                 Step::Acquiring(wait) => {
+                    let want = match &self.work {
+                        Work::Refused(refused) => &refused.want,
+                        Work::First(_) | Work::Replay(_) | Work::Done => &Want::Usable,
+                    };
                     let core = self.shared.cache.core();
-                    if let Work::Refused(refused) = &self.work {
-                        let result = ready!(wait.poll(core, &refused.want, cx));
-                        self.go_on::<R>(result)?;
-                    } else {
-                        // Woken by a flight that has landed, it finds the token here, in a fifth of the time that it takes to
-                        // ask the flight.
-                        lease = core.lease_at_hand();
-                        if lease.is_none()
-                            && let Err(error) = ready!(wait.poll(core, &Want::Usable, cx))
-                        {
-                            return Poll::Ready(Err(Err(error.into())));
-                        }
-                    }
+                    // Not held while the service is not ready: it would hold a renewal up.
+                    let is_usable = |token: &AccessToken| {
+                        lease = core.lease();
+                        lease.is_some() || token.is_usable()
+                    };
+                    let result = ready!(wait.poll(core, want, is_usable, cx));
+                    self.go_on::<R>(result.map(drop))?;
                     self.step = Step::Readying;
                 }
                 Step::Readying => {
                     if let Err(error) = ready!(self.service.poll_ready(cx)) {
                         return Poll::Ready(Err(Err(Error::Inner(error.into()))));
                     }
-                    // Not held while the service is not ready: that would hold a renewal up.
                     if let Some(lease) = lease.or_else(|| self.shared.cache.core().lease()) {
                         return Poll::Ready(Ok(lease));
                     }
@@ -243,11 +240,14 @@ where
         }
     }
 
-    /// After a 401 there is a newer token, or there will be none.
+    /// There is a token, or there will be none.
     fn go_on<R: Replay<B, Kept = K>>(
         &mut self,
-        result: Result<AccessToken, AuthError>,
+        result: Result<(), AuthError>,
     ) -> Result<(), Ended<Response<ResB>>> {
+        if !matches!(self.work, Work::Refused(_)) {
+            return result.map_err(|error| Err(error.into()));
+        }
         let Work::Refused(refused) = mem::replace(&mut self.work, Work::Done) else { return Ok(()) };
         let Refused { response, kept, .. } = *refused;
         if let Err(error) = result {

@@ -26,7 +26,7 @@ pub enum CallerAuthorization {
 
 /// Keeps the requests of a `tower::Service<http::Request<B>>` signed with the token of a [`TokenCache`].
 ///
-/// - A request that finds a valid token costs one atomic load and one header; one that finds none waits for the
+/// - A request that finds a valid token takes no lock, and costs one header; one that finds none waits for the
 ///   refresh that all of them share.
 /// - A request answered 401 is sent once more with a newer token, if its body is `Clone`, or a
 ///   [`ReplayBody`](crate::replay::ReplayBody) that was not too long. A 401 from a resource says that the request has

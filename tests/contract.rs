@@ -188,3 +188,39 @@ async fn without_a_token_a_ready_service_is_not_kept_and_not_called() {
     strict.check();
     assert_eq!(strict.used.load(Ordering::SeqCst), 0);
 }
+
+/// Takes one request, and is busy after it; a clone knows nothing of that.
+#[derive(Default)]
+struct OneRequest {
+    busy: bool,
+}
+
+impl Clone for OneRequest {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl<B> Service<Request<B>> for OneRequest {
+    type Response = Response<()>;
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<Response<()>, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if self.busy { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        self.busy = true;
+        std::future::ready(Ok(Response::new(())))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_busy_after_a_call_holds_the_next_one_back_and_no_clone_takes_its_place() {
+    let cache = TokenCache::new(Endpoint::exclusive());
+    cache.token().await.unwrap();
+    let mut service = AuthLayer::new(cache).layer(OneRequest::default());
+    ServiceExt::<Request<String>>::ready(&mut service).await.unwrap().call(get(URI)).await.unwrap();
+    assert!(futures::poll!(ServiceExt::<Request<String>>::ready(&mut service)).is_pending());
+}

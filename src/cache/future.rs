@@ -56,11 +56,13 @@ impl Wait {
         Self::Start { again: false }
     }
 
-    /// As the `poll` of a future. `want` is the same each time.
+    /// As the `poll` of a future. `want` is the same each time; `is_usable` says whether the token that a flight has brought
+    /// can still be sent.
     pub(crate) fn poll(
         &mut self,
         core: &Arc<Core>,
         want: &Want,
+        mut is_usable: impl FnMut(&AccessToken) -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<AccessToken, AuthError>> {
         loop {
@@ -91,7 +93,7 @@ impl Wait {
                     };
                     let outcome = outcome
                         .unwrap_or_else(|_| Outcome { result: Err(interrupted(false)), standing: None });
-                    *self = match judge(core, want, outcome, again) {
+                    *self = match judge(want, outcome, &mut is_usable, again) {
                         Some(result) => {
                             *self = Self::Done;
                             return Poll::Ready(result);
@@ -107,10 +109,14 @@ impl Wait {
 }
 
 /// What the flight brought, for this caller; `None` to go round once more.
-fn judge(core: &Core, want: &Want, outcome: Outcome, again: bool) -> Option<Result<AccessToken, AuthError>> {
+fn judge(
+    want: &Want,
+    outcome: Outcome,
+    is_usable: impl FnOnce(&AccessToken) -> bool,
+    again: bool,
+) -> Option<Result<AccessToken, AuthError>> {
     match (outcome.result, outcome.standing) {
-        // Nearly always it is the token of the slot, and asking that takes a fifth of the time.
-        (Ok(token), _) if core.serves(&token) || token.is_usable() => Some(Ok(token)),
+        (Ok(token), _) if is_usable(&token) => Some(Ok(token)),
         // Polled so late that the token has expired. Once more; twice would be a loop at the endpoint's cost.
         (Ok(_), _) if !again => None,
         (Ok(_), _) => Some(Err(AuthError::new(
@@ -136,7 +142,9 @@ impl Future for TokenFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { cache, want, wait } = &mut *self;
-        wait.poll(cache.core(), want, cx)
+        let core = cache.core();
+        // Nearly always it is the token of the slot, and asking that takes a fifth of the time.
+        wait.poll(core, want, |token| core.serves(token) || token.is_usable(), cx)
     }
 }
 

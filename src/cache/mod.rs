@@ -1,6 +1,6 @@
 //! [`TokenCache`]: the shared handle to the token in use.
 //!
-//! - Reading a valid token is one atomic load: no lock, no await, no allocation.
+//! - Reading a valid token takes no lock, no await and no allocation.
 //! - Whoever finds none starts a refresh, or joins the one under way. It is a task of its own: no caller's
 //!   cancellation stops it, and all of them share its result, be it a token or an error.
 //! - Each token has a [sequence number](AccessToken::sequence). Invalidation names the token it means, so a late

@@ -30,12 +30,6 @@ impl Core {
         self.lease_in_question()
     }
 
-    /// The same, if that is beyond question: it starts nothing, and takes no lock.
-    #[inline]
-    pub(crate) fn lease_at_hand(&self) -> Option<Counted<Lease>> {
-        self.slot.lease()
-    }
-
     #[cold]
     fn lease_in_question(self: &Arc<Self>) -> Option<Counted<Lease>> {
         // Its renewal may be due, which is no reason not to serve it.
