@@ -208,7 +208,7 @@ where
         let mut lease = None;
         loop {
             match &mut self.step {
-                Step::Acquiring(wait) => {
+                Step::Acquiring(acquiring) => {
                     let want = match &self.work {
                         Work::Refused(refused) => &refused.want,
                         Work::First(_) | Work::Replay(_) | Work::Done => &Want::Usable,
@@ -219,7 +219,7 @@ where
                         lease = core.lease();
                         lease.is_some() || token.is_usable()
                     };
-                    let result = ready!(wait.poll(core, want, is_usable, cx));
+                    let result = ready!(acquiring.poll(core, want, is_usable, cx));
                     self.go_on::<R>(result.map(drop))?;
                     self.step = Step::Readying;
                 }
