@@ -32,7 +32,7 @@ use tokio::{runtime::Runtime, time::advance};
 
 use super::{
     super::{
-        TokenCache,
+        TokenCache, TokenFuture,
         slot::{Lease, Slot},
         state::Flight,
     },
