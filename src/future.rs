@@ -69,14 +69,14 @@ struct Waiting<S, B, K, Res> {
 enum Work<B, K, Res> {
     First(Request<B>),
     /// Apart, because it is rare, and every future would carry the room for it about.
-    Refused(Box<Refused<K, Res>>),
+    Unauthorized(Box<Unauthorized<K, Res>>),
     Replay(Request<B>),
     Done,
 }
 
 /// The 401, and what its request needs to be sent again: both are kept until there is a newer token. If there will be
 /// none, the first attempt goes on, so that the 401's own body can be read.
-struct Refused<K, Res> {
+struct Unauthorized<K, Res> {
     response: Res,
     kept: K,
     want: Want,
@@ -179,8 +179,8 @@ where
                         let is_renewed = current.is_none_or(|current| !current.is(&lease.token));
                         return Poll::Ready(Ok(decline(response, &shared, is_renewed)));
                     }
-                    let refused = Refused { response, kept, want: Want::NewerThan(lease.token.clone()) };
-                    State::waiting(service, Work::Refused(Box::new(refused)), shared)
+                    let refused = Unauthorized { response, kept, want: Want::NewerThan(lease.token.clone()) };
+                    State::waiting(service, Work::Unauthorized(Box::new(refused)), shared)
                 }
             };
             state.set(next);
@@ -210,7 +210,7 @@ where
             match &mut self.step {
                 Step::Acquiring(acquiring) => {
                     let want = match &self.work {
-                        Work::Refused(refused) => &refused.want,
+                        Work::Unauthorized(refused) => &refused.want,
                         Work::First(_) | Work::Replay(_) | Work::Done => &Want::Usable,
                     };
                     let core = self.shared.cache.core();
@@ -220,7 +220,12 @@ where
                         lease.is_some() || token.is_usable()
                     };
                     let result = ready!(acquiring.poll(core, want, is_usable, cx));
-                    self.go_on::<R>(result.map(drop))?;
+                    match &self.work {
+                        Work::Unauthorized(_) => self.restore::<R>(result)?,
+                        Work::First(_) | Work::Replay(_) | Work::Done => {
+                            result.map_err(|error| Err(error.into()))?;
+                        }
+                    }
                     self.step = Step::Readying;
                 }
                 Step::Readying => {
@@ -240,16 +245,13 @@ where
         }
     }
 
-    /// There is a token, or there will be none.
-    fn go_on<R: Replay<B, Kept = K>>(
+    /// After a 401 there is a newer token, or there will be none.
+    fn restore<R: Replay<B, Kept = K>>(
         &mut self,
-        result: Result<(), AuthError>,
+        result: Result<AccessToken, AuthError>,
     ) -> Result<(), Ended<Response<ResB>>> {
-        if !matches!(self.work, Work::Refused(_)) {
-            return result.map_err(|error| Err(error.into()));
-        }
-        let Work::Refused(refused) = mem::replace(&mut self.work, Work::Done) else { return Ok(()) };
-        let Refused { response, kept, .. } = *refused;
+        let Work::Unauthorized(refused) = mem::replace(&mut self.work, Work::Done) else { return Ok(()) };
+        let Unauthorized { response, kept, .. } = *refused;
         if let Err(error) = result {
             return Err(Ok(give_up(response, error)));
         }
@@ -273,7 +275,7 @@ where
                 shared.cache.core().tally.replays.add();
                 (request, None)
             }
-            Work::Refused(..) | Work::Done => return None,
+            Work::Unauthorized(..) | Work::Done => return None,
         };
         shared.sign(&mut request, &lease);
         let future = service.call(request);

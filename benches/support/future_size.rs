@@ -6,7 +6,7 @@ use http::Request;
 use tower::Service;
 use tower_reauth::{
     ResponseFuture,
-    replay::{Replay, ReplayOnce},
+    replay::{NoReplay, Replay, ReplayOnce},
 };
 
 use super::{Body, Noop};
@@ -17,4 +17,10 @@ pub fn beyond_what_it_needs() -> usize {
     size_of::<ResponseFuture<Noop, Body, ReplayOnce>>()
         - size_of::<<Noop as Service<Request<Body>>>::Future>()
         - size_of::<<ReplayOnce as Replay<Body>>::Kept>()
+}
+
+/// The bytes of the future of a request that is not replayed, less those of the inner future: mostly the room of a request
+/// that waits for a token.
+pub fn without_replay() -> usize {
+    size_of::<ResponseFuture<Noop, Body, NoReplay>>() - size_of::<<Noop as Service<Request<Body>>>::Future>()
 }

@@ -107,7 +107,7 @@ struct Published {
 const LOOK_EVERY: u64 = 20_000_000;
 
 impl Slot {
-    /// The read path: one atomic pointer, one clock read, no lock. `None` is a question for the state.
+    /// The read path: one load of an `ArcSwap`, one clock read, no lock. `None` is a question for the state.
     #[inline]
     pub(crate) fn lease(&self) -> Option<Counted<Lease>> {
         let published = self.published.load();
