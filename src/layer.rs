@@ -107,7 +107,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Puts the token on, in place of whatever the header held.
     pub(crate) fn sign<B>(&self, request: &mut Request<B>, lease: &Lease) {
-        request.headers_mut().insert(&self.header, lease.header.clone());
+        request.headers_mut().insert(self.header.clone(), lease.header.clone());
     }
 
     fn striped(&self) -> Arc<Striped<Arc<Self>>> {
