@@ -22,7 +22,7 @@ use support::{
 use tower::{Layer, retry::RetryLayer};
 
 /// Where things lie in memory differs from process to process, and makes a difference of a twentieth.
-const PROCESSES: usize = 7;
+const PROCESSES: usize = 15;
 
 fn main() {
     let has = |option: &str| env::args().any(|argument| argument == option);
