@@ -20,6 +20,7 @@ use crate::{
     layer::Shared,
     replay::{Declined, Replay},
     sync::Counted,
+    template::Template,
     token::AccessToken,
     triage::{Verdict, triage},
 };
@@ -60,10 +61,9 @@ pin_project! {
 
 /// A request that is to be signed and sent.
 struct Waiting<S, B, K, Res> {
-    service: S,
     work: Work<B, K, Res>,
-    shared: Arc<Shared>,
-    step: Step,
+    template: Arc<Template<S>>,
+    step: Step<S>,
 }
 
 enum Work<B, K, Res> {
@@ -82,23 +82,30 @@ struct Unauthorized<K, Res> {
     want: Want,
 }
 
-enum Step {
-    /// Waits for a token, with a service that is not ready: waiting holds no slot of it.
+enum Step<S> {
+    /// Waits for a token, without a service: waiting holds no slot of it.
     Acquiring(Wait),
-    /// Waits for the service to be ready.
-    Readying,
+    /// Waits for the service to be ready. Apart, because most are at once, and every future would carry the room for it
+    /// about.
+    Readying(Box<S>),
 }
 
 /// The means of a replay.
 pub(crate) struct Again<S, K> {
-    pub(crate) service: S,
     pub(crate) kept: K,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) template: Arc<Template<S>>,
+}
+
+impl<S> Step<S> {
+    /// Back to waiting for a token. Returns the step that it was.
+    fn start_over(&mut self) -> Self {
+        mem::replace(self, Self::Acquiring(Wait::new()))
+    }
 }
 
 impl<S, B, K, F, Res> State<S, B, K, F, Res> {
-    fn waiting(service: S, work: Work<B, K, Res>, shared: Arc<Shared>) -> Self {
-        Self::Waiting { waiting: Some(Waiting { service, work, shared, step: Step::Acquiring(Wait::new()) }) }
+    fn waiting(work: Work<B, K, Res>, template: Arc<Template<S>>) -> Self {
+        Self::Waiting { waiting: Some(Waiting { work, template, step: Step::Acquiring(Wait::new()) }) }
     }
 }
 
@@ -124,8 +131,8 @@ where
         Self { state: State::Sent { future, lease: Some(lease), replay } }
     }
 
-    pub(crate) fn acquiring(service: S, request: Request<B>, shared: Arc<Shared>) -> Self {
-        Self { state: State::waiting(service, Work::First(request), shared) }
+    pub(crate) fn acquiring(request: Request<B>, template: Arc<Template<S>>) -> Self {
+        Self { state: State::waiting(Work::First(request), template) }
     }
 }
 
@@ -147,8 +154,10 @@ where
                 },
                 StateProj::Waiting { waiting } => {
                     let Some(waits) = waiting.as_mut() else { return Poll::Pending };
-                    let ended = match ready!(waits.poll_lease::<R>(cx)) {
-                        Ok(lease) => waiting.take().and_then(|waiting| waiting.send::<R>(lease)).ok_or(None),
+                    let ended = match ready!(waits.poll_ready::<R>(cx)) {
+                        Ok((service, lease)) => {
+                            waiting.take().and_then(|waiting| waiting.send::<R>(service, lease)).ok_or(None)
+                        }
                         Err(ended) => Err(Some(ended)),
                     };
                     match ended {
@@ -170,17 +179,17 @@ where
                         return Poll::Ready(Ok(response));
                     }
                     lease.refuse();
-                    let Some(Again { service, kept, shared }) = replay.take() else {
+                    let Some(Again { kept, template }) = replay.take() else {
                         return Poll::Ready(Ok(response));
                     };
                     if !R::pause(&kept) {
                         // If the token goes on being used all the same, sending again would be in vain.
-                        let current = shared.cache.current();
+                        let current = template.shared.cache.current();
                         let is_renewed = current.is_none_or(|current| !current.is(&lease.token));
-                        return Poll::Ready(Ok(decline(response, &shared, is_renewed)));
+                        return Poll::Ready(Ok(decline(response, &template.shared, is_renewed)));
                     }
                     let refused = Unauthorized { response, kept, want: Want::NewerThan(lease.token.clone()) };
-                    State::waiting(service, Work::Unauthorized(Box::new(refused)), shared)
+                    State::waiting(Work::Unauthorized(Box::new(refused)), template)
                 }
             };
             state.set(next);
@@ -191,6 +200,9 @@ where
 /// How a request ends that is not sent.
 type Ended<Res> = Result<Res, Error>;
 
+/// What it takes to send one.
+type Prepared<S, Res> = Result<(S, Counted<Lease>), Ended<Res>>;
+
 /// Short for the state of a future over the service `S`.
 type StateOf<S, B, K> =
     State<S, B, K, <S as Service<Request<B>>>::Future, <S as Service<Request<B>>>::Response>;
@@ -200,21 +212,20 @@ where
     S: Service<Request<B>, Response = Response<ResB>> + Clone,
     S::Error: Into<BoxError>,
 {
-    /// Waits for a lease, and for the service to be ready. The error is how the request ends without.
-    fn poll_lease<R: Replay<B, Kept = K>>(
+    /// Waits for a service that is ready, and for a lease. The error is how the request ends without.
+    fn poll_ready<R: Replay<B, Kept = K>>(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Counted<Lease>, Ended<Response<ResB>>>> {
-        let mut lease = None;
+    ) -> Poll<Prepared<S, Response<ResB>>> {
         loop {
-            match &mut self.step {
+            let (service, lease) = match &mut self.step {
                 Step::Acquiring(acquiring) => {
                     let want = match &self.work {
                         Work::Unauthorized(refused) => &refused.want,
                         Work::First(_) | Work::Replay(_) | Work::Done => &Want::Usable,
                     };
-                    let core = self.shared.cache.core();
-                    // Not held while the service is not ready: it would hold a renewal up.
+                    let core = self.template.shared.cache.core();
+                    let mut lease = None;
                     let is_usable = |token: &AccessToken| {
                         lease = core.lease();
                         lease.is_some() || token.is_usable()
@@ -226,22 +237,29 @@ where
                             result.map_err(|error| Err(error.into()))?;
                         }
                     }
-                    self.step = Step::Readying;
-                }
-                Step::Readying => {
-                    if let Err(error) = ready!(self.service.poll_ready(cx)) {
-                        return Poll::Ready(Err(Err(Error::Inner(error.into()))));
+                    let mut service = self.template.service();
+                    match service.poll_ready(cx) {
+                        Poll::Ready(result) => result.map_err(|error| Err(Error::Inner(error.into())))?,
+                        Poll::Pending => {
+                            // The lease is not held meanwhile: it would hold a renewal up.
+                            self.step = Step::Readying(Box::new(service));
+                            return Poll::Pending;
+                        }
                     }
-                    if let Some(lease) = lease.or_else(|| self.shared.cache.core().lease()) {
-                        return Poll::Ready(Ok(lease));
-                    }
-                    // Becoming ready took longer than the token lasted. Back to waiting, without the slot that the
-                    // ready service may hold.
-                    lease = None;
-                    self.service = self.service.clone();
-                    self.step = Step::Acquiring(Wait::new());
+                    (service, lease)
                 }
+                Step::Readying(service) => {
+                    ready!(service.poll_ready(cx)).map_err(|error| Err(Error::Inner(error.into())))?;
+                    let Step::Readying(service) = self.step.start_over() else { continue };
+                    (*service, None)
+                }
+            };
+            if let Some(lease) = lease.or_else(|| self.template.shared.cache.core().lease()) {
+                return Poll::Ready(Ok((service, lease)));
             }
+            // Becoming ready took longer than the token lasted. Back to waiting, without the slot that the ready service
+            // may hold.
+            self.step.start_over();
         }
     }
 
@@ -258,28 +276,28 @@ where
         // The 401 is let go, its connection with it, before the service is asked whether it is ready.
         match R::restore(kept) {
             Some(request) => self.work = Work::Replay(request),
-            None => return Err(Ok(decline(response, &self.shared, true))),
+            None => return Err(Ok(decline(response, &self.template.shared, true))),
         }
         Ok(())
     }
 
     /// Signs the request and hands it to the ready service.
-    fn send<R: Replay<B, Kept = K>>(self, lease: Counted<Lease>) -> Option<StateOf<S, B, K>> {
-        let Self { mut service, work, shared, .. } = self;
+    fn send<R: Replay<B, Kept = K>>(self, mut service: S, lease: Counted<Lease>) -> Option<StateOf<S, B, K>> {
+        let Self { work, template, .. } = self;
         let (mut request, kept) = match work {
             Work::First(request) => {
                 let kept = R::keep(&request);
                 (request, kept)
             }
             Work::Replay(request) => {
-                shared.cache.core().tally.replays.add();
+                template.shared.cache.core().tally.replays.add();
                 (request, None)
             }
             Work::Unauthorized(..) | Work::Done => return None,
         };
-        shared.sign(&mut request, &lease);
+        template.shared.sign(&mut request, &lease);
         let future = service.call(request);
-        let replay = kept.map(|kept| Again { service, kept, shared });
+        let replay = kept.map(|kept| Again { kept, template });
         Some(State::Sent { future, lease: Some(lease), replay })
     }
 }

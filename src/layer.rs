@@ -11,7 +11,6 @@ use crate::{
     guard::{ForeignRequests, Guard},
     replay::{NoReplay, ReplayOnce},
     service::Auth,
-    stripe::Striped,
 };
 
 /// What becomes of an `Authorization` header (or whichever carries the token) that the caller has set.
@@ -89,14 +88,12 @@ pub enum CallerAuthorization {
 /// # }
 /// ```
 pub struct AuthLayer<R = ReplayOnce> {
-    shared: Arc<Striped<Arc<Shared>>>,
+    shared: Arc<Shared>,
     replay: PhantomData<R>,
 }
 
-/// What every service of a layer has in common. Each request holds a count of it, so there are copies. Aligned so that
-/// that count shares no cache line with anything else.
+/// What every service of a layer has in common.
 #[derive(Clone, Debug)]
-#[repr(align(128))]
 pub(crate) struct Shared {
     pub(crate) cache: TokenCache,
     pub(crate) guard: Guard,
@@ -108,10 +105,6 @@ impl Shared {
     /// Puts the token on, in place of whatever the header held.
     pub(crate) fn sign<B>(&self, request: &mut Request<B>, lease: &Lease) {
         request.headers_mut().insert(self.header.clone(), lease.header.clone());
-    }
-
-    fn striped(&self) -> Arc<Striped<Arc<Self>>> {
-        Arc::new(Striped::new(|| Arc::new(self.clone())))
     }
 }
 
@@ -126,7 +119,7 @@ impl AuthLayer {
             header: header::AUTHORIZATION,
             caller_authorization: CallerAuthorization::default(),
         };
-        Self { shared: shared.striped(), replay: PhantomData }
+        Self { shared: Arc::new(shared), replay: PhantomData }
     }
 
     /// For the Send Payments API at `base_url`, asked for tokens through the [built-in client](crate::client).
@@ -199,23 +192,20 @@ impl<R> AuthLayer<R> {
     }
 
     fn change<T>(&mut self, change: impl FnOnce(&mut Shared) -> T) -> T {
-        let mut shared = Shared::clone(self.shared.mine());
-        let result = change(&mut shared);
-        self.shared = shared.striped();
-        result
+        change(Arc::make_mut(&mut self.shared))
     }
 
     /// The cache, for what needs a token without being a request of this layer.
     pub fn cache(&self) -> &TokenCache {
-        &self.shared.mine().cache
+        &self.shared.cache
     }
 }
 
-impl<S, R> Layer<S> for AuthLayer<R> {
+impl<S: Clone, R> Layer<S> for AuthLayer<R> {
     type Service = Auth<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Auth::new(inner, Arc::clone(&self.shared))
+        Auth::new(inner, &self.shared)
     }
 }
 
@@ -227,6 +217,6 @@ impl<R> Clone for AuthLayer<R> {
 
 impl<R> fmt::Debug for AuthLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("AuthLayer").field(self.shared.mine()).finish()
+        f.debug_tuple("AuthLayer").field(&self.shared).finish()
     }
 }

@@ -89,6 +89,7 @@ pub mod sandbox;
 mod service;
 mod stripe;
 mod sync;
+mod template;
 mod token;
 mod triage;
 #[cfg(feature = "verify")]

@@ -17,36 +17,44 @@ use crate::{
     guard,
     layer::{CallerAuthorization, Shared},
     replay::{Replay, ReplayOnce},
-    stripe::Striped,
+    template::{Template, Templates},
 };
 
 /// A service whose requests are signed. Made by [`AuthLayer`](crate::AuthLayer), which says what it does.
 ///
-/// `S` must be `Clone`, because a request that waits for a token, or may have to be sent again, takes a clone along and
-/// makes that ready when it needs it. It may lose its readiness on clone.
+/// `S` is `Clone`, because a request that waits for a token, or is sent again, needs a service of its own, which it makes
+/// ready when it comes to that. It is a clone of `S` as it was when the layer was put on, or when
+/// [`get_mut`](Self::get_mut) was last used; what one of `S`'s clones learns in a call, the others know only if they share
+/// it, as they do of connections, limits and buffers.
 ///
-/// If the compiler says that `oneshot`, `ready` or `call` exists "but its trait bounds were not satisfied", `S` is not `Clone`, its
-/// error is not `Into<BoxError>`, or its request body can't be replayed: see [`replay`](crate::replay).
+/// If the compiler says that `oneshot`, `ready` or `call` exists "but its trait bounds were not satisfied", the error of `S`
+/// is not `Into<BoxError>`, or its request body can't be replayed: see [`replay`](crate::replay).
 // The compiler shows the line of the name in that case, and no other word of ours.
 #[rustfmt::skip]
-pub struct Auth<S, R = ReplayOnce> { // `S` has to be Clone, and its body too, or behind a ReplayLayer
+pub struct Auth<S, R = ReplayOnce> { // the request body of `S` has to be Clone, or behind a ReplayLayer
     inner: S,
-    shared: Arc<Striped<Arc<Shared>>>,
+    shared: Arc<Shared>,
+    /// `None` if what it was made from may have been changed since.
+    templates: Option<Arc<Templates<S>>>,
     replay: PhantomData<R>,
 }
 
-impl<S, R> Auth<S, R> {
-    pub(crate) fn new(inner: S, shared: Arc<Striped<Arc<Shared>>>) -> Self {
-        Self { inner, shared, replay: PhantomData }
+impl<S: Clone, R> Auth<S, R> {
+    pub(crate) fn new(inner: S, shared: &Arc<Shared>) -> Self {
+        let templates = Some(Template::striped(inner.clone(), shared));
+        Self { inner, shared: Arc::clone(shared), templates, replay: PhantomData }
     }
+}
 
+impl<S, R> Auth<S, R> {
     /// The service below.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The service below, to be changed.
+    /// The service below, to be changed. Requests that wait already, or are under way, go on with what was there before.
     pub fn get_mut(&mut self) -> &mut S {
+        self.templates = None;
         &mut self.inner
     }
 
@@ -71,7 +79,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let shared = self.shared.mine();
+        let shared = &*self.shared;
+        let templates = &mut self.templates;
         let kept_by_caller = shared.caller_authorization == CallerAuthorization::Keep
             && request.headers().contains_key(&shared.header);
         match shared.guard.check(request.method(), request.uri(), request.headers()) {
@@ -89,14 +98,24 @@ where
             // Whatever the ready service holds, a slot say, is let go for the wait: the flight may need it, if the
             // token endpoint is reached through the same limit.
             drop(take_ready(&mut self.inner));
-            return ResponseFuture::acquiring(self.inner.clone(), request, Arc::clone(shared));
+            return ResponseFuture::acquiring(request, template(templates, &self.inner, &self.shared));
         };
         let kept = R::keep(&request);
         shared.sign(&mut request, &lease);
         let future = self.inner.call(request);
-        let again = |kept| Again { service: self.inner.clone(), kept, shared: Arc::clone(shared) };
+        let again = |kept| Again { kept, template: template(templates, &self.inner, &self.shared) };
         ResponseFuture::signed(future, lease, kept.map(again))
     }
+}
+
+#[inline]
+fn template<S: Clone>(
+    templates: &mut Option<Arc<Templates<S>>>,
+    inner: &S,
+    shared: &Arc<Shared>,
+) -> Arc<Template<S>> {
+    let templates = templates.get_or_insert_with(|| Template::striped(inner.clone(), shared));
+    Arc::clone(templates.mine())
 }
 
 /// The service that `poll_ready` made ready, and that has to be used or dropped; its clone need not be ready.
@@ -107,12 +126,21 @@ fn take_ready<S: Clone>(inner: &mut S) -> S {
 
 impl<S: Clone, R> Clone for Auth<S, R> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.shared))
+        let Self { inner, shared, templates, replay } = self;
+        Self {
+            inner: inner.clone(),
+            shared: Arc::clone(shared),
+            templates: templates.clone(),
+            replay: *replay,
+        }
     }
 }
 
 impl<S: fmt::Debug, R> fmt::Debug for Auth<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").field("inner", &self.inner).field("shared", self.shared.mine()).finish()
+        f.debug_struct("Auth")
+            .field("inner", &self.inner)
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
     }
 }

@@ -224,3 +224,41 @@ async fn a_service_that_is_busy_after_a_call_holds_the_next_one_back_and_no_clon
     ServiceExt::<Request<String>>::ready(&mut service).await.unwrap().call(get(URI)).await.unwrap();
     assert!(futures::poll!(ServiceExt::<Request<String>>::ready(&mut service)).is_pending());
 }
+
+/// Says its name, to `token-2` alone.
+#[derive(Clone)]
+struct Named(&'static str);
+
+impl Service<Request<String>> for Named {
+    type Response = Response<String>;
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<Response<String>, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<String>) -> Self::Future {
+        let accepted = authorization(&request) == "Bearer token-2";
+        std::future::ready(Ok(if accepted { Response::new(self.0.to_owned()) } else { unauthorized() }))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_to_the_service_below_is_seen_by_requests_that_wait_and_by_replays() {
+    // The first attempt has to wait for its token, or not; the second is made through a clone either way.
+    for waits in [true, false] {
+        let cache = TokenCache::new(Endpoint::exclusive());
+        if !waits {
+            cache.token().await.unwrap();
+        }
+        let mut service = AuthLayer::new(cache).layer(Named("before"));
+        let mut other = service.clone();
+        service.get_mut().0 = "after";
+        let response = service.ready().await.unwrap().call(get(URI)).await.unwrap();
+        assert_eq!(response.into_body(), "after", "{waits}");
+        let response = other.ready().await.unwrap().call(get(URI)).await.unwrap();
+        assert_eq!(response.into_body(), "before", "{waits}");
+        assert_eq!((service.get_ref().0, service.into_inner().0), ("after", "after"));
+    }
+}

@@ -3,10 +3,16 @@
 #[path = "../benches/support/mod.rs"]
 mod support;
 
+use std::task::{Context, Poll};
+
 use allocation_counter::measure;
 use http::{Request, Response};
 use support::{Body, Noop, call, future_size, get, layer, post, secret};
 use tower::{Layer, Service};
+use tower_reauth::{
+    ResponseFuture,
+    replay::{NoReplay, ReplayOnce},
+};
 
 /// What the project promises.
 const MOST_BYTES: usize = 200;
@@ -27,6 +33,34 @@ fn the_future_is_as_small_as_it_was() {
         let bytes = future_size::without_replay();
         assert!(bytes <= BYTES_WITHOUT_REPLAY, "{bytes} bytes, and it was {BYTES_WITHOUT_REPLAY}");
     }
+}
+
+#[test]
+fn the_future_does_not_carry_the_service_about() {
+    /// As a real client: hyper's has 304 bytes.
+    #[derive(Clone)]
+    struct Large {
+        _state: [u8; 304],
+    }
+
+    impl Service<Request<Body>> for Large {
+        type Response = <Noop as Service<Request<Body>>>::Response;
+        type Error = <Noop as Service<Request<Body>>>::Error;
+        type Future = <Noop as Service<Request<Body>>>::Future;
+
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Service::<Request<Body>>::poll_ready(&mut Noop, cx)
+        }
+
+        fn call(&mut self, request: Request<Body>) -> Self::Future {
+            Noop.call(request)
+        }
+    }
+
+    fn size<S: Service<Request<Body>>>() -> [usize; 2] {
+        [size_of::<ResponseFuture<S, Body, ReplayOnce>>(), size_of::<ResponseFuture<S, Body, NoReplay>>()]
+    }
+    assert_eq!(size::<Large>(), size::<Noop>());
 }
 
 #[test]
