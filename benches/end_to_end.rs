@@ -11,6 +11,7 @@ mod support;
 use std::{
     future::IntoFuture,
     net::SocketAddr,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -32,7 +33,7 @@ use support::{
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
-    task::JoinSet,
+    sync::Barrier,
 };
 use tower::{Layer, Service, ServiceExt, retry::RetryLayer};
 
@@ -41,13 +42,21 @@ const WORKERS: usize = 32;
 const REQUESTS_PER_WORKER: usize = 10;
 const ROUNDS: usize = 600;
 
-type Run = Box<dyn Fn(&Runtime) -> Duration>;
+/// One of those that are compared: its workers are tasks that live through all rounds, as those of a service do. What it
+/// takes to spawn them, and the room that they take, is not measured.
+struct Contender {
+    name: &'static str,
+    /// The workers and the stopwatch meet here before each of their turns, and after it.
+    barrier: Arc<Barrier>,
+}
 
 fn main() {
     let address = serve();
     let mut report = Report::new("end_to_end", Vec::new());
     for (protocol, http2) in [("HTTP/1.1", false), ("HTTP/2", true)] {
-        let ratio = measure(&mut report, protocol, &contenders(address, http2));
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let contenders = contenders(&runtime, address, http2);
+        let ratio = measure(&mut report, protocol, &runtime, &contenders);
         report.bar(&P6, protocol, ratio);
     }
     report.write();
@@ -63,7 +72,7 @@ fn serve() -> SocketAddr {
     address
 }
 
-fn contenders(address: SocketAddr, http2: bool) -> [(&'static str, Run); 5] {
+fn contenders(runtime: &Runtime, address: SocketAddr, http2: bool) -> [Contender; 5] {
     let token = secret(200);
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
@@ -74,16 +83,20 @@ fn contenders(address: SocketAddr, http2: bool) -> [(&'static str, Run); 5] {
     let retried = RetryLayer::new(KeepsAClone).layer(with_header(client.clone(), &value));
     let ours_without_replay = layer.clone().without_replay().layer(client.clone());
     [
-        ("hyper's client", run(client.clone(), address)),
-        ("(2) static header", run(with_header(client.clone(), &value), address)),
-        ("tower Retry over (2)", run(retried, address)),
-        ("tower-reauth", run(layer.layer(client), address)),
-        ("tower-reauth, no replay", run(ours_without_replay, address)),
+        Contender::new(runtime, address, "hyper's client", client.clone()),
+        Contender::new(runtime, address, "(2) static header", with_header(client.clone(), &value)),
+        Contender::new(runtime, address, "tower Retry over (2)", retried),
+        Contender::new(runtime, address, "tower-reauth", layer.layer(client)),
+        Contender::new(runtime, address, "tower-reauth, no replay", ours_without_replay),
     ]
 }
 
-fn measure(report: &mut Report<Vec<EndToEnd>>, protocol: &str, contenders: &[(&str, Run)]) -> f64 {
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+fn measure(
+    report: &mut Report<Vec<EndToEnd>>,
+    protocol: &str,
+    runtime: &Runtime,
+    contenders: &[Contender],
+) -> f64 {
     let mut rates = vec![Vec::with_capacity(ROUNDS); contenders.len()];
     // The first rounds connect, and warm up.
     for round in 0..ROUNDS + 3 {
@@ -91,14 +104,14 @@ fn measure(report: &mut Report<Vec<EndToEnd>>, protocol: &str, contenders: &[(&s
             let turn = (turn + round) % contenders.len();
             // Each has each of the others before it in turn.
             let turn = if round % 2 == 0 { turn } else { contenders.len() - 1 - turn };
-            let time = contenders[turn].1(&runtime);
+            let time = runtime.block_on(contenders[turn].turn());
             if round >= 3 {
                 rates[turn].push(as_f64(WORKERS * REQUESTS_PER_WORKER) / time.as_secs_f64());
             }
         }
     }
     println!("{protocol}, {WORKERS} at once");
-    for ((name, _), rates_of) in contenders.iter().zip(&rates) {
+    for (Contender { name, .. }, rates_of) in contenders.iter().zip(&rates) {
         let requests_per_second = median(rates_of.clone());
         let [ratio, to_static] = [0, 1].map(|over| median_ratio(rates_of, &rates[over]));
         println!(
@@ -110,36 +123,44 @@ fn measure(report: &mut Report<Vec<EndToEnd>>, protocol: &str, contenders: &[(&s
     median_ratio(&rates[3], &rates[1])
 }
 
-fn run<S>(service: S, address: SocketAddr) -> Run
-where
-    S: Service<Request<Body>, Response = Response<Incoming>> + Clone + Send + 'static,
-    S::Error: std::fmt::Debug,
-    S::Future: Send,
-{
-    Box::new(move |runtime| {
-        runtime.block_on(async {
-            let start = Instant::now();
-            let mut workers = JoinSet::new();
-            for _ in 0..WORKERS {
-                workers.spawn(send(service.clone(), address));
-            }
-            workers.join_all().await;
-            start.elapsed()
-        })
-    })
+impl Contender {
+    fn new<S>(runtime: &Runtime, address: SocketAddr, name: &'static str, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Incoming>> + Clone + Send + 'static,
+        S::Error: std::fmt::Debug,
+        S::Future: Send,
+    {
+        let barrier = Arc::new(Barrier::new(WORKERS + 1));
+        for _ in 0..WORKERS {
+            runtime.spawn(work(service.clone(), address, Arc::clone(&barrier)));
+        }
+        Self { name, barrier }
+    }
+
+    /// How long its workers take.
+    async fn turn(&self) -> Duration {
+        self.barrier.wait().await;
+        let start = Instant::now();
+        self.barrier.wait().await;
+        start.elapsed()
+    }
 }
 
-async fn send<S>(mut service: S, address: SocketAddr)
+async fn work<S>(mut service: S, address: SocketAddr, barrier: Arc<Barrier>)
 where
     S: Service<Request<Body>, Response = Response<Incoming>>,
     S::Error: std::fmt::Debug,
 {
     let uri: http::Uri = format!("http://{address}/accounts/1").parse().unwrap();
-    for _ in 0..REQUESTS_PER_WORKER {
-        let mut request = support::get(4);
-        *request.uri_mut() = uri.clone();
-        let response = service.ready().await.unwrap().call(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        response.into_body().collect().await.unwrap();
+    loop {
+        barrier.wait().await;
+        for _ in 0..REQUESTS_PER_WORKER {
+            let mut request = support::get(4);
+            *request.uri_mut() = uri.clone();
+            let response = service.ready().await.unwrap().call(request).await.unwrap();
+            assert_eq!(response.status(), 200);
+            response.into_body().collect().await.unwrap();
+        }
+        barrier.wait().await;
     }
 }
