@@ -40,7 +40,7 @@ use tower::{Layer, Service, ServiceExt, retry::RetryLayer};
 const WORKERS: usize = 32;
 /// Few, so that what slows the machine down for a while slows all contenders of a round down.
 const REQUESTS_PER_WORKER: usize = 10;
-const ROUNDS: usize = 600;
+const ROUNDS: usize = 1200;
 
 /// One of those that are compared: its workers are tasks that live through all rounds, as those of a service do. What it
 /// takes to spawn them, and the room that they take, is not measured.
@@ -83,11 +83,11 @@ fn contenders(runtime: &Runtime, address: SocketAddr, http2: bool) -> [Contender
     let retried = RetryLayer::new(KeepsAClone).layer(with_header(client.clone(), &value));
     let ours_without_replay = layer.clone().without_replay().layer(client.clone());
     [
-        Contender::new(runtime, address, "hyper's client", client.clone()),
-        Contender::new(runtime, address, "(2) static header", with_header(client.clone(), &value)),
-        Contender::new(runtime, address, "tower Retry over (2)", retried),
-        Contender::new(runtime, address, "tower-reauth", layer.layer(client)),
-        Contender::new(runtime, address, "tower-reauth, no replay", ours_without_replay),
+        Contender::new(runtime, address, "hyper's client", &client),
+        Contender::new(runtime, address, "(2) static header", &with_header(client.clone(), &value)),
+        Contender::new(runtime, address, "tower Retry over (2)", &retried),
+        Contender::new(runtime, address, "tower-reauth", &layer.layer(client.clone())),
+        Contender::new(runtime, address, "tower-reauth, no replay", &ours_without_replay),
     ]
 }
 
@@ -124,7 +124,7 @@ fn measure(
 }
 
 impl Contender {
-    fn new<S>(runtime: &Runtime, address: SocketAddr, name: &'static str, service: S) -> Self
+    fn new<S>(runtime: &Runtime, address: SocketAddr, name: &'static str, service: &S) -> Self
     where
         S: Service<Request<Body>, Response = Response<Incoming>> + Clone + Send + 'static,
         S::Error: std::fmt::Debug,

@@ -147,52 +147,25 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            let next = match state.as_mut().project() {
-                StateProj::Refused { error } => match error.take() {
-                    Some(error) => return Poll::Ready(Err(error.into())),
-                    None => return Poll::Pending,
-                },
-                StateProj::Waiting { waiting } => {
-                    let Some(waits) = waiting.as_mut() else { return Poll::Pending };
-                    let ended = match ready!(waits.poll_ready::<R>(cx)) {
-                        Ok((service, lease)) => {
-                            waiting.take().and_then(|waiting| waiting.send::<R>(service, lease)).ok_or(None)
-                        }
-                        Err(ended) => Err(Some(ended)),
-                    };
-                    match ended {
-                        Ok(sent) => sent,
-                        Err(ended) => {
-                            *waiting = None;
-                            return ended.map_or(Poll::Pending, Poll::Ready);
-                        }
-                    }
-                }
-                StateProj::Sent { future, lease, replay } => {
-                    let result = ready!(future.poll(cx));
-                    // Under way no more, whenever this future is dropped.
-                    let lease = lease.take();
-                    let response = result.map_err(|error| Error::Inner(error.into()))?;
-                    let Some(lease) = lease else { return Poll::Ready(Ok(response)) };
-                    if triage(&response) == Verdict::Accepted {
-                        lease.accept();
-                        return Poll::Ready(Ok(response));
-                    }
-                    lease.refuse();
-                    let Some(Again { kept, template }) = replay.take() else {
-                        return Poll::Ready(Ok(response));
-                    };
-                    if !R::pause(&kept) {
-                        // If the token goes on being used all the same, sending again would be in vain.
-                        let current = template.shared.cache.current();
-                        let is_renewed = current.is_none_or(|current| !current.is(&lease.token));
-                        return Poll::Ready(Ok(decline(response, &template.shared, is_renewed)));
-                    }
-                    let refused = Unauthorized { response, kept, want: Want::NewerThan(lease.token.clone()) };
-                    State::waiting(Work::Unauthorized(Box::new(refused)), template)
+            let StateProj::Sent { future, lease, replay } = state.as_mut().project() else {
+                match ready!(state.as_mut().poll_unsent::<R>(cx)) {
+                    Some(ended) => return Poll::Ready(ended),
+                    None => continue,
                 }
             };
-            state.set(next);
+            let result = ready!(future.poll(cx));
+            // Under way no more, whenever this future is dropped.
+            let lease = lease.take();
+            let response = result.map_err(|error| Error::Inner(error.into()))?;
+            let Some(lease) = lease else { return Poll::Ready(Ok(response)) };
+            if triage(&response) == Verdict::Accepted {
+                lease.accept();
+                return Poll::Ready(Ok(response));
+            }
+            match State::refused::<R>(response, &lease, replay.take()) {
+                Ok(next) => state.set(next),
+                Err(response) => return Poll::Ready(Ok(response)),
+            }
         }
     }
 }
@@ -206,6 +179,59 @@ type Prepared<S, Res> = Result<(S, Counted<Lease>), Ended<Res>>;
 /// Short for the state of a future over the service `S`.
 type StateOf<S, B, K> =
     State<S, B, K, <S as Service<Request<B>>>::Future, <S as Service<Request<B>>>::Response>;
+
+impl<S, B, K, ResB> State<S, B, K, S::Future, S::Response>
+where
+    S: Service<Request<B>, Response = Response<ResB>> + Clone,
+    S::Error: Into<BoxError>,
+{
+    /// Until the request is sent, or not going to be: then it is said how it ends. Apart from what nearly every poll does.
+    #[inline(never)]
+    fn poll_unsent<R: Replay<B, Kept = K>>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Ended<S::Response>>> {
+        let waiting = match self.as_mut().project() {
+            StateProj::Refused { error } => match error.take() {
+                Some(error) => return Poll::Ready(Some(Err(error.into()))),
+                None => return Poll::Pending,
+            },
+            StateProj::Waiting { waiting } => waiting,
+            StateProj::Sent { .. } => return Poll::Ready(None),
+        };
+        let Some(waits) = waiting.as_mut() else { return Poll::Pending };
+        let (service, lease) = match ready!(waits.poll_ready::<R>(cx)) {
+            Ok(prepared) => prepared,
+            Err(ended) => {
+                *waiting = None;
+                return Poll::Ready(Some(ended));
+            }
+        };
+        let sent = waiting.take().and_then(|waiting| waiting.send::<R>(service, lease));
+        let Some(sent) = sent else { return Poll::Pending };
+        self.set(sent);
+        Poll::Ready(None)
+    }
+
+    /// After a 401: what comes next, or else it is the caller's response.
+    #[cold]
+    fn refused<R: Replay<B, Kept = K>>(
+        response: S::Response,
+        lease: &Lease,
+        again: Option<Again<S, K>>,
+    ) -> Result<Self, S::Response> {
+        lease.refuse();
+        let Some(Again { kept, template }) = again else { return Err(response) };
+        if !R::pause(&kept) {
+            // If the token goes on being used all the same, sending again would be in vain.
+            let current = template.shared.cache.current();
+            let is_renewed = current.is_none_or(|current| !current.is(&lease.token));
+            return Err(decline(response, &template.shared, is_renewed));
+        }
+        let refused = Unauthorized { response, kept, want: Want::NewerThan(lease.token.clone()) };
+        Ok(State::waiting(Work::Unauthorized(Box::new(refused)), template))
+    }
+}
 
 impl<S, B, K, ResB> Waiting<S, B, K, Response<ResB>>
 where
