@@ -28,7 +28,7 @@ use support::{
     Body, KeepsAClone, as_f64,
     bars::{P6, Report},
     figures::EndToEnd,
-    layer, median, median_ratio, secret, static_header, with_header,
+    layer_for, median, median_ratio, secret, static_header, with_header,
 };
 use tokio::{
     net::TcpListener,
@@ -78,7 +78,7 @@ fn contenders(runtime: &Runtime, address: SocketAddr, http2: bool) -> [Contender
     tcp.set_nodelay(true);
     // One for all of them, so that all use the same connections.
     let client: Client<_, Body> = Client::builder(TokioExecutor::new()).http2_only(http2).build(tcp);
-    let layer = layer(&token).allow_origin(format!("http://{address}")).unwrap();
+    let layer = layer_for(&format!("http://{address}"), &token);
     let value = static_header(&token);
     let retried = RetryLayer::new(KeepsAClone).layer(with_header(client.clone(), &value));
     let ours_without_replay = layer.clone().without_replay().layer(client.clone());

@@ -22,7 +22,7 @@ use tokio::{
 use tower::{Layer, Service};
 use tower_reauth::AuthLayer;
 
-use super::{Noop, cold_cache, get, secret, static_header, with_header};
+use super::{BASE_URL, Noop, cold_cache, get, secret, static_header, with_header};
 
 /// How long the fetch takes at the least.
 const FETCH: Duration = Duration::from_millis(5);
@@ -119,7 +119,7 @@ pub fn runtime() -> Runtime {
 
 fn with_ours(burst: &Arc<Burst>) {
     let fetching = Arc::clone(burst);
-    let cache = cold_cache(&secret(200), move || Arc::clone(&fetching).fetch());
+    let cache = cold_cache(BASE_URL, &secret(200), move || Arc::clone(&fetching).fetch());
     // Always ready, so what is measured is its own future, not that of a helper which makes it ready first.
     let mut service = AuthLayer::new(cache).layer(Noop);
     burst.callers(move || service.call(get(4)));

@@ -97,16 +97,15 @@ pub fn secret(length: usize) -> String {
     "eyJhbGciOiJIUzI1NiJ9.".chars().cycle().take(length).collect()
 }
 
-/// A cache that has a token until the end of the century.
-pub fn cache(token: &str) -> TokenCache {
-    let cache = cold_cache(token, || ready(()));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(cache.token()).unwrap();
-    cache
-}
+/// Where the requests go that [`get`] and [`post`] make.
+const BASE_URL: &str = "https://api.example.com";
 
 /// A cache without a token, whose endpoint answers when the future is done that `wait` makes.
-pub fn cold_cache<F>(token: &str, wait: impl Fn() -> F + Send + Sync + Clone + 'static) -> TokenCache
+pub fn cold_cache<F>(
+    base_url: &str,
+    token: &str,
+    wait: impl Fn() -> F + Send + Sync + Clone + 'static,
+) -> TokenCache
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -119,11 +118,19 @@ where
         }
     });
     let credentials = Credentials::new("id", "secret");
-    TokenCache::new(SendPayments::new("https://api.example.com", endpoint, credentials).unwrap())
+    TokenCache::new(SendPayments::new(base_url, endpoint, credentials).unwrap())
+}
+
+/// A layer that has a token until the end of the century, for requests to that API.
+pub fn layer_for(base_url: &str, token: &str) -> AuthLayer {
+    let cache = cold_cache(base_url, token, || ready(()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(cache.token()).unwrap();
+    AuthLayer::new(cache)
 }
 
 pub fn layer(token: &str) -> AuthLayer {
-    AuthLayer::new(cache(token))
+    layer_for(BASE_URL, token)
 }
 
 /// A header of the length that the token's has.
