@@ -162,7 +162,7 @@ where
                 lease.accept();
                 return Poll::Ready(Ok(response));
             }
-            match State::refused::<R>(response, &lease, replay.take()) {
+            match State::after_401::<R>(response, &lease, replay.take()) {
                 Ok(next) => state.set(next),
                 Err(response) => return Poll::Ready(Ok(response)),
             }
@@ -215,7 +215,7 @@ where
 
     /// After a 401: what comes next, or else it is the caller's response.
     #[cold]
-    fn refused<R: Replay<B, Kept = K>>(
+    fn after_401<R: Replay<B, Kept = K>>(
         response: S::Response,
         lease: &Lease,
         again: Option<Again<S, K>>,

@@ -201,11 +201,11 @@ impl<R> AuthLayer<R> {
     }
 }
 
-impl<S: Clone, R> Layer<S> for AuthLayer<R> {
+impl<S, R> Layer<S> for AuthLayer<R> {
     type Service = Auth<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Auth::new(inner, &self.shared)
+        Auth::new(inner, Arc::clone(&self.shared))
     }
 }
 

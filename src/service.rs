@@ -17,44 +17,40 @@ use crate::{
     guard,
     layer::{CallerAuthorization, Shared},
     replay::{Replay, ReplayOnce},
-    template::{Template, Templates},
+    template::Common,
 };
 
 /// A service whose requests are signed. Made by [`AuthLayer`](crate::AuthLayer), which says what it does.
 ///
-/// `S` is `Clone`, because a request that waits for a token, or is sent again, needs a service of its own, which it makes
-/// ready when it comes to that. It is a clone of `S` as it was when the layer was put on, or when
-/// [`get_mut`](Self::get_mut) was last used; what one of `S`'s clones learns in a call, the others know only if they share
-/// it, as they do of connections, limits and buffers.
+/// `S` must be `Clone`, because a request that waits for a token, or is sent again, needs a service of its own, which it makes
+/// ready when it comes to that. All clones of this service get it from one clone of `S`, made when this is first cloned or
+/// called and brought up to date whenever a request has to wait. So what a service learns in a call should be shared by its
+/// clones, as connections, limits and buffers are.
 ///
-/// If the compiler says that `oneshot`, `ready` or `call` exists "but its trait bounds were not satisfied", the error of `S`
-/// is not `Into<BoxError>`, or its request body can't be replayed: see [`replay`](crate::replay).
+/// If the compiler says that `oneshot`, `ready` or `call` exists "but its trait bounds were not satisfied", `S` is not `Clone`, its
+/// error is not `Into<BoxError>`, or its request body can't be replayed: see [`replay`](crate::replay).
 // The compiler shows the line of the name in that case, and no other word of ours.
 #[rustfmt::skip]
-pub struct Auth<S, R = ReplayOnce> { // the request body of `S` has to be Clone, or behind a ReplayLayer
+pub struct Auth<S, R = ReplayOnce> { // `S` has to be Clone, and its body too, or behind a ReplayLayer
     inner: S,
-    shared: Arc<Shared>,
-    /// `None` if what it was made from may have been changed since.
-    templates: Option<Arc<Templates<S>>>,
+    common: Arc<Common<S>>,
     replay: PhantomData<R>,
 }
 
-impl<S: Clone, R> Auth<S, R> {
-    pub(crate) fn new(inner: S, shared: &Arc<Shared>) -> Self {
-        let templates = Some(Template::striped(inner.clone(), shared));
-        Self { inner, shared: Arc::clone(shared), templates, replay: PhantomData }
-    }
-}
-
 impl<S, R> Auth<S, R> {
-    /// The service below.
+    pub(crate) fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, common: Arc::new(Common::new(shared)), replay: PhantomData }
+    }
+
+    /// The service below. To change what its clones do not share, use [`get_mut`](Self::get_mut).
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The service below, to be changed. Requests that wait already, or are under way, go on with what was there before.
+    /// The service below, to be changed. Requests that wait already, or are under way, go on with what was there before, and
+    /// so do the clones of this service.
     pub fn get_mut(&mut self) -> &mut S {
-        self.templates = None;
+        self.common = Arc::new(Common::new(Arc::clone(&self.common.shared)));
         &mut self.inner
     }
 
@@ -79,8 +75,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let shared = &*self.shared;
-        let templates = &mut self.templates;
+        let shared = &*self.common.shared;
         let kept_by_caller = shared.caller_authorization == CallerAuthorization::Keep
             && request.headers().contains_key(&shared.header);
         match shared.guard.check(request.method(), request.uri(), request.headers()) {
@@ -98,24 +93,15 @@ where
             // Whatever the ready service holds, a slot say, is let go for the wait: the flight may need it, if the
             // token endpoint is reached through the same limit.
             drop(take_ready(&mut self.inner));
-            return ResponseFuture::acquiring(request, template(templates, &self.inner, &self.shared));
+            let template = self.common.template(&self.inner);
+            template.update(self.inner.clone());
+            return ResponseFuture::acquiring(request, template);
         };
-        let kept = R::keep(&request);
+        let again = |kept| Again { kept, template: self.common.template(&self.inner) };
+        let again = R::keep(&request).map(again);
         shared.sign(&mut request, &lease);
-        let future = self.inner.call(request);
-        let again = |kept| Again { kept, template: template(templates, &self.inner, &self.shared) };
-        ResponseFuture::signed(future, lease, kept.map(again))
+        ResponseFuture::signed(self.inner.call(request), lease, again)
     }
-}
-
-#[inline]
-fn template<S: Clone>(
-    templates: &mut Option<Arc<Templates<S>>>,
-    inner: &S,
-    shared: &Arc<Shared>,
-) -> Arc<Template<S>> {
-    let templates = templates.get_or_insert_with(|| Template::striped(inner.clone(), shared));
-    Arc::clone(templates.mine())
 }
 
 /// The service that `poll_ready` made ready, and that has to be used or dropped; its clone need not be ready.
@@ -126,13 +112,9 @@ fn take_ready<S: Clone>(inner: &mut S) -> S {
 
 impl<S: Clone, R> Clone for Auth<S, R> {
     fn clone(&self) -> Self {
-        let Self { inner, shared, templates, replay } = self;
-        Self {
-            inner: inner.clone(),
-            shared: Arc::clone(shared),
-            templates: templates.clone(),
-            replay: *replay,
-        }
+        // Once for all clones, not once for each.
+        self.common.original(&self.inner);
+        Self { inner: self.inner.clone(), common: Arc::clone(&self.common), replay: PhantomData }
     }
 }
 
@@ -140,7 +122,7 @@ impl<S: fmt::Debug, R> fmt::Debug for Auth<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Auth")
             .field("inner", &self.inner)
-            .field("shared", &self.shared)
+            .field("shared", &self.common.shared)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! [`Template`]: where a request that waits, or is sent again, gets a service of its own.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::{layer::Shared, stripe::Striped};
 
@@ -9,23 +9,48 @@ use crate::{layer::Shared, stripe::Striped};
 #[repr(align(128))]
 pub(crate) struct Template<S> {
     pub(crate) shared: Arc<Shared>,
-    /// Behind a lock because a service need not be `Sync`, and its futures are to be `Send` all the same.
     service: Arc<Mutex<S>>,
 }
 
-/// A template with a copy of it for each core.
-pub(crate) type Templates<S> = Striped<Arc<Template<S>>>;
+/// What a service and its clones have in common: the layer's settings, and a template with a copy for each core.
+pub(crate) struct Common<S> {
+    pub(crate) shared: Arc<Shared>,
+    /// Behind a lock because a service need not be `Sync`, and its futures are to be `Send` all the same.
+    service: OnceLock<Arc<Mutex<S>>>,
+    templates: Striped<OnceLock<Arc<Template<S>>>>,
+}
 
-impl<S: Clone> Template<S> {
-    pub(crate) fn striped(service: S, shared: &Arc<Shared>) -> Arc<Templates<S>> {
-        let service = Arc::new(Mutex::new(service));
-        let copy = || Arc::new(Self { shared: Arc::clone(shared), service: Arc::clone(&service) });
-        Arc::new(Striped::new(copy))
+impl<S> Common<S> {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, service: OnceLock::new(), templates: Striped::new(OnceLock::new) }
+    }
+}
+
+impl<S: Clone> Common<S> {
+    /// The template of this core, of which `inner` is a clone, or becomes the original.
+    #[inline]
+    pub(crate) fn template(&self, inner: &S) -> Arc<Template<S>> {
+        Arc::clone(self.templates.mine().get_or_init(|| {
+            Arc::new(Template { shared: Arc::clone(&self.shared), service: Arc::clone(self.original(inner)) })
+        }))
     }
 
+    pub(crate) fn original(&self, inner: &S) -> &Arc<Mutex<S>> {
+        self.service.get_or_init(|| Arc::new(Mutex::new(inner.clone())))
+    }
+}
+
+impl<S: Clone> Template<S> {
     /// A service that has yet to become ready.
     pub(crate) fn service(&self) -> S {
         // A clone that panics leaves what it was made from as it is.
         self.service.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets later requests have what this one knows, a connection say.
+    pub(crate) fn update(&self, service: S) {
+        let before =
+            std::mem::replace(&mut *self.service.lock().unwrap_or_else(PoisonError::into_inner), service);
+        drop(before);
     }
 }

@@ -18,7 +18,7 @@ use std::{
 use http::{Request, Response};
 use support::{Endpoint, Step, URI, authorization, get, ok, unauthorized};
 use tower::{Layer, Service, ServiceExt, util::BoxCloneService};
-use tower_reauth::{AuthError, AuthLayer, BoxError, Error, TokenCache};
+use tower_reauth::{Auth, AuthError, AuthLayer, BoxError, Error, TokenCache};
 
 /// Accepts `token-2` alone.
 struct Strict {
@@ -245,20 +245,93 @@ impl Service<Request<String>> for Named {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_to_the_service_below_is_seen_by_requests_that_wait_and_by_replays() {
+async fn a_change_to_the_service_below_is_seen_by_requests_that_wait_and_by_replays_of_this_clone_alone() {
     // The first attempt has to wait for its token, or not; the second is made through a clone either way.
     for waits in [true, false] {
-        let cache = TokenCache::new(Endpoint::exclusive());
-        if !waits {
-            cache.token().await.unwrap();
+        for changed_first in [true, false] {
+            let cache = TokenCache::new(Endpoint::exclusive());
+            if !waits {
+                cache.token().await.unwrap();
+            }
+            let mut other = AuthLayer::new(cache).layer(Named("before"));
+            let mut service = other.clone();
+            service.get_mut().0 = "after";
+            let ask = async |service: &mut Auth<Named>| {
+                service.ready().await.unwrap().call(get(URI)).await.unwrap().into_body()
+            };
+            let answers = if changed_first {
+                (ask(&mut service).await, ask(&mut other).await)
+            } else {
+                let before = ask(&mut other).await;
+                (ask(&mut service).await, before)
+            };
+            assert_eq!(answers, ("after".to_owned(), "before".to_owned()), "{waits} {changed_first}");
+            assert_eq!((service.get_ref().0, service.into_inner().0), ("after", "after"));
         }
-        let mut service = AuthLayer::new(cache).layer(Named("before"));
-        let mut other = service.clone();
-        service.get_mut().0 = "after";
-        let response = service.ready().await.unwrap().call(get(URI)).await.unwrap();
-        assert_eq!(response.into_body(), "after", "{waits}");
-        let response = other.ready().await.unwrap().call(get(URI)).await.unwrap();
-        assert_eq!(response.into_body(), "before", "{waits}");
-        assert_eq!((service.get_ref().0, service.into_inner().0), ("after", "after"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_to_the_service_below_is_not_seen_by_requests_that_wait_already() {
+    let endpoint = Endpoint::exclusive();
+    let gate = endpoint.gate();
+    let mut service = AuthLayer::new(TokenCache::new(endpoint)).layer(Named("before"));
+    let mut call = Box::pin(service.ready().await.unwrap().call(get(URI)));
+    assert!(futures::poll!(&mut call).is_pending());
+    service.get_mut().0 = "after";
+    drop(gate);
+    assert_eq!(call.await.unwrap().into_body(), "before");
+}
+
+/// Knows a connection once it has been ready; its clones know it too, if it did when they were made.
+#[derive(Clone, Default)]
+struct Dials {
+    connected: bool,
+    dials: Arc<AtomicUsize>,
+}
+
+impl Service<Request<String>> for Dials {
+    type Response = Response<String>;
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<Response<String>, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if !std::mem::replace(&mut self.connected, true) {
+            self.dials.fetch_add(1, Ordering::SeqCst);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<String>) -> Self::Future {
+        let accepted = authorization(&request) == "Bearer token-2";
+        std::future::ready(Ok(if accepted { ok() } else { unauthorized() }))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_and_a_replay_know_what_the_service_had_learned_when_a_request_last_waited() {
+    let dials = Dials::default();
+    let mut service = AuthLayer::new(TokenCache::new(Endpoint::exclusive())).layer(dials.clone());
+    // As of now, its clones know nothing.
+    drop(service.clone());
+    let mut calls = Vec::new();
+    for _ in 0..3 {
+        let mut call = Box::pin(service.ready().await.unwrap().call(get(URI)));
+        assert!(futures::poll!(&mut call).is_pending());
+        calls.push(call);
+    }
+    for response in futures::future::join_all(calls).await {
+        assert_eq!(response.unwrap().status(), 200);
+    }
+    assert_eq!(dials.dials.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn the_future_can_be_sent_to_another_thread_though_the_service_can_not_be_shared_by_two() {
+    fn is_send<T: Send>(_: &T) {}
+    // `Send`, and not `Sync`.
+    let service: BoxCloneService<Request<String>, _, BoxError> = BoxCloneService::new(Named("boxed"));
+    let mut service = AuthLayer::new(TokenCache::new(Endpoint::exclusive())).layer(service);
+    is_send(&service);
+    is_send(&service.call(get(URI)));
 }
