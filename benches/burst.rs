@@ -8,14 +8,14 @@
 
 mod support;
 
-use std::{env, process::Command};
+use std::env;
 
 use support::{
     as_f64,
     bars::{P5_FETCHES, P5_TIME, Report},
     burst::{Burst as Cold, CONTENDERS, FLOOR, OURS},
     figures::Burst,
-    median, median_ratio,
+    in_a_process, median, median_ratio,
 };
 
 /// As many callers as it takes to have run all of the code once.
@@ -38,20 +38,14 @@ fn main() {
     report.write();
 }
 
-/// The seconds that one burst takes in a process of its own, and its fetches.
-fn in_a_process(contender: usize, callers: usize) -> (f64, usize) {
-    let arguments = ["--one-burst".to_owned(), contender.to_string(), callers.to_string()];
-    let output = Command::new(env::current_exe().unwrap()).args(arguments).output().unwrap();
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 fn measure(report: &mut Report<Vec<Burst>>, callers: usize, rounds: usize) {
     let mut samples = vec![Vec::with_capacity(rounds); CONTENDERS.len()];
     let mut fetches = vec![0; CONTENDERS.len()];
     for round in 0..rounds {
         for turn in 0..CONTENDERS.len() {
             let turn = (turn + round) % CONTENDERS.len();
-            let (seconds, count) = in_a_process(turn, callers);
+            let (seconds, count): (f64, usize) =
+                in_a_process(&["--one-burst", &turn.to_string(), &callers.to_string()]);
             fetches[turn] = count.max(fetches[turn]);
             samples[turn].push(seconds * 1e9 / as_f64(callers));
         }

@@ -4,7 +4,13 @@
 //! The bar compares with the same client that puts a static header of the same length on: what needs a token is not called
 //! without one, and the header costs on the wire and in the server, whoever puts it on. The client without any is shown, too.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a bench")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a bench"
+)]
 
 mod support;
 
@@ -34,6 +40,7 @@ use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
     sync::Barrier,
+    task::JoinSet,
 };
 use tower::{Layer, Service, ServiceExt, retry::RetryLayer};
 
@@ -48,6 +55,7 @@ struct Contender {
     name: &'static str,
     /// The workers and the stopwatch meet here before each of their turns, and after it.
     barrier: Arc<Barrier>,
+    workers: JoinSet<()>,
 }
 
 fn main() {
@@ -55,8 +63,8 @@ fn main() {
     let mut report = Report::new("end_to_end", Vec::new());
     for (protocol, http2) in [("HTTP/1.1", false), ("HTTP/2", true)] {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let contenders = contenders(&runtime, address, http2);
-        let ratio = measure(&mut report, protocol, &runtime, &contenders);
+        let mut contenders = contenders(&runtime, address, http2);
+        let ratio = measure(&mut report, protocol, &runtime, &mut contenders);
         report.bar(&P6, protocol, ratio);
     }
     report.write();
@@ -95,7 +103,7 @@ fn measure(
     report: &mut Report<Vec<EndToEnd>>,
     protocol: &str,
     runtime: &Runtime,
-    contenders: &[Contender],
+    contenders: &mut [Contender],
 ) -> f64 {
     let mut rates = vec![Vec::with_capacity(ROUNDS); contenders.len()];
     // The first rounds connect, and warm up.
@@ -131,18 +139,26 @@ impl Contender {
         S::Future: Send,
     {
         let barrier = Arc::new(Barrier::new(WORKERS + 1));
+        let mut workers = JoinSet::new();
         for _ in 0..WORKERS {
-            runtime.spawn(work(service.clone(), address, Arc::clone(&barrier)));
+            workers.spawn_on(work(service.clone(), address, Arc::clone(&barrier)), runtime.handle());
         }
-        Self { name, barrier }
+        Self { name, barrier, workers }
     }
 
     /// How long its workers take.
-    async fn turn(&self) -> Duration {
-        self.barrier.wait().await;
-        let start = Instant::now();
-        self.barrier.wait().await;
-        start.elapsed()
+    async fn turn(&mut self) -> Duration {
+        let turn = async {
+            self.barrier.wait().await;
+            let start = Instant::now();
+            self.barrier.wait().await;
+            start.elapsed()
+        };
+        tokio::select! {
+            time = turn => time,
+            // One that fails would be waited for in vain.
+            Some(ended) = self.workers.join_next() => panic!("{}: {ended:?}", self.name),
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 
 mod support;
 
-use std::{env, process::Command, time::Duration};
+use std::{env, time::Duration};
 
 use criterion::Criterion;
 use http::Request;
@@ -17,7 +17,7 @@ use support::{
     bars::{P1, P2, Report},
     call,
     figures::HotPath,
-    get, layer, median, medians, post, secret, static_header, with_header,
+    get, in_a_process, layer, median, medians, post, secret, static_header, with_header,
 };
 use tower::{Layer, retry::RetryLayer};
 
@@ -94,11 +94,7 @@ fn in_turn(work: &str, token_length: usize, contenders: &mut [Contender<'_>]) ->
 
 /// The medians of what several processes have measured.
 fn in_processes() -> Vec<HotPath> {
-    let one = || -> Vec<HotPath> {
-        let output = Command::new(env::current_exe().unwrap()).arg("--one-process").output().unwrap();
-        serde_json::from_slice(&output.stdout).unwrap()
-    };
-    let all: Vec<_> = (0..PROCESSES).map(|_| one()).collect();
+    let all: Vec<Vec<HotPath>> = (0..PROCESSES).map(|_| in_a_process(&["--one-process"])).collect();
     let mut figures = all[0].clone();
     for (index, figure) in figures.iter_mut().enumerate() {
         let of = |field: fn(&HotPath) -> f64| median(all.iter().map(|one| field(&one[index])).collect());

@@ -17,6 +17,7 @@ pub mod future_size;
 
 use std::{
     convert::Infallible,
+    env,
     future::{Future, Ready, ready},
     hint::black_box,
     pin::pin,
@@ -28,6 +29,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::Full;
+use serde::de::DeserializeOwned;
 use tower::{Service, retry::Policy, service_fn};
 use tower_http::set_header::SetRequestHeader;
 use tower_reauth::{AuthLayer, BoxError, Credentials, SendPayments, TokenCache};
@@ -244,6 +246,13 @@ pub fn quantile(mut samples: Vec<f64>, fraction: f64) -> f64 {
 #[allow(clippy::cast_precision_loss, reason = "what is counted here is far from that")]
 pub fn as_f64(number: usize) -> f64 {
     number as f64
+}
+
+/// What this bench prints with these arguments, in a process of its own.
+pub fn in_a_process<T: DeserializeOwned>(arguments: &[&str]) -> T {
+    let output = Command::new(env::current_exe().unwrap()).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// `rustc 1.2.3`.
