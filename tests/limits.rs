@@ -19,7 +19,7 @@ const MOST_BYTES: usize = 200;
 
 /// What it is today, on a machine of 64 bits. Each request carries it about, so it is raised only for a reason that is
 /// worth that, and the reason goes into the commit.
-const BYTES: usize = 96;
+const BYTES: usize = 80;
 
 /// The same without replay, where the room of a waiting request is all that there is.
 const BYTES_WITHOUT_REPLAY: usize = 192;
