@@ -4,17 +4,12 @@
 //! The bar compares with the same client that puts a static header of the same length on: what needs a token is not called
 //! without one, and the header costs on the wire and in the server, whoever puts it on. The client without any is shown, too.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "a bench"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a bench")]
 
 mod support;
 
 use std::{
+    convert::Infallible,
     future::IntoFuture,
     net::SocketAddr,
     sync::Arc,
@@ -55,7 +50,7 @@ struct Contender {
     name: &'static str,
     /// The workers and the stopwatch meet here before each of their turns, and after it.
     barrier: Arc<Barrier>,
-    workers: JoinSet<()>,
+    workers: JoinSet<Infallible>,
 }
 
 fn main() {
@@ -157,12 +152,12 @@ impl Contender {
         tokio::select! {
             time = turn => time,
             // One that fails would be waited for in vain.
-            Some(ended) = self.workers.join_next() => panic!("{}: {ended:?}", self.name),
+            Some(failed) = self.workers.join_next() => match failed.expect(self.name) {},
         }
     }
 }
 
-async fn work<S>(mut service: S, address: SocketAddr, barrier: Arc<Barrier>)
+async fn work<S>(mut service: S, address: SocketAddr, barrier: Arc<Barrier>) -> Infallible
 where
     S: Service<Request<Body>, Response = Response<Incoming>>,
     S::Error: std::fmt::Debug,

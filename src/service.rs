@@ -23,9 +23,9 @@ use crate::{
 /// A service whose requests are signed. Made by [`AuthLayer`](crate::AuthLayer), which says what it does.
 ///
 /// `S` must be `Clone`, because a request that waits for a token, or is sent again, needs a service of its own, which it makes
-/// ready when it comes to that. All clones of this service get it from one clone of `S`, made when this is first cloned or
-/// called and brought up to date whenever a request has to wait. So what a service learns in a call should be shared by its
-/// clones, as connections, limits and buffers are.
+/// ready when it comes to that. All clones of this service get it from one clone of `S`, made for the first request that may
+/// need it and brought up to date whenever one has to wait. So what a service learns in a call should be shared by its clones,
+/// as connections, limits and buffers are.
 ///
 /// If the compiler says that `oneshot`, `ready` or `call` exists "but its trait bounds were not satisfied", `S` is not `Clone`, its
 /// error is not `Into<BoxError>`, or its request body can't be replayed: see [`replay`](crate::replay).
@@ -112,8 +112,6 @@ fn take_ready<S: Clone>(inner: &mut S) -> S {
 
 impl<S: Clone, R> Clone for Auth<S, R> {
     fn clone(&self) -> Self {
-        // Once for all clones, not once for each.
-        self.common.original(&self.inner);
         Self { inner: self.inner.clone(), common: Arc::clone(&self.common), replay: PhantomData }
     }
 }

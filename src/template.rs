@@ -1,6 +1,9 @@
 //! [`Template`]: where a request that waits, or is sent again, gets a service of its own.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
 
 use crate::{layer::Shared, stripe::Striped};
 
@@ -27,30 +30,31 @@ impl<S> Common<S> {
 }
 
 impl<S: Clone> Common<S> {
-    /// The template of this core, of which `inner` is a clone, or becomes the original.
+    /// The template of this core. The first one of all is made from `inner`.
     #[inline]
     pub(crate) fn template(&self, inner: &S) -> Arc<Template<S>> {
         Arc::clone(self.templates.mine().get_or_init(|| {
-            Arc::new(Template { shared: Arc::clone(&self.shared), service: Arc::clone(self.original(inner)) })
+            let service = self.service.get_or_init(|| Arc::new(Mutex::new(inner.clone())));
+            Arc::new(Template { shared: Arc::clone(&self.shared), service: Arc::clone(service) })
         }))
-    }
-
-    pub(crate) fn original(&self, inner: &S) -> &Arc<Mutex<S>> {
-        self.service.get_or_init(|| Arc::new(Mutex::new(inner.clone())))
     }
 }
 
 impl<S: Clone> Template<S> {
     /// A service that has yet to become ready.
     pub(crate) fn service(&self) -> S {
-        // A clone that panics leaves what it was made from as it is.
-        self.service.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
     }
 
     /// Lets later requests have what this one knows, a connection say.
     pub(crate) fn update(&self, service: S) {
-        let before =
-            std::mem::replace(&mut *self.service.lock().unwrap_or_else(PoisonError::into_inner), service);
+        let before = mem::replace(&mut *self.lock(), service);
+        // Not under the lock.
         drop(before);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, S> {
+        // A clone that panics leaves what it was made from as it is.
+        self.service.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
