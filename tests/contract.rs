@@ -290,7 +290,7 @@ struct Dials {
     known: usize,
     /// The connection that is there.
     alive: Arc<AtomicUsize>,
-    dials: Arc<AtomicUsize>,
+    count: Arc<AtomicUsize>,
 }
 
 impl Service<Request<String>> for Dials {
@@ -301,7 +301,7 @@ impl Service<Request<String>> for Dials {
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         let alive = self.alive.load(Ordering::SeqCst);
         if std::mem::replace(&mut self.known, alive) != alive {
-            self.dials.fetch_add(1, Ordering::SeqCst);
+            self.count.fetch_add(1, Ordering::SeqCst);
         }
         Poll::Ready(Ok(()))
     }
@@ -314,7 +314,7 @@ impl Service<Request<String>> for Dials {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_waits_knows_what_the_service_had_learned_when_a_request_last_waited() {
     let service = Dials::default();
-    let [alive, dials] = [&service.alive, &service.dials].map(Arc::clone);
+    let [alive, dials] = [&service.alive, &service.count].map(Arc::clone);
     let cache = TokenCache::new(Endpoint::exclusive());
     let mut service = AuthLayer::new(cache.clone()).layer(service);
     for connection in 1..4 {
