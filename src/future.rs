@@ -153,19 +153,26 @@ where
                     None => continue,
                 }
             };
-            let result = ready!(future.poll(cx));
+            let polled = future.poll(cx);
+            let Poll::Ready(result) = &polled else { return Poll::Pending };
             // Under way no more, whenever this future is dropped.
             let lease = lease.take();
-            let response = result.map_err(|error| Error::Inner(error.into()))?;
-            let Some(lease) = lease else { return Poll::Ready(Ok(response)) };
-            if triage(&response) == Verdict::Accepted {
-                lease.accept();
-                return Poll::Ready(Ok(response));
+            // The response is looked at where it is, because each move of it takes about as long as the look.
+            if let (Ok(response), Some(lease)) = (result, lease) {
+                match triage(response) {
+                    Verdict::Accepted => lease.accept(),
+                    Verdict::TokenRefused => {
+                        let replay = replay.take();
+                        let Poll::Ready(Ok(response)) = polled else { return Poll::Pending };
+                        match State::after_401::<R>(response, &lease, replay) {
+                            Ok(next) => state.set(next),
+                            Err(response) => return Poll::Ready(Ok(response)),
+                        }
+                        continue;
+                    }
+                }
             }
-            match State::after_401::<R>(response, &lease, replay.take()) {
-                Ok(next) => state.set(next),
-                Err(response) => return Poll::Ready(Ok(response)),
-            }
+            return polled.map_err(|error| Error::Inner(error.into()));
         }
     }
 }

@@ -13,7 +13,7 @@ pub(crate) enum Verdict {
 
 /// In the *headers* of a response it says that there is nothing else (a gRPC "trailers-only" response): the call ended
 /// before any message. After a message it is in the trailers, and nobody looks there.
-static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// UNAUTHENTICATED.
 const UNAUTHENTICATED: &str = "16";

@@ -16,7 +16,7 @@ mod layer;
 
 use std::{convert::Infallible, fmt};
 
-use http::{Extensions, Method, Request, Version};
+use http::{Extensions, Request};
 
 use self::head::KeptHead;
 pub use self::{
@@ -140,9 +140,7 @@ mod sealed {
 
 /// A request before it was signed.
 pub struct KeptRequest<K> {
-    method: Method,
     head: KeptHead,
-    version: Version,
     extensions: Extensions,
     body: K,
 }
@@ -160,9 +158,7 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
     #[inline]
     fn keep(request: &Request<B>) -> Option<KeptRequest<B::Kept>> {
         Some(KeptRequest {
-            method: request.method().clone(),
-            head: KeptHead::of(request.uri(), request.headers()),
-            version: request.version(),
+            head: KeptHead::of(request.method(), request.uri(), request.version(), request.headers()),
             extensions: request.extensions().clone(),
             body: request.body().keep(),
         })
@@ -173,12 +169,7 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
     }
 
     fn restore(kept: KeptRequest<B::Kept>) -> Option<Request<B>> {
-        let (uri, headers) = kept.head.restore()?;
-        let mut request = Request::new(B::restore(kept.body)?);
-        *request.method_mut() = kept.method;
-        *request.uri_mut() = uri;
-        *request.version_mut() = kept.version;
-        *request.headers_mut() = headers;
+        let mut request = kept.head.restore(B::restore(kept.body)?)?;
         *request.extensions_mut() = kept.extensions;
         Some(request)
     }
