@@ -64,7 +64,6 @@ impl Guard {
         Ok(())
     }
 
-    #[inline]
     pub(crate) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
         if self.is_usual(method, uri, headers) {
             Verdict::Sign

@@ -20,6 +20,7 @@ const UNAUTHENTICATED: &str = "16";
 
 /// 401 alone speaks of the token, and gRPC's word for it. 403 says that it is known and not enough, 407 speaks of a
 /// proxy. Only the head is looked at, so no response is delayed.
+#[inline]
 pub(crate) fn triage<B>(response: &Response<B>) -> Verdict {
     match response.status() {
         StatusCode::UNAUTHORIZED => Verdict::TokenRefused,
@@ -28,10 +29,15 @@ pub(crate) fn triage<B>(response: &Response<B>) -> Verdict {
     }
 }
 
+#[inline]
 fn says_unauthenticated(headers: &HeaderMap) -> bool {
     // Looking at each name is quicker than a lookup, up to about 15 of them: this one has to be hashed byte for byte.
-    headers.keys().any(|name| *name == GRPC_STATUS)
-        && headers.get(&GRPC_STATUS).is_some_and(|status| status == UNAUTHENTICATED)
+    headers.keys().any(|name| *name == GRPC_STATUS) && has_status(headers, UNAUTHENTICATED)
+}
+
+#[cold]
+fn has_status(headers: &HeaderMap, status: &str) -> bool {
+    headers.get(GRPC_STATUS).is_some_and(|value| value == status)
 }
 
 #[cfg(test)]
