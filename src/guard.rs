@@ -82,6 +82,7 @@ impl Guard {
             && !headers.keys().any(|name| *name == header::HOST)
     }
 
+    #[cold]
     fn check_closely(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
         if self.is_token_request(method, uri, headers) {
             return Verdict::PassUnsigned;
