@@ -66,11 +66,11 @@ struct Waiting<S, B, K, Res> {
     step: Step<S>,
 }
 
+/// Boxed, because few requests wait, and every future would carry the room for one about.
 enum Work<B, K, Res> {
-    First(Request<B>),
-    /// Apart, because it is rare, and every future would carry the room for it about.
+    First(Box<Request<B>>),
     Unauthorized(Box<Unauthorized<K, Res>>),
-    Replay(Request<B>),
+    Replay(Box<Request<B>>),
     Done,
 }
 
@@ -132,7 +132,7 @@ where
     }
 
     pub(crate) fn acquiring(request: Request<B>, template: Arc<Template<S>>) -> Self {
-        Self { state: State::waiting(Work::First(request), template) }
+        Self { state: State::waiting(Work::First(Box::new(request)), template) }
     }
 }
 
@@ -308,7 +308,7 @@ where
         }
         // The 401 is let go, its connection with it, before the service is asked whether it is ready.
         match R::restore(kept) {
-            Some(request) => self.work = Work::Replay(request),
+            Some(request) => self.work = Work::Replay(Box::new(request)),
             None => return Err(Ok(decline(response, &self.template.shared, true))),
         }
         Ok(())
@@ -329,7 +329,7 @@ where
             Work::Unauthorized(..) | Work::Done => return None,
         };
         template.shared.sign(&mut request, &lease);
-        let future = service.call(request);
+        let future = service.call(*request);
         let replay = kept.map(|kept| Again { kept, template });
         Some(State::Sent { future, lease: Some(lease), replay })
     }
