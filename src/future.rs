@@ -328,7 +328,7 @@ where
             }
             Work::Unauthorized(..) | Work::Done => return None,
         };
-        template.shared.sign(&mut request, &lease);
+        template.shared.sign(request.headers_mut(), &lease);
         let future = service.call(*request);
         let replay = kept.map(|kept| Again { kept, template });
         Some(State::Sent { future, lease: Some(lease), replay })

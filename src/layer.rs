@@ -2,7 +2,7 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
-use http::{HeaderName, Request, header};
+use http::{HeaderMap, HeaderName, header};
 use tower_layer::Layer;
 
 use crate::{
@@ -103,8 +103,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Puts the token on, in place of whatever the header held.
-    pub(crate) fn sign<B>(&self, request: &mut Request<B>, lease: &Lease) {
-        request.headers_mut().insert(self.header.clone(), lease.header.clone());
+    pub(crate) fn sign(&self, headers: &mut HeaderMap, lease: &Lease) {
+        headers.insert(self.header.clone(), lease.header.clone());
     }
 }
 

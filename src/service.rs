@@ -99,7 +99,7 @@ where
         };
         let again = |kept| Again { kept, template: self.common.template(&self.inner) };
         let again = R::keep(&request).map(again);
-        shared.sign(&mut request, &lease);
+        shared.sign(request.headers_mut(), &lease);
         ResponseFuture::signed(self.inner.call(request), lease, again)
     }
 }
