@@ -153,26 +153,26 @@ where
                     None => continue,
                 }
             };
-            let response = match future.poll(cx) {
-                Poll::Ready(Ok(response)) => response,
-                Poll::Ready(Err(error)) => {
-                    *lease = None;
-                    return Poll::Ready(Err(Error::Inner(error.into())));
-                }
-                Poll::Pending => return Poll::Pending,
-            };
+            let polled = future.poll(cx);
+            let Poll::Ready(result) = &polled else { return Poll::Pending };
             // Under way no more, whenever this future is dropped.
-            if let Some(lease) = lease.take() {
-                if triage(&response) == Verdict::TokenRefused {
-                    match State::after_401::<R>(response, &lease, replay.take()) {
-                        Ok(next) => state.set(next),
-                        Err(response) => return Poll::Ready(Ok(response)),
+            let lease = lease.take();
+            // The response is looked at where it is, because each move of it takes about as long as the look.
+            if let (Ok(response), Some(lease)) = (result, lease) {
+                match triage(response) {
+                    Verdict::Accepted => lease.accept(),
+                    Verdict::TokenRefused => {
+                        let replay = replay.take();
+                        let Poll::Ready(Ok(response)) = polled else { return Poll::Pending };
+                        match State::after_401::<R>(response, &lease, replay) {
+                            Ok(next) => state.set(next),
+                            Err(response) => return Poll::Ready(Ok(response)),
+                        }
+                        continue;
                     }
-                    continue;
                 }
-                lease.accept();
             }
-            return Poll::Ready(Ok(response));
+            return polled.map_err(|error| Error::Inner(error.into()));
         }
     }
 }

@@ -21,17 +21,18 @@ use crate::{
     token::AccessToken,
 };
 
-/// A token in use by one request, or more. Aligned so that its count shares no cache line with anything else.
-#[repr(align(128))]
+/// A token in use by one request, or more. Aligned so that its count shares no cache line with anything else, and in this order
+/// so that what each request needs of it is in one line.
+#[repr(C, align(128))]
 pub(crate) struct Lease {
-    pub(crate) token: AccessToken,
     /// The token's header with bytes of its own, so that cloning it writes to no other core's count.
     pub(crate) header: HeaderValue,
+    /// A resource has accepted the token on this lease.
+    accepted: AtomicBool,
+    pub(crate) token: AccessToken,
     /// Whose token it is, for a 401. Not kept alive by its requests: what a cache that is gone would do about it is
     /// nothing.
     core: Weak<Core>,
-    /// A resource has accepted the token on this lease.
-    accepted: AtomicBool,
     /// Dropped with the last reference to the last of the copies, which tells the receiver.
     _gone: Counted<oneshot::Sender<()>>,
 }
