@@ -73,7 +73,7 @@ impl Measured {
 
     /// The figure, if there is one.
     pub fn shown(&self) -> String {
-        self.value.map_or("-".to_owned(), |value| format!("{value:.3}"))
+        self.value.map_or("-".to_owned(), |value| format!("{value:.4}"))
     }
 
     pub fn verdict(&self) -> &'static str {
