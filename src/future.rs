@@ -163,6 +163,7 @@ where
                     Verdict::Accepted => lease.accept(),
                     Verdict::TokenRefused => {
                         let replay = replay.take();
+                        // It is: the response has just been looked at.
                         let Poll::Ready(Ok(response)) = polled else { return Poll::Pending };
                         match State::after_401::<R>(response, &lease, replay) {
                             Ok(next) => state.set(next),

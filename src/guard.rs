@@ -82,7 +82,7 @@ impl Guard {
             && !headers.keys().any(|name| *name == header::HOST)
     }
 
-    #[cold]
+    #[inline(never)]
     fn check_closely(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
         if self.is_token_request(method, uri, headers) {
             return Verdict::PassUnsigned;

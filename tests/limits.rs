@@ -21,7 +21,7 @@ const MOST_BYTES: usize = 200;
 /// worth that, and the reason goes into the commit.
 const BYTES: usize = 16;
 
-/// The same without replay, where the room of a waiting request is all that there is.
+/// The same without replay.
 const BYTES_WITHOUT_REPLAY: usize = 16;
 
 #[test]

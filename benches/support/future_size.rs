@@ -19,8 +19,7 @@ pub fn beyond_what_it_needs() -> usize {
         - size_of::<<ReplayOnce as Replay<Body>>::Kept>()
 }
 
-/// The bytes of the future of a request that is not replayed, less those of the inner future: mostly the room of a request
-/// that waits for a token.
+/// The bytes of the future of a request that is not replayed, less those of the inner future.
 pub fn without_replay() -> usize {
     size_of::<ResponseFuture<Noop, Body, NoReplay>>() - size_of::<<Noop as Service<Request<Body>>>::Future>()
 }

@@ -7,7 +7,7 @@ use http::{
     uri::{self, Authority, PathAndQuery, Scheme},
 };
 
-/// A request's method, URI, version and headers: without an allocation, and without a reference count that cores would
+/// A request's method, URI, version and headers: without an allocation (but for a long method of one's own), and without a reference count that cores would
 /// compete for, in a place that this thread has used before. They become what they were only if there is a replay.
 ///
 /// One pointer, because it is moved several times before it comes to rest.
@@ -30,10 +30,10 @@ const SENSITIVE: usize = 1 << (usize::BITS - 1);
 /// Enough for nearly all requests.
 const CAPACITY: usize = 512;
 
-/// A larger buffer is not kept for another request.
+/// One with a larger buffer is not kept for another request.
 const LARGEST_SPARE: usize = 8 * CAPACITY;
 
-/// As many requests of one thread as are usually under way; those beyond allocate their buffer.
+/// As many requests of one thread as are usually under way; those beyond allocate theirs.
 const MOST_SPARE: usize = 64;
 
 thread_local! {
@@ -43,7 +43,7 @@ thread_local! {
 
 impl KeptHead {
     pub(super) fn of(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Self {
-        let mut head = spare().unwrap_or_else(|| Box::new(Head::with_capacity()));
+        let mut head = spare().unwrap_or_else(|| Box::new(Head::fresh()));
         head.method = method.clone();
         head.version = version;
         head.scheme = uri.scheme().cloned();
@@ -92,7 +92,7 @@ fn spare() -> Option<Box<Head>> {
 
 impl Head {
     #[cold]
-    fn with_capacity() -> Self {
+    fn fresh() -> Self {
         Self { pairs: Vec::with_capacity(CAPACITY), ..Self::default() }
     }
 }
