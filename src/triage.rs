@@ -32,12 +32,12 @@ pub(crate) fn triage<B>(response: &Response<B>) -> Verdict {
 #[inline]
 fn says_unauthenticated(headers: &HeaderMap) -> bool {
     // Looking at each name is quicker than a lookup, up to about 15 of them: this one has to be hashed byte for byte.
-    headers.keys().any(|name| *name == GRPC_STATUS) && has_status(headers, UNAUTHENTICATED)
+    headers.keys().any(|name| *name == GRPC_STATUS) && is_unauthenticated(headers)
 }
 
 #[cold]
-fn has_status(headers: &HeaderMap, status: &str) -> bool {
-    headers.get(GRPC_STATUS).is_some_and(|value| value == status)
+fn is_unauthenticated(headers: &HeaderMap) -> bool {
+    headers.get(GRPC_STATUS).is_some_and(|status| status == UNAUTHENTICATED)
 }
 
 #[cfg(test)]

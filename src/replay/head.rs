@@ -7,8 +7,9 @@ use http::{
     uri::{self, Authority, PathAndQuery, Scheme},
 };
 
-/// A request's method, URI, version and headers: without an allocation (but for a long method of one's own), and without a reference count that cores would
-/// compete for, in a place that this thread has used before. They become what they were only if there is a replay.
+/// A request's method, URI, version and headers: without an allocation (but for a long method of one's own), and without a
+/// reference count that cores would compete for, in a place that this thread has used before. They become what they were
+/// only if there is a replay.
 ///
 /// One pointer, because it is moved several times before it comes to rest.
 pub(super) struct KeptHead(Option<Box<Head>>);
