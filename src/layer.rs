@@ -2,15 +2,16 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, Method, Uri, Version, header};
 use tower_layer::Layer;
 
 use crate::{
-    cache::{Lease, TokenCache},
-    error::ConfigError,
-    guard::{ForeignRequests, Guard},
-    replay::{NoReplay, ReplayOnce},
+    cache::{Lease, Recent, TokenCache},
+    error::{AuthError, ConfigError},
+    guard::{self, ForeignRequests, Guard, Verdict},
+    replay::{KeptHead, NoReplay, ReplayOnce},
     service::Auth,
+    sync::Counted,
 };
 
 /// What becomes of an `Authorization` header (or whichever carries the token) that the caller has set.
@@ -101,7 +102,69 @@ pub(crate) struct Shared {
     pub(crate) caller_authorization: CallerAuthorization,
 }
 
+/// Why a request is not signed.
+pub(crate) enum Unsigned {
+    /// There is no token.
+    Waits,
+    /// It is somebody else's, or its caller has signed it.
+    Passes,
+    Refused(AuthError),
+}
+
 impl Shared {
+    /// What nearly every request is to be signed with, and its head, if that is to be kept: of a request that
+    /// [`admit_closely`](Self::admit_closely) would admit, and of a service that has had this lease before.
+    ///
+    /// One function that is not generic, because in a real client none of its code is in the first-level cache when a request
+    /// comes: spread over several, it took 0.3 % more of the time of hyper's requests.
+    pub(crate) fn admit(
+        &self,
+        recent: &Recent,
+        method: &Method,
+        uri: &Uri,
+        version: Version,
+        headers: &HeaderMap,
+        keep: bool,
+    ) -> Option<(Counted<Lease>, KeptHead)> {
+        if self.caller_authorization != CallerAuthorization::Replace || !self.guard.is_usual(method, uri) {
+            return None;
+        }
+        let lease = recent.lease()?;
+        if !keep {
+            // There are few, so looking at each name is quicker than a lookup.
+            let is_usual = !headers.keys().any(guard::may_say_otherwise);
+            return is_usual.then(|| (lease, KeptHead::default()));
+        }
+        let mut is_usual = true;
+        let look = |name: &HeaderName| is_usual &= !guard::may_say_otherwise(name);
+        let head = KeptHead::looking_at(look, method, uri, version, headers);
+        is_usual.then_some((lease, head))
+    }
+
+    /// Whether a request may carry a token, and the first one of a service that does.
+    pub(crate) fn admit_closely(
+        &self,
+        recent: &mut Recent,
+        method: &Method,
+        uri: &Uri,
+        version: Version,
+        headers: &HeaderMap,
+        keep: bool,
+    ) -> Result<(Counted<Lease>, KeptHead), Unsigned> {
+        match self.guard.check(method, uri, headers) {
+            Verdict::Refuse(error) => return Err(Unsigned::Refused(error)),
+            Verdict::PassUnsigned => return Err(Unsigned::Passes),
+            Verdict::Sign => {}
+        }
+        if self.caller_authorization == CallerAuthorization::Keep && headers.contains_key(&self.header) {
+            return Err(Unsigned::Passes);
+        }
+        let lease = self.cache.core().lease().ok_or(Unsigned::Waits)?;
+        recent.keep(&lease);
+        let head = if keep { KeptHead::of(method, uri, version, headers) } else { KeptHead::default() };
+        Ok((lease, head))
+    }
+
     /// Puts the token on, in place of whatever the header held.
     pub(crate) fn sign(&self, headers: &mut HeaderMap, lease: &Lease) {
         headers.insert(self.header.clone(), lease.header.clone());

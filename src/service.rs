@@ -12,10 +12,10 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use crate::{
+    cache::Recent,
     error::{BoxError, Error},
     future::{Again, ResponseFuture},
-    guard,
-    layer::{CallerAuthorization, Shared},
+    layer::{Shared, Unsigned},
     replay::{Replay, ReplayOnce},
     template::Common,
 };
@@ -34,12 +34,13 @@ use crate::{
 pub struct Auth<S, R = ReplayOnce> { // `S` has to be Clone, and its body too, or behind a ReplayLayer
     inner: S,
     common: Arc<Common<S>>,
+    recent: Recent,
     replay: PhantomData<R>,
 }
 
 impl<S, R> Auth<S, R> {
     pub(crate) fn new(inner: S, shared: Arc<Shared>) -> Self {
-        Self { inner, common: Arc::new(Common::new(shared)), replay: PhantomData }
+        Self { inner, common: Arc::new(Common::new(shared)), recent: Recent::default(), replay: PhantomData }
     }
 
     /// The service below. To change what its clones do not share, use [`get_mut`](Self::get_mut).
@@ -75,32 +76,46 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let shared = &*self.common.shared;
-        let kept_by_caller = shared.caller_authorization == CallerAuthorization::Keep
-            && request.headers().contains_key(&shared.header);
-        match shared.guard.check(request.method(), request.uri(), request.headers()) {
-            guard::Verdict::Refuse(error) => {
-                drop(take_ready(&mut self.inner));
-                return ResponseFuture::refused(error);
-            }
-            guard::Verdict::PassUnsigned => return ResponseFuture::passing(self.inner.call(request)),
-            guard::Verdict::Sign if kept_by_caller => {
-                return ResponseFuture::passing(self.inner.call(request));
-            }
-            guard::Verdict::Sign => {}
-        }
-        let Some(lease) = shared.cache.core().lease() else {
-            // Whatever the ready service holds, a slot say, is let go for the wait: the flight may need it, if the
-            // token endpoint is reached through the same limit.
-            drop(take_ready(&mut self.inner));
-            let template = self.common.template(&self.inner);
-            template.update(self.inner.clone());
-            return ResponseFuture::acquiring(request, template);
+        let Self { common, recent, .. } = self;
+        let (method, uri, version, headers) =
+            (request.method(), request.uri(), request.version(), request.headers());
+        let admitted = common.shared.admit(recent, method, uri, version, headers, R::KEEPS).ok_or(());
+        let closely = |()| common.shared.admit_closely(recent, method, uri, version, headers, R::KEEPS);
+        let (lease, head) = match admitted.or_else(closely) {
+            Ok(admitted) => admitted,
+            Err(unsigned) => return self.call_unsigned(request, unsigned),
         };
-        let again = |kept| Again { kept, template: self.common.template(&self.inner) };
-        let again = R::keep(&request).map(again);
-        shared.sign(request.headers_mut(), &lease);
+        let template = R::KEEPS.then(|| self.common.template(&self.inner));
+        let again =
+            R::keep_with(head, &request).zip(template).map(|(kept, template)| Again { kept, template });
+        self.common.shared.sign(request.headers_mut(), &lease);
         ResponseFuture::signed(self.inner.call(request), lease, again)
+    }
+}
+
+impl<S, R> Auth<S, R> {
+    /// Apart, because few requests come here.
+    #[inline(never)]
+    fn call_unsigned<B, ResB>(&mut self, request: Request<B>, unsigned: Unsigned) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<B>, Response = Response<ResB>> + Clone,
+        R: Replay<B>,
+    {
+        match unsigned {
+            Unsigned::Passes => ResponseFuture::passing(self.inner.call(request)),
+            Unsigned::Refused(error) => {
+                drop(take_ready(&mut self.inner));
+                ResponseFuture::refused(error)
+            }
+            Unsigned::Waits => {
+                // Whatever the ready service holds, a slot say, is let go for the wait: the flight may need it, if the
+                // token endpoint is reached through the same limit.
+                drop(take_ready(&mut self.inner));
+                let template = self.common.template(&self.inner);
+                template.update(self.inner.clone());
+                ResponseFuture::acquiring(request, template)
+            }
+        }
     }
 }
 
@@ -112,7 +127,12 @@ fn take_ready<S: Clone>(inner: &mut S) -> S {
 
 impl<S: Clone, R> Clone for Auth<S, R> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), common: Arc::clone(&self.common), replay: PhantomData }
+        Self {
+            inner: self.inner.clone(),
+            common: Arc::clone(&self.common),
+            recent: Recent::default(),
+            replay: PhantomData,
+        }
     }
 }
 

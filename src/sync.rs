@@ -8,10 +8,16 @@ pub(crate) use self::stand_in::*;
 
 #[cfg(not(all(test, tower_reauth_loom)))]
 mod real {
-    /// An `Arc` whose count decides something.
-    pub(crate) use std::sync::Arc as Counted;
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-    pub(crate) use std::sync::{Mutex, MutexGuard, atomic::AtomicU64};
+    /// An `Arc` whose count decides something, and what does not count.
+    pub(crate) use std::sync::{Arc as Counted, Weak as Uncounted};
+    pub(crate) use std::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, fence},
+    };
+    use std::{
+        cell::Cell,
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    };
 
     pub(crate) use arc_swap::ArcSwapOption;
     use tokio::runtime::Handle;
@@ -26,13 +32,27 @@ mod real {
         #[inline]
         #[expect(clippy::unused_self, reason = "the stand-in has a state")]
         pub(crate) fn of(&self, copies: usize) -> usize {
-            thread_local! {
-                static THREAD: usize = {
-                    static NEXT: AtomicUsize = AtomicUsize::new(0);
-                    NEXT.fetch_add(1, Relaxed)
-                };
-            }
-            THREAD.with(|thread| thread & (copies - 1))
+            thread() & (copies - 1)
+        }
+    }
+
+    /// The number of this thread, from 1 on.
+    #[inline]
+    pub(crate) fn thread() -> usize {
+        thread_local! {
+            static THREAD: Cell<usize> = const { Cell::new(0) };
+        }
+
+        #[cold]
+        fn enter() -> usize {
+            static NEXT: AtomicUsize = AtomicUsize::new(1);
+            THREAD.set(NEXT.fetch_add(1, Relaxed));
+            THREAD.get()
+        }
+
+        match THREAD.get() {
+            0 => enter(),
+            thread => thread,
         }
     }
 

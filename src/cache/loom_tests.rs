@@ -33,7 +33,7 @@ use tokio::{runtime::Runtime, time::advance};
 use super::{
     super::{
         TokenCache, TokenFuture,
-        slot::{Lease, Slot},
+        slot::{Lease, Recent, Slot},
         state::Flight,
     },
     *,
@@ -234,6 +234,44 @@ fn a_slot_that_was_withdrawn_gives_no_lease_and_the_last_one_that_it_gave_signal
         server.kill(1);
         for reader in readers {
             reader.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_service_gets_the_lease_that_it_had_no_more_once_the_slot_was_withdrawn() {
+    model(|| {
+        let server = Server::default();
+        let slot = Arc::new(Slot::default());
+        let (leases, gone) = Lease::new(&fresh(1), &std::sync::Weak::new());
+        slot.publish(&leases, clock::now() + Duration::from_secs(1));
+        let mut recent = Recent::default();
+        // Twice each copy, so that it is kept, and fresh.
+        for _ in 0..4 {
+            recent.keep(&slot.lease().unwrap());
+        }
+        let service = {
+            let server = server.clone();
+            thread::spawn(move || {
+                if let Some(lease) = recent.lease() {
+                    server.serve(lease);
+                }
+            })
+        };
+        // What was published is dropped by whoever looks at it last.
+        let reader = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || drop(slot.lease()))
+        };
+        slot.withdraw();
+        if Lease::is_unused(&leases) {
+            server.kill(1);
+        }
+        drop(leases);
+        assert!(block_on(gone).is_err());
+        server.kill(1);
+        for thread in [service, reader] {
+            thread.join().unwrap();
         }
     });
 }

@@ -40,7 +40,7 @@ use tokio::sync::watch;
 pub use self::future::TokenFuture;
 pub(crate) use self::{
     future::Wait,
-    slot::Lease,
+    slot::{Lease, Recent},
     state::{Core, Want},
 };
 use crate::{

@@ -22,7 +22,6 @@ use crate::{
 
 impl Core {
     /// The token that a request can be signed with now, on lease until its response head is there.
-    #[inline]
     pub(crate) fn lease(self: &Arc<Self>) -> Option<Counted<Lease>> {
         if let Some(lease) = self.slot.lease() {
             return Some(lease);

@@ -1,12 +1,16 @@
-//! What the read path sees: one pointer to the token that may be sent, and the leases that count its use.
+//! What the read path sees: one pointer to the token that may be sent, and the leases that count its use. A service that has
+//! had a lease gets it again without the pointer, as long as the lease itself says so.
 //!
 //! Each request holds a lease on the token it was signed with until its response head is there. The reference count
 //! of that lease *is* the number of requests under way; nothing else is counted. When the last one is gone, the
 //! receiver that came with it resolves.
 
-use std::sync::{
-    Weak,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::{FutureExt, future::Shared};
@@ -15,9 +19,9 @@ use tokio::time::Instant;
 
 use super::state::Core;
 use crate::{
-    clock::Deadline,
+    clock::{self, Deadline},
     stripe::Striped,
-    sync::{ArcSwapOption, AtomicU64, Counted, oneshot},
+    sync::{ArcSwapOption, AtomicU64, Counted, Uncounted, fence, oneshot, thread},
     token::AccessToken,
 };
 
@@ -27,6 +31,8 @@ use crate::{
 pub(crate) struct Lease {
     /// The token's header with bytes of its own, so that cloning it writes to no other core's count.
     pub(crate) header: HeaderValue,
+    /// Until when, by the coarse clock, it may be had without a look at the clocks and at the slot; or [`CLOSED`].
+    fresh_until: AtomicU64,
     /// A resource has accepted the token on this lease.
     accepted: AtomicBool,
     pub(crate) token: AccessToken,
@@ -36,6 +42,15 @@ pub(crate) struct Lease {
     /// Dropped with the last reference to the last of the copies, which tells the receiver.
     _gone: Counted<oneshot::Sender<()>>,
 }
+
+/// Not in the slot, and never fresh.
+const CLOSED: u64 = 0;
+
+/// In the slot, and not fresh.
+const OPEN: u64 = 1;
+
+/// A machine that slept is noticed by the first reader after so much time awake.
+const FRESH: Duration = Duration::from_millis(20);
 
 /// A lease on one token, with a copy of it for each core. Their reference counts together are the number of requests
 /// under way.
@@ -52,12 +67,34 @@ impl Lease {
             Counted::new(Self {
                 token: token.clone(),
                 header: token.copy_header(),
+                fresh_until: AtomicU64::new(CLOSED),
                 core: Weak::clone(core),
                 accepted: AtomicBool::new(false),
                 _gone: Counted::clone(&sender),
             })
         });
         (leases, gone.shared())
+    }
+
+    #[inline]
+    fn is_fresh(&self) -> bool {
+        // Whoever took a count after the slot had given up its own knows of `close`, which came before that.
+        fence(Ordering::Acquire);
+        clock::coarse() < self.fresh_until.load(Ordering::Relaxed)
+    }
+
+    fn freshen(&self, until: u64) {
+        let unless_closed = |old| (old != CLOSED).then_some(until.max(OPEN));
+        let _ = self.fresh_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, unless_closed);
+    }
+
+    fn open(&self) {
+        self.fresh_until.store(OPEN, Ordering::Relaxed);
+    }
+
+    /// While the slot still counts as a user: whoever counts only after that sees it, and is none.
+    fn close(&self) {
+        self.fresh_until.store(CLOSED, Ordering::Relaxed);
     }
 
     /// A resource has refused the token.
@@ -100,52 +137,73 @@ struct Published {
     leases: Leases,
     /// Until then, a reader has no question.
     until: Deadline,
-    /// When somebody last looked whether the machine had slept, in nanoseconds before `until`.
-    looked: AtomicU64,
 }
 
-/// A machine that slept is noticed by the first reader after so much time awake.
-const LOOK_EVERY: u64 = 20_000_000;
-
 impl Slot {
-    /// The read path: one load of an `ArcSwap`, one clock read, no lock. `None` is a question for the state.
-    #[inline]
+    /// One load of an `ArcSwap`, one clock read, no lock. `None` is a question for the state.
     pub(crate) fn lease(&self) -> Option<Counted<Lease>> {
         let published = self.published.load();
         let published = published.as_ref()?;
-        let left = published.until.left()?;
-        if published.is_past_a_sleep(left) {
-            return None;
+        let lease = published.leases.mine();
+        if !lease.is_fresh() {
+            let until = published.until.ask_again(FRESH)?;
+            if !lease.token.is_usable() {
+                return None;
+            }
+            lease.freshen(until);
         }
-        Some(Counted::clone(published.leases.mine()))
+        Some(Counted::clone(lease))
     }
 
     pub(crate) fn publish(&self, leases: &Leases, until: Instant) {
-        let published = Published {
-            leases: leases.clone(),
-            until: Deadline::new(until),
-            looked: AtomicU64::new(u64::MAX),
-        };
-        self.published.store(Some(Counted::new(published)));
+        let published = Published { leases: leases.clone(), until: Deadline::new(until) };
+        self.replace(Some(Counted::new(published)));
+        leases.iter().for_each(|lease| lease.open());
     }
 
     /// When this returns, no reader gets a lease any more, and those that were in the middle of it count already.
     pub(crate) fn withdraw(&self) {
-        self.published.store(None);
+        self.replace(None);
+    }
+
+    fn replace(&self, published: Option<Counted<Published>>) {
+        if let Some(old) = self.published.swap(published) {
+            old.leases.iter().for_each(|lease| lease.close());
+            drop(old);
+        }
     }
 }
 
-impl Published {
+/// The lease that a service has taken last. As long as it is fresh, nobody else need be asked: a request then costs the slot
+/// and the state nothing. It does not count as a use of the token.
+#[derive(Default)]
+pub(crate) struct Recent {
+    lease: Uncounted<Lease>,
+    /// Elsewhere, another copy is nearer. 0 is none.
+    thread: usize,
+}
+
+impl Recent {
     #[inline]
-    fn is_past_a_sleep(&self, left: u64) -> bool {
-        // Time runs backwards here: what is left becomes less.
-        if self.looked.load(Ordering::Relaxed) <= left.saturating_add(LOOK_EVERY) {
-            return false;
+    pub(crate) fn lease(&self) -> Option<Counted<Lease>> {
+        if self.thread != thread() {
+            return None;
         }
-        if !self.leases.mine().token.is_usable() {
-            return true;
+        self.lease.upgrade().filter(|lease| lease.is_fresh())
+    }
+
+    /// Kept from the second one on, because many a service is cloned for one call.
+    pub(crate) fn keep(&mut self, lease: &Counted<Lease>) {
+        let thread = thread();
+        if self.thread == thread {
+            self.lease = Counted::downgrade(lease);
+        } else {
+            *self = Self { thread, ..Self::default() };
         }
-        self.looked.store(left, Ordering::Relaxed);
-        false
     }
 }
+
+#[cfg(test)]
+#[cfg(not(tower_reauth_loom))]
+#[path = "slot_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! The state behind a [`TokenCache`](crate::TokenCache): which token is served, and the one flight for the next.
 //!
-//! The read path asks the [slot](super::slot) and nothing else. Whatever makes a token unusable but its age is shown
-//! through it: refused by a resource, or being replaced by an exclusive endpoint. Everything that changes is decided
+//! The read path asks the [slot](super::slot), or a lease from there, and nothing else. Whatever makes a token unusable but
+//! its age is shown through it: refused by a resource, or being replaced by an exclusive endpoint. Everything that changes is decided
 //! under one short lock that no await ever crosses, and under which no foreign code runs.
 
 use std::{

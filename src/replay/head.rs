@@ -1,6 +1,6 @@
 //! [`KeptHead`]: a copy of a request's head that costs less than a clone of it.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, fmt};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
@@ -12,7 +12,9 @@ use http::{
 /// only if there is a replay.
 ///
 /// One pointer, because it is moved several times before it comes to rest.
-pub(super) struct KeptHead(Option<Box<Head>>);
+/// Empty if nothing is kept.
+#[derive(Default)]
+pub struct KeptHead(Option<Box<Head>>);
 
 #[derive(Default)]
 struct Head {
@@ -43,7 +45,21 @@ thread_local! {
 }
 
 impl KeptHead {
-    pub(super) fn of(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Self {
+    /// Of a request that is rarely seen: apart from the code for those that are seen often.
+    #[inline(never)]
+    pub(crate) fn of(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Self {
+        Self::looking_at(|_| (), method, uri, version, headers)
+    }
+
+    /// `look` is shown the name of each header: whoever looks for one need not go through them a second time.
+    #[inline]
+    pub(crate) fn looking_at(
+        mut look: impl FnMut(&HeaderName),
+        method: &Method,
+        uri: &Uri,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> Self {
         let mut head = spare().unwrap_or_else(|| Box::new(Head::fresh()));
         head.method = method.clone();
         head.version = version;
@@ -52,6 +68,7 @@ impl KeptHead {
         let path = uri.path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
         put(&mut head.pairs, authority.as_bytes(), path.as_bytes(), 0);
         for (name, value) in headers {
+            look(name);
             let mark = if value.is_sensitive() { SENSITIVE } else { 0 };
             put(&mut head.pairs, name.as_str().as_bytes(), value.as_bytes(), mark);
         }
@@ -82,6 +99,13 @@ impl KeptHead {
             request.headers_mut().try_append(HeaderName::from_bytes(name).ok()?, value).ok()?;
         }
         Some(request)
+    }
+}
+
+impl fmt::Debug for KeptHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the head: some carry a secret in a header, or in the URI.
+        f.debug_struct("KeptHead").finish_non_exhaustive()
     }
 }
 

@@ -18,7 +18,8 @@ use std::{convert::Infallible, fmt};
 
 use http::{Extensions, Request};
 
-use self::head::KeptHead;
+#[doc(hidden)]
+pub use self::head::KeptHead;
 pub use self::{
     body::{KeptBody, ReplayBody},
     layer::{ReplayLayer, Replayable},
@@ -93,9 +94,21 @@ pub trait Replay<B>: Clone + sealed::Sealed {
     #[doc(hidden)]
     type Kept;
 
-    /// What a replay will need, if there is to be one and it can be kept.
+    /// Whether there is to be one.
     #[doc(hidden)]
-    fn keep(request: &Request<B>) -> Option<Self::Kept>;
+    const KEEPS: bool;
+
+    /// What a replay will need, with the head, which has been kept already.
+    #[doc(hidden)]
+    fn keep_with(head: KeptHead, request: &Request<B>) -> Option<Self::Kept>;
+
+    /// What a replay will need.
+    #[doc(hidden)]
+    fn keep(request: &Request<B>) -> Option<Self::Kept> {
+        let (method, uri, version, headers) =
+            (request.method(), request.uri(), request.version(), request.headers());
+        if Self::KEEPS { Self::keep_with(KeptHead::of(method, uri, version, headers), request) } else { None }
+    }
 
     /// Stops the body of the attempt under way, until what was kept is restored or dropped; `false` if it can't be sent
     /// again.
@@ -155,13 +168,11 @@ impl<K> fmt::Debug for KeptRequest<K> {
 impl<B: ReplayableBody> Replay<B> for ReplayOnce {
     type Kept = KeptRequest<B::Kept>;
 
+    const KEEPS: bool = true;
+
     #[inline]
-    fn keep(request: &Request<B>) -> Option<KeptRequest<B::Kept>> {
-        Some(KeptRequest {
-            head: KeptHead::of(request.method(), request.uri(), request.version(), request.headers()),
-            extensions: request.extensions().clone(),
-            body: request.body().keep(),
-        })
+    fn keep_with(head: KeptHead, request: &Request<B>) -> Option<KeptRequest<B::Kept>> {
+        Some(KeptRequest { head, extensions: request.extensions().clone(), body: request.body().keep() })
     }
 
     fn pause(kept: &KeptRequest<B::Kept>) -> bool {
@@ -178,7 +189,9 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
 impl<B> Replay<B> for NoReplay {
     type Kept = Infallible;
 
-    fn keep(_: &Request<B>) -> Option<Infallible> {
+    const KEEPS: bool = false;
+
+    fn keep_with(_: KeptHead, _: &Request<B>) -> Option<Infallible> {
         None
     }
 

@@ -7,15 +7,18 @@ use std::{
     ops::Deref,
     pin::pin,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     task::{Context, Poll, Wake, Waker},
 };
 
-pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::AtomicU64};
+pub(crate) use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicU64, fence},
+};
 use loom::{
-    sync::atomic::{AtomicUsize, Ordering, fence},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 use tokio::runtime::Handle;
@@ -34,6 +37,10 @@ impl<T> Counted<T> {
 
     pub(crate) fn strong_count(this: &Self) -> usize {
         this.count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn downgrade(this: &Self) -> Uncounted<T> {
+        Uncounted(Some((Arc::downgrade(&this.value), Arc::clone(&this.count))))
     }
 }
 
@@ -61,6 +68,24 @@ impl<T> Deref for Counted<T> {
     }
 }
 
+/// The standard library's `Weak`, and no more of its memory ordering than what follows from its being one.
+pub(crate) struct Uncounted<T>(Option<(Weak<T>, Arc<AtomicUsize>)>);
+
+impl<T> Default for Uncounted<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Uncounted<T> {
+    pub(crate) fn upgrade(&self) -> Option<Counted<T>> {
+        let (value, count) = self.0.as_ref()?;
+        let more = |count| (count > 0).then_some(count + 1);
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Counted { value: value.upgrade()?, count: Arc::clone(count) })
+    }
+}
+
 /// `arc-swap` as its users see it: a guard keeps what it has loaded alive, and counts; what a store replaces, it drops.
 pub(crate) struct ArcSwapOption<T>(Mutex<Option<Counted<T>>>);
 
@@ -75,9 +100,8 @@ impl<T> ArcSwapOption<T> {
         self.0.lock().unwrap().clone()
     }
 
-    pub(crate) fn store(&self, new: Option<Counted<T>>) {
-        let old = std::mem::replace(&mut *self.0.lock().unwrap(), new);
-        drop(old);
+    pub(crate) fn swap(&self, new: Option<Counted<T>>) -> Option<Counted<T>> {
+        std::mem::replace(&mut *self.0.lock().unwrap(), new)
     }
 }
 
@@ -85,7 +109,7 @@ impl<T> Drop for ArcSwapOption<T> {
     /// Whoever drops the cache's `Arc` last knows of all that others did with it. That `Arc` is not loom's, so it is
     /// said here.
     fn drop(&mut self) {
-        self.store(None);
+        drop(self.swap(None));
     }
 }
 
@@ -97,6 +121,10 @@ impl Turn {
     pub(crate) fn of(&self, copies: usize) -> usize {
         self.0.fetch_add(1, SeqCst) % copies
     }
+}
+
+pub(crate) fn thread() -> usize {
+    1
 }
 
 /// Tokio's, for one waiter.

@@ -1,0 +1,131 @@
+use super::*;
+use crate::{
+    refresh::{RefreshPolicy, schedule::schedule},
+    token::Times,
+};
+
+fn leases(sequence: u64) -> Leases {
+    let life = Duration::from_secs(300);
+    let schedule = schedule(life, &RefreshPolicy::default(), 0.5);
+    let times = Times { sent: clock::now(), slept: clock::slept(), life, schedule };
+    Lease::new(&AccessToken::new("Bearer", "x", sequence, times).unwrap(), &Weak::new()).0
+}
+
+fn later(time: Duration) -> Instant {
+    clock::now() + time
+}
+
+/// A slot with a token, and a service that had it several times.
+fn used() -> (Slot, Leases, Recent) {
+    let (slot, leases, mut recent) = (Slot::default(), leases(1), Recent::default());
+    slot.publish(&leases, later(Duration::from_secs(100)));
+    for _ in 0..2 {
+        recent.keep(&slot.lease().unwrap());
+    }
+    (slot, leases, recent)
+}
+
+/// Again, without the slot; asked often, since a busy machine may take longer than a lease stays fresh.
+fn again(slot: &Slot, recent: &Recent) -> Option<Counted<Lease>> {
+    (0..1000).find_map(|_| {
+        drop(slot.lease()?);
+        recent.lease()
+    })
+}
+
+#[test]
+fn a_lease_is_had_again_and_counts_as_long_as_it_is_out() {
+    let (slot, leases, recent) = used();
+    let unused = |leases: &Leases| leases.iter().all(|lease| Counted::strong_count(lease) == 2);
+    assert!(unused(&leases), "the service's own does not count");
+    let lease = again(&slot, &recent).unwrap();
+    assert!(!unused(&leases));
+    drop(lease);
+    assert!(unused(&leases));
+}
+
+#[test]
+fn of_a_service_that_is_made_for_one_call_nothing_is_kept() {
+    let (slot, leases, _) = used();
+    let mut recent = Recent::default();
+    assert!(recent.lease().is_none());
+    recent.keep(&slot.lease().unwrap());
+    assert!(recent.lease().is_none());
+    assert!(leases.iter().all(|lease| Counted::weak_count(lease) == 0));
+}
+
+#[test]
+fn another_thread_has_a_copy_of_its_own() {
+    let (slot, _, mut recent) = used();
+    std::thread::scope(|scope| {
+        let elsewhere = || {
+            assert!(recent.lease().is_none());
+            (0..2).for_each(|_| recent.keep(&slot.lease().unwrap()));
+            assert!(again(&slot, &recent).is_some());
+        };
+        scope.spawn(elsewhere).join().unwrap();
+    });
+    assert!(recent.lease().is_none());
+}
+
+#[test]
+fn a_lease_that_was_withdrawn_is_not_had_again_until_it_is_published_and_asked_for() {
+    let (slot, leases, recent) = used();
+    slot.withdraw();
+    assert!(recent.lease().is_none() && slot.lease().is_none());
+    slot.publish(&leases, later(Duration::from_secs(100)));
+    assert!(recent.lease().is_none(), "somebody has to ask first");
+    assert!(again(&slot, &recent).is_some());
+}
+
+#[test]
+fn a_reader_that_saw_the_slot_before_does_not_open_a_lease_that_was_withdrawn() {
+    let (slot, leases, recent) = used();
+    slot.withdraw();
+    leases.iter().for_each(|lease| lease.freshen(u64::MAX));
+    assert!(recent.lease().is_none());
+}
+
+#[test]
+fn a_newer_token_takes_the_place_of_a_lease() {
+    let (slot, _, mut recent) = used();
+    slot.publish(&self::leases(2), later(Duration::from_secs(100)));
+    assert!(recent.lease().is_none());
+    recent.keep(&slot.lease().unwrap());
+    assert_eq!(again(&slot, &recent).unwrap().token.sequence(), 2);
+}
+
+#[test]
+fn a_lease_is_never_had_again_after_its_time() {
+    let (slot, leases, recent) = used();
+    let until = later(Duration::from_millis(200));
+    slot.publish(&leases, until);
+    let mut had = 0;
+    loop {
+        let asked = clock::now();
+        let again = recent.lease();
+        if again.is_none() && slot.lease().is_none() {
+            break;
+        }
+        assert!(asked < until, "{:?} after its time", asked - until);
+        had += u32::from(again.is_some());
+    }
+    assert!(had > 0);
+}
+
+#[test]
+fn a_lease_is_not_had_again_when_the_machine_has_slept() {
+    let (slot, _, recent) = used();
+    clock::tests::sleep(Duration::from_secs(3600));
+    // Looked at after a little time awake.
+    while recent.lease().is_some() {}
+    assert!(slot.lease().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_paused_clock_the_slot_is_asked_each_time() {
+    let (slot, _, recent) = used();
+    assert!(recent.lease().is_none() && slot.lease().is_some());
+    tokio::time::advance(Duration::from_secs(100)).await;
+    assert!(slot.lease().is_none());
+}
