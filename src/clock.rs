@@ -37,7 +37,7 @@ pub(crate) fn later(from: Instant, by: Duration) -> Instant {
 }
 
 /// A moment by [`coarse`], which passes up to twice [`COARSE`] before its time, never after it; unless that would be all
-/// that it does, or Tokio's clock is paused, which no clock of the machine knows of.
+/// that it does, or Tokio's clock was paused when it was made, which no clock of the machine knows of.
 #[derive(Debug)]
 pub(crate) enum Deadline {
     Coarse(u64),

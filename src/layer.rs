@@ -126,7 +126,7 @@ impl Shared {
         headers: &HeaderMap,
         keep: bool,
     ) -> Option<(Counted<Lease>, KeptHead)> {
-        if self.caller_authorization != CallerAuthorization::Replace || !self.guard.is_usual(method, uri) {
+        if !self.guard.is_usual(method, uri) || self.is_kept(headers) {
             return None;
         }
         let lease = recent.lease()?;
@@ -141,7 +141,7 @@ impl Shared {
         is_usual.then_some((lease, head))
     }
 
-    /// Whether a request may carry a token, and the first one of a service that does.
+    /// Whether a request may carry the token, and the same for the first ones of a service, until it has had the lease before.
     pub(crate) fn admit_closely(
         &self,
         recent: &mut Recent,
@@ -156,13 +156,19 @@ impl Shared {
             Verdict::PassUnsigned => return Err(Unsigned::Passes),
             Verdict::Sign => {}
         }
-        if self.caller_authorization == CallerAuthorization::Keep && headers.contains_key(&self.header) {
+        if self.is_kept(headers) {
             return Err(Unsigned::Passes);
         }
         let lease = self.cache.core().lease().ok_or(Unsigned::Waits)?;
         recent.keep(&lease);
         let head = if keep { KeptHead::of(method, uri, version, headers) } else { KeptHead::default() };
         Ok((lease, head))
+    }
+
+    /// Whether the caller has signed it, and that stays.
+    #[inline]
+    fn is_kept(&self, headers: &HeaderMap) -> bool {
+        self.caller_authorization == CallerAuthorization::Keep && headers.contains_key(&self.header)
     }
 
     /// Puts the token on, in place of whatever the header held.

@@ -79,11 +79,12 @@ where
         let Self { common, recent, .. } = self;
         let (method, uri, version, headers) =
             (request.method(), request.uri(), request.version(), request.headers());
-        let admitted = common.shared.admit(recent, method, uri, version, headers, R::KEEPS).ok_or(());
-        let closely = |()| common.shared.admit_closely(recent, method, uri, version, headers, R::KEEPS);
-        let (lease, head) = match admitted.or_else(closely) {
-            Ok(admitted) => admitted,
-            Err(unsigned) => return self.call_unsigned(request, unsigned),
+        let (lease, head) = match common.shared.admit(recent, method, uri, version, headers, R::KEEPS) {
+            Some(admitted) => admitted,
+            None => match common.shared.admit_closely(recent, method, uri, version, headers, R::KEEPS) {
+                Ok(admitted) => admitted,
+                Err(unsigned) => return self.call_unsigned(request, unsigned),
+            },
         };
         let template = R::KEEPS.then(|| self.common.template(&self.inner));
         let again =

@@ -49,7 +49,7 @@ const CLOSED: u64 = 0;
 /// In the slot, and not fresh.
 const OPEN: u64 = 1;
 
-/// A machine that slept is noticed by the first reader after so much time awake.
+/// A machine that slept is noticed by the first reader of each copy after so much time awake.
 const FRESH: Duration = Duration::from_millis(20);
 
 /// A lease on one token, with a copy of it for each core. Their reference counts together are the number of requests
@@ -140,7 +140,8 @@ struct Published {
 }
 
 impl Slot {
-    /// One load of an `ArcSwap`, one clock read, no lock. `None` is a question for the state.
+    /// One load of an `ArcSwap`, one look at a clock or (each time that the lease is not [fresh](FRESH) any more) a few, no lock. `None`
+    /// is a question for the state.
     pub(crate) fn lease(&self) -> Option<Counted<Lease>> {
         let published = self.published.load();
         let published = published.as_ref()?;

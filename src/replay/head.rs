@@ -40,7 +40,7 @@ thread_local! {
 }
 
 impl KeptHead {
-    /// Of a request that is rarely seen: apart from the code for those that are seen often.
+    /// For those who need not look: once, apart from the code that nearly every request needs.
     #[inline(never)]
     pub(crate) fn of(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Self {
         Self::looking_at(|_| (), method, uri, version, headers)
@@ -61,27 +61,31 @@ impl KeptHead {
         let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
         let path = uri.path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
         let (mut left, more) = (&mut head.room[..], &mut head.more);
-        let mut used = 0;
+        let (mut used, mut too_long) = (0, 0);
         let mut taken;
         for (first, second) in [(method.as_str(), scheme), (authority, path)] {
+            too_long |= excess(first.as_bytes(), second.as_bytes());
             (left, taken) = put(left, more, first.as_bytes(), second.as_bytes(), false);
             used += taken;
         }
         for (name, value) in headers {
             look(name);
-            let (name, is_sensitive) = (name.as_str().as_bytes(), value.is_sensitive());
-            (left, taken) = put(left, more, name, value.as_bytes(), is_sensitive);
+            let (name, value, is_sensitive) =
+                (name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
+            too_long |= excess(name, value);
+            (left, taken) = put(left, more, name, value, is_sensitive);
             used += taken;
         }
         head.used = used;
-        Self(Some(head))
+        let kept = Self(Some(head));
+        if too_long == 0 { kept } else { Self::default() }
     }
 
-    /// A request with this head. `None` if it can't be made again, which none is that was made without `unsafe`.
+    /// A request with this head. `None` if it can't be made again, because a part of it was too long.
     pub(super) fn restore<B>(&self, body: B) -> Option<Request<B>> {
         let head = self.0.as_ref()?;
         let (mut room, mut more) = (&head.room[..head.used], &head.more[..]);
-        let mut next = || take(if room.is_empty() { &mut more } else { &mut room });
+        let mut next = || if room.is_empty() { take(&mut more) } else { take(&mut room) };
         let ((method, scheme, _), (authority, path, _)) = (next()?, next()?);
         let mut parts = uri::Parts::default();
         if !scheme.is_empty() {
@@ -102,7 +106,8 @@ impl KeptHead {
             value.set_sensitive(is_sensitive);
             request.headers_mut().try_append(HeaderName::from_bytes(name).ok()?, value).ok()?;
         }
-        Some(request)
+        // Nothing that could not be read is left.
+        (room.is_empty() && more.is_empty()).then_some(request)
     }
 }
 
@@ -176,16 +181,22 @@ fn put_more(more: &mut Vec<u8>, length: usize, first: &[u8], second: &[u8], is_s
     write(&mut more[start..], first, second, is_sensitive);
 }
 
-/// The bytes before each pair: the length of its first, whether it is marked sensitive, and the length of its second. The `http`
-/// crate has no URI and no name as long as 64 KiB, and no memory has 128 TiB.
+/// The bytes before each pair: the length of its first, whether it is marked sensitive, and the length of its second.
 const LENGTHS: usize = size_of::<u64>();
-const FIRST: u32 = 48;
-const SENSITIVE: u64 = 1 << 47;
+const FIRST_BITS: u32 = 16;
+const SECOND_BITS: u32 = 47;
+const SENSITIVE: u64 = 1 << SECOND_BITS;
+
+/// 0, unless one of the two is too long for its bits: such an authority has to be put together, since a parsed URI is shorter.
+#[inline]
+fn excess(first: &[u8], second: &[u8]) -> u64 {
+    (first.len() as u64) >> FIRST_BITS | (second.len() as u64) >> SECOND_BITS
+}
 
 #[inline]
 fn write(place: &mut [u8], first: &[u8], second: &[u8], is_sensitive: bool) {
     let mark = if is_sensitive { SENSITIVE } else { 0 };
-    let lengths = (first.len() as u64) << FIRST | mark | second.len() as u64;
+    let lengths = (first.len() as u64) << (u64::BITS - FIRST_BITS) | mark | second.len() as u64;
     let (start, pair) = place.split_at_mut(LENGTHS);
     start.copy_from_slice(&lengths.to_ne_bytes());
     let (first_place, second_place) = pair.split_at_mut(first.len());
@@ -197,7 +208,7 @@ fn write(place: &mut [u8], first: &[u8], second: &[u8], is_sensitive: bool) {
 fn take<'a>(pairs: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8], bool)> {
     let (lengths, rest) = pairs.split_first_chunk()?;
     let lengths = u64::from_ne_bytes(*lengths);
-    let (first, rest) = rest.split_at_checked(usize::try_from(lengths >> FIRST).ok()?)?;
+    let (first, rest) = rest.split_at_checked(usize::try_from(lengths >> (u64::BITS - FIRST_BITS)).ok()?)?;
     let second = lengths & (SENSITIVE - 1);
     let (second, rest) = rest.split_at_checked(usize::try_from(second).ok()?)?;
     *pairs = rest;
@@ -234,7 +245,7 @@ mod tests {
     }
 
     fn method() -> impl Strategy<Value = Method> {
-        // The last one is too long to be kept without an allocation.
+        // The last one allocates, in itself.
         proptest::sample::select(&["GET", "POST", "PURGE", "VERSION-CONTROL-CHECKIN"])
             .prop_map(|method| Method::try_from(method).unwrap())
     }
@@ -295,6 +306,19 @@ mod tests {
                     KeptHead::of(&Method::GET, &uri, Version::HTTP_11, &headers).restore(()).unwrap();
                 assert_eq!((restored.uri(), restored.headers()), (&uri, &headers));
             }
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_too_long_to_be_kept_is_not_taken_for_a_shorter_one() {
+        // A parsed URI has an end, and one that is put together has none. This one would go on at `evil.example`.
+        let authority = format!("evil.example{}@host", "*".repeat(1 << FIRST_BITS));
+        let uri = Uri::builder().scheme("https").authority(&*authority).path_and_query("*").build();
+        let method = Method::try_from(&*"M".repeat(1 << FIRST_BITS)).unwrap();
+        for (method, uri) in [(Method::GET, uri.unwrap()), (method, Uri::from_static("/"))] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("text/html"))]);
+            let kept = KeptHead::of(&method, &uri, Version::HTTP_11, &headers);
+            assert!(kept.restore(()).is_none());
         }
     }
 
