@@ -18,7 +18,7 @@ use hyper_util::{
 };
 use tls::Tls;
 use tokio::net::TcpListener;
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 use tower_reauth::{
     Auth, AuthError, AuthLayer, ConfigError, Credentials, RefreshPolicy, SendPayments, TokenCache,
     client::{self, HttpsClient},
@@ -119,10 +119,12 @@ async fn renewals_under_load_are_seen_by_nobody() {
     let cache = cache_of(&sandbox, RefreshPolicy::default());
     let service = AuthLayer::new(cache.clone()).layer(plain());
     let callers = (0..10).map(|_| {
-        let (service, cache, base_url) = (service.clone(), cache.clone(), sandbox.base_url());
+        // One service for all requests of a caller, as many have it.
+        let (mut service, cache, base_url) = (service.clone(), cache.clone(), sandbox.base_url());
         tokio::spawn(async move {
             while cache.counters().tokens_issued < 4 {
-                assert_eq!(service.clone().oneshot(create(&base_url)).await.unwrap().status(), 201);
+                let response = service.ready().await.unwrap().call(create(&base_url)).await;
+                assert_eq!(response.unwrap().status(), 201);
             }
         })
     });

@@ -19,7 +19,7 @@ async fn send<R: Replay<String>>(service: &mut Auth<Resource, R>, request: Reque
     service.ready().await.unwrap().call(request).await
 }
 
-/// From the third on, requests take the shorter way.
+/// From the next request on, it takes the shorter way: the first one waits for the token, and two have it from the slot.
 async fn used<R: Replay<String>>(layer: AuthLayer<R>, resource: &Resource) -> Auth<Resource, R> {
     let mut service = layer.layer(resource.clone());
     for _ in 0..3 {
@@ -141,17 +141,28 @@ async fn it_waits_while_an_exclusive_endpoint_is_asked_for_a_new_token() {
 
 #[tokio::test]
 async fn it_does_not_send_a_token_past_its_time() {
-    let (endpoint, life) = (Endpoint::exclusive(), Duration::from_millis(500));
+    let (endpoint, life) = (Endpoint::overlapping(), Duration::from_millis(500));
     endpoint.then(Step::IssueFor(life));
-    let issued = Instant::now();
+    // Its renewal starts in time, and does not end.
+    let open = endpoint.gate();
     let resource = Resource::new(|_, _| ok());
+    let issued = Instant::now();
     let mut service = used(AuthLayer::new(TokenCache::new(endpoint)), &resource).await;
-    loop {
-        let sending = Instant::now();
-        assert_eq!(send(&mut service, get(URI)).await.unwrap().status(), 200);
-        if resource.tokens().last().unwrap() != "Bearer token-1" {
-            break;
+    let waiting = loop {
+        let (before, sending) = (resource.tokens().len(), Instant::now());
+        let sent = service.ready().await.unwrap().call(get(URI));
+        if resource.tokens().len() == before {
+            break sent;
         }
-        assert!(sending < issued + life, "{:?} after it was issued", sending.duration_since(issued));
-    }
+        // The last fiftieth of its life is not used.
+        assert!(
+            sending < issued + life * 99 / 100,
+            "{:?} after it was issued",
+            sending.duration_since(issued)
+        );
+        assert_eq!(sent.await.unwrap().status(), 200);
+    };
+    open.send(()).unwrap();
+    assert_eq!(waiting.await.unwrap().status(), 200);
+    assert_eq!(resource.tokens().last().unwrap(), "Bearer token-2");
 }

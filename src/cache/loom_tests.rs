@@ -33,7 +33,7 @@ use tokio::{runtime::Runtime, time::advance};
 use super::{
     super::{
         TokenCache, TokenFuture,
-        slot::{Lease, Recent, Slot},
+        slot::{Gone, Lease, Leases, Recent, Slot},
         state::Flight,
     },
     *,
@@ -242,14 +242,7 @@ fn a_slot_that_was_withdrawn_gives_no_lease_and_the_last_one_that_it_gave_signal
 fn a_service_gets_the_lease_that_it_had_no_more_once_the_slot_was_withdrawn() {
     model(|| {
         let server = Server::default();
-        let slot = Arc::new(Slot::default());
-        let (leases, gone) = Lease::new(&fresh(1), &std::sync::Weak::new());
-        slot.publish(&leases, clock::now() + Duration::from_secs(1));
-        let mut recent = Recent::default();
-        // Twice each copy, so that it is kept, and fresh.
-        for _ in 0..4 {
-            recent.keep(&slot.lease().unwrap());
-        }
+        let (slot, leases, gone, recent) = used();
         let service = {
             let server = server.clone();
             thread::spawn(move || {
@@ -274,6 +267,36 @@ fn a_service_gets_the_lease_that_it_had_no_more_once_the_slot_was_withdrawn() {
             thread.join().unwrap();
         }
     });
+}
+
+#[test]
+fn a_reader_that_found_a_lease_open_does_not_open_it_again_once_the_slot_was_withdrawn() {
+    model(|| {
+        let (slot, leases, _gone, recent) = used();
+        // As when a flight starts: from then on the copy that the service had is open, and not fresh.
+        slot.publish(&leases, clock::now() + Duration::from_secs(2));
+        let reader = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || drop(slot.lease()))
+        };
+        slot.withdraw();
+        if Lease::is_unused(&leases) {
+            assert!(recent.lease().is_none());
+        }
+        reader.join().unwrap();
+    });
+}
+
+/// A slot, and a service that has had its lease a moment ago.
+fn used() -> (Arc<Slot>, Leases, Gone, Recent) {
+    let (slot, mut recent) = (Arc::new(Slot::default()), Recent::default());
+    let (leases, gone) = Lease::new(&fresh(1), &std::sync::Weak::new());
+    slot.publish(&leases, clock::now() + Duration::from_secs(1));
+    // The copies take turns: the last one that it has is the one that a reader gets when the slot is published again.
+    for _ in 0..3 {
+        recent.keep(&slot.lease().unwrap());
+    }
+    (slot, leases, gone, recent)
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Lease {
 
     fn freshen(&self, until: u64) {
         let unless_closed = |old| (old != CLOSED).then_some(until.max(OPEN));
-        let _ = self.fresh_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, unless_closed);
+        let _ = self.fresh_until.fetch_update(Ordering::Release, Ordering::Relaxed, unless_closed);
     }
 
     fn open(&self) {
@@ -94,7 +94,8 @@ impl Lease {
 
     /// While the slot still counts as a user: whoever counts only after that sees it, and is none.
     fn close(&self) {
-        self.fresh_until.store(CLOSED, Ordering::Relaxed);
+        // Relaxed would do; but to loom, only what happens before it is older.
+        self.fresh_until.swap(CLOSED, Ordering::Acquire);
     }
 
     /// A resource has refused the token.

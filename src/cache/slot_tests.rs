@@ -1,5 +1,11 @@
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tower::{Layer, Service, service_fn};
+
 use super::*;
 use crate::{
+    AuthLayer, BoxError, Credentials, Error, SendPayments, TokenCache,
     refresh::{RefreshPolicy, schedule::schedule},
     token::Times,
 };
@@ -128,4 +134,38 @@ async fn with_a_paused_clock_the_slot_is_asked_each_time() {
     assert!(recent.lease().is_none() && slot.lease().is_some());
     tokio::time::advance(Duration::from_secs(100)).await;
     assert!(slot.lease().is_none());
+}
+
+#[tokio::test]
+async fn a_service_that_is_used_again_does_not_ask_the_slot() {
+    let endpoint = service_fn(async |_: Request<Full<Bytes>>| {
+        let body = r#"{"accessToken": "x", "expiresAt": "2100-01-01T00:00:00Z"}"#;
+        Ok::<_, BoxError>(Response::builder().status(201).body(Full::<Bytes>::from(body)).unwrap())
+    });
+    let endpoint = SendPayments::new("https://host", endpoint, Credentials::new("id", "secret")).unwrap();
+    let cache = TokenCache::new(endpoint);
+    let inner = service_fn(async |_: Request<String>| Ok::<_, BoxError>(Response::new(())));
+    let layer = AuthLayer::new(cache.clone());
+    let (mut with, mut without) = (layer.clone().layer(inner), layer.without_replay().layer(inner));
+    assert!(is_served_without_the_slot(&mut with, cache.core()).await);
+    assert!(is_served_without_the_slot(&mut without, cache.core()).await);
+}
+
+/// Tried often, since a busy machine may take longer than a lease stays fresh.
+async fn is_served_without_the_slot<S>(service: &mut S, core: &Core) -> bool
+where
+    S: Service<Request<String>, Response = Response<()>, Error = Error>,
+{
+    let get = || Request::get("https://host/").body(String::new()).unwrap();
+    for _ in 0..1000 {
+        service.call(get()).await.unwrap();
+        let published = core.slot.published.swap(None);
+        service.call(get()).await.unwrap();
+        // Whoever asks a slot that is empty fills it again.
+        if core.slot.published.load().is_none() {
+            core.slot.published.store(published);
+            return true;
+        }
+    }
+    false
 }
