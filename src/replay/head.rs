@@ -7,7 +7,7 @@ use http::{
     uri::{self, Authority, PathAndQuery, Scheme},
 };
 
-/// A request's method, URI, version and headers: without an allocation (but for more than there is [`ROOM`] for), and without a
+/// A request's method, URI, version and headers: without an allocation (but for more than there is `ROOM` for), and without a
 /// reference count that cores would compete for, in a place that this thread has used before. They become what they were
 /// only if there is a replay.
 ///
