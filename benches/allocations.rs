@@ -18,7 +18,8 @@ use support::{
 use tower::{Layer, Service, retry::RetryLayer};
 
 fn main() {
-    let mut report = Report::new("allocations", Allocations { hot_path: Vec::new(), burst: Vec::new() });
+    let mut report =
+        Report::new("allocations", Allocations { hot_path: Vec::new(), burst: Vec::new() });
     for token_length in [200, 2048] {
         for (work, make) in [
             ("GET, 4 headers", (|| get(4)) as fn() -> Request<Body>),

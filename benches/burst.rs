@@ -24,7 +24,8 @@ const WARM_UP: usize = 10;
 fn main() {
     let arguments: Vec<String> = env::args().collect();
     if let Some(option) = arguments.iter().position(|argument| argument == "--one-burst") {
-        let [contender, callers] = [1, 2].map(|after| arguments[option + after].parse::<usize>().unwrap());
+        let [contender, callers] =
+            [1, 2].map(|after| arguments[option + after].parse::<usize>().unwrap());
         let (_, spawn) = CONTENDERS[contender];
         Cold::run(WARM_UP, spawn);
         let (time, fetches) = Cold::run(callers, spawn);
@@ -54,11 +55,17 @@ fn measure(report: &mut Report<Vec<Burst>>, callers: usize, rounds: usize) {
     for (((name, _), times), &fetches) in CONTENDERS.iter().zip(&samples).zip(&fetches) {
         let ns_per_waiter = median(times.clone());
         let over = median_ratio(times, &samples[FLOOR]);
-        println!("  {name:30} {fetches} fetch {ns_per_waiter:9.1} ns per waiter {over:5.2} x floor");
+        println!(
+            "  {name:30} {fetches} fetch {ns_per_waiter:9.1} ns per waiter {over:5.2} x floor"
+        );
         report.figures.push(Burst { name: (*name).to_owned(), callers, fetches, ns_per_waiter });
     }
     if callers == 10_000 {
         report.bar(&P5_FETCHES, format!("{callers} callers"), as_f64(fetches[OURS]));
-        report.bar(&P5_TIME, format!("{callers} callers"), median_ratio(&samples[OURS], &samples[FLOOR]));
+        report.bar(
+            &P5_TIME,
+            format!("{callers} callers"),
+            median_ratio(&samples[OURS], &samples[FLOOR]),
+        );
     }
 }

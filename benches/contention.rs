@@ -64,7 +64,10 @@ fn contenders() -> Vec<(&'static str, Run)> {
     vec![
         ("bare no-op service", run(Noop)),
         ("(2) static header", run(with_header(Noop, &value))),
-        ("tower Retry over (2)", run(RetryLayer::new(KeepsAClone).layer(with_header(Noop, &value)))),
+        (
+            "tower Retry over (2)",
+            run(RetryLayer::new(KeepsAClone).layer(with_header(Noop, &value))),
+        ),
         ("tower-reauth", run(layer(&token).layer(Noop))),
         ("tower-reauth, no replay", run(layer(&token).without_replay().layer(Noop))),
     ]

@@ -85,10 +85,13 @@ fn in_one_process() -> Vec<EndToEnd> {
 
 /// The medians of what several processes have measured.
 fn in_processes() -> Vec<EndToEnd> {
-    let all: Vec<Vec<EndToEnd>> = (0..PROCESSES).map(|_| in_a_process(&["--one-process"])).collect();
+    let all: Vec<Vec<EndToEnd>> =
+        (0..PROCESSES).map(|_| in_a_process(&["--one-process"])).collect();
     let mut figures = all[0].clone();
     for (index, figure) in figures.iter_mut().enumerate() {
-        let of = |field: fn(&EndToEnd) -> f64| median(all.iter().map(|one| field(&one[index])).collect());
+        let of = |field: fn(&EndToEnd) -> f64| {
+            median(all.iter().map(|one| field(&one[index])).collect())
+        };
         (figure.requests_per_second, figure.ratio, figure.to_static) =
             (of(|one| one.requests_per_second), of(|one| one.ratio), of(|one| one.to_static));
     }
@@ -123,7 +126,8 @@ fn contenders(runtime: &Runtime, address: SocketAddr, http2: bool) -> [Contender
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
     // One for all of them, so that all use the same connections.
-    let client: Client<_, Body> = Client::builder(TokioExecutor::new()).http2_only(http2).build(tcp);
+    let client: Client<_, Body> =
+        Client::builder(TokioExecutor::new()).http2_only(http2).build(tcp);
     let layer = layer_for(&format!("http://{address}"), &token);
     let value = static_header(&token);
     let retried = RetryLayer::new(KeepsAClone).layer(with_header(client.clone(), &value));
@@ -169,7 +173,8 @@ impl Contender {
         let barrier = Arc::new(Barrier::new(WORKERS + 1));
         let mut workers = JoinSet::new();
         for _ in 0..WORKERS {
-            workers.spawn_on(work(service.clone(), address, Arc::clone(&barrier)), runtime.handle());
+            workers
+                .spawn_on(work(service.clone(), address, Arc::clone(&barrier)), runtime.handle());
         }
         Self { name, barrier, workers }
     }

@@ -97,7 +97,8 @@ fn in_processes() -> Vec<HotPath> {
     let all: Vec<Vec<HotPath>> = (0..PROCESSES).map(|_| in_a_process(&["--one-process"])).collect();
     let mut figures = all[0].clone();
     for (index, figure) in figures.iter_mut().enumerate() {
-        let of = |field: fn(&HotPath) -> f64| median(all.iter().map(|one| field(&one[index])).collect());
+        let of =
+            |field: fn(&HotPath) -> f64| median(all.iter().map(|one| field(&one[index])).collect());
         (figure.ns, figure.x2, figure.x3) = (of(|one| one.ns), of(|one| one.x2), of(|one| one.x3));
     }
     figures

@@ -25,8 +25,8 @@ use std::{
 
 use http::Request;
 use support::{
-    Body, Noop, bars::Report, call, figures::Instructions, get, layer, rustc_version, secret, static_header,
-    with_header,
+    Body, Noop, bars::Report, call, figures::Instructions, get, layer, rustc_version, secret,
+    static_header, with_header,
 };
 use tower::Layer;
 
@@ -156,14 +156,18 @@ fn compare(now: &Counts) -> bool {
     }
     let mut grown = false;
     for (of, over) in RATIOS {
-        grown |= has_grown(&format!("{of} / {over}"), now[of] / now[over], before[of] / before[over]);
+        grown |=
+            has_grown(&format!("{of} / {over}"), now[of] / now[over], before[of] / before[over]);
     }
     if same_compiler {
         for of in OURS {
             grown |= has_grown(of, now[of], before[of]);
         }
     } else {
-        println!("counted with {}, stored with another compiler: only ratios are compared", rustc_version());
+        println!(
+            "counted with {}, stored with another compiler: only ratios are compared",
+            rustc_version()
+        );
     }
     grown
 }

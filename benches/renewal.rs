@@ -37,7 +37,7 @@ use tower_reauth::{
 
 const WORKERS: usize = 16;
 const LOAD: Duration = Duration::from_secs(7);
-const TOKEN_LIFE: Duration = Duration::from_secs(3);
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3);
 /// What the sandbox takes for `POST /auth`.
 const AUTH: Duration = Duration::from_millis(20);
 /// What a request takes that is answered in time.
@@ -76,7 +76,8 @@ fn main() {
 }
 
 fn print(of: &Renewal) {
-    let Renewal { name, requests, renewals, seen_401s, wire_401s, longest_post_ms, p99_ms, .. } = of;
+    let Renewal { name, requests, renewals, seen_401s, wire_401s, longest_post_ms, p99_ms, .. } =
+        of;
     println!("{name}: {requests} requests, {renewals} renewals");
     println!("  401s seen by callers {seen_401s:6}, on the wire {wire_401s}");
     let hold = of.longest_hold_ms.map_or("none".to_owned(), |hold| format!("{hold:.1} ms"));
@@ -87,11 +88,17 @@ impl Seen {
     fn new() -> Arc<Mutex<Self>> {
         let latency = Histogram::new(3).unwrap();
         let start = Instant::now();
-        Arc::new(Mutex::new(Self { start, over_time: Vec::new(), latency, longest_post: Duration::ZERO }))
+        Arc::new(Mutex::new(Self {
+            start,
+            over_time: Vec::new(),
+            latency,
+            longest_post: Duration::ZERO,
+        }))
     }
 
     fn answered(&mut self, status: StatusCode, took: Duration) {
-        let bucket = usize::try_from(self.start.elapsed().as_millis() / BUCKET.as_millis()).unwrap();
+        let bucket =
+            usize::try_from(self.start.elapsed().as_millis() / BUCKET.as_millis()).unwrap();
         if self.over_time.len() <= bucket {
             self.over_time.resize(bucket + 1, (0, 0));
         }
@@ -149,7 +156,7 @@ fn optimistic(runtime: &Runtime) -> Renewal {
         let (base_url, posts) = (sandbox.base_url(), Arc::clone(&seen));
         let renewing = tokio::spawn(async move {
             loop {
-                tokio::time::sleep(TOKEN_LIFE / 2).await;
+                tokio::time::sleep(TOKEN_LIFETIME / 2).await;
                 let new = ask(&http, &base_url, &posts).await;
                 *token.lock().unwrap() = new;
             }
@@ -161,7 +168,10 @@ fn optimistic(runtime: &Runtime) -> Renewal {
 }
 
 async fn sandbox(latency: Duration) -> Sandbox {
-    let sandbox = Sandbox::builder().token_life(TOKEN_LIFE).auth_latency(AUTH).resource_latency(latency);
+    let sandbox = Sandbox::builder()
+        .token_lifetime(TOKEN_LIFETIME)
+        .auth_latency(AUTH)
+        .resource_latency(latency);
     sandbox.start().await.unwrap()
 }
 
@@ -205,8 +215,7 @@ where
 
 /// A new token, as the value of a header.
 async fn ask(http: &HttpsClient<Body>, base_url: &str, seen: &Arc<Mutex<Seen>>) -> HeaderValue {
-    let credentials =
-        serde_json::json!({ "clientId": Sandbox::CLIENT_ID, "clientSecret": Sandbox::CLIENT_SECRET });
+    let credentials = serde_json::json!({ "clientId": Sandbox::CLIENT_ID, "clientSecret": Sandbox::CLIENT_SECRET });
     let request = Request::post(format!("{base_url}/auth"))
         .header(header::CONTENT_TYPE, "application/json")
         .body(Body::from(credentials.to_string()))

@@ -54,7 +54,10 @@ fn app(api: Api) -> Router {
     Router::new().route("/people", post(create)).route("/people/{id}", get(show)).with_state(api)
 }
 
-async fn create(State(api): State<Api>, Json(person): Json<Person>) -> Result<impl IntoResponse, ApiError> {
+async fn create(
+    State(api): State<Api>,
+    Json(person): Json<Person>,
+) -> Result<impl IntoResponse, ApiError> {
     let request = Request::post(format!("{}/accounts", api.base_url))
         .header(header::CONTENT_TYPE, "application/json")
         .body(serde_json::to_vec(&person)?.into())?;
@@ -80,10 +83,14 @@ impl Api {
         match response.status() {
             status if status.is_success() => {}
             StatusCode::NOT_FOUND => return Err(ApiError::NotFound),
-            status => return Err(ApiError::BadGateway(format!("the API answered {status}").into())),
+            status => {
+                return Err(ApiError::BadGateway(format!("the API answered {status}").into()));
+            }
         }
-        let body =
-            Limited::new(response.into_body(), 1024 * 1024).collect().await.map_err(ApiError::BadGateway)?;
+        let body = Limited::new(response.into_body(), 1024 * 1024)
+            .collect()
+            .await
+            .map_err(ApiError::BadGateway)?;
         Ok(serde_json::from_slice(&body.to_bytes())?)
     }
 }
@@ -133,7 +140,9 @@ impl IntoResponse for ApiError {
         // The cause is for the log. The caller learns the status, and never our 401: its own credentials are fine.
         let (error, status, retry_after) = match self {
             Self::NotFound => return StatusCode::NOT_FOUND.into_response(),
-            Self::Unavailable(error, retry_after) => (error, StatusCode::SERVICE_UNAVAILABLE, retry_after),
+            Self::Unavailable(error, retry_after) => {
+                (error, StatusCode::SERVICE_UNAVAILABLE, retry_after)
+            }
             Self::BadGateway(error) => (error, StatusCode::BAD_GATEWAY, None),
         };
         eprintln!("log: {status}: {}", chain(&*error));
@@ -165,7 +174,9 @@ async fn main() -> Result<(), BoxError> {
     let listener = TcpListener::bind(address).await?;
     let url = format!("http://{}", listener.local_addr()?);
     if options.listen.is_some() {
-        println!("try: curl {url}/people -H 'content-type: application/json' -d '{{\"name\": \"Ada\"}}'");
+        println!(
+            "try: curl {url}/people -H 'content-type: application/json' -d '{{\"name\": \"Ada\"}}'"
+        );
         let stop = async { _ = tokio::signal::ctrl_c().await };
         return Ok(axum::serve(listener, app).with_graceful_shutdown(stop).await?);
     }
@@ -186,10 +197,15 @@ async fn demonstrate(url: &str, sandbox: &Sandbox) -> Result<(), BoxError> {
         let status = response.status();
         let retry_after =
             response.headers().get(header::RETRY_AFTER).map(|pause| pause.to_str()).transpose()?;
-        let pause = retry_after.map(|seconds| format!("retry after {seconds} s")).unwrap_or_default();
+        let pause =
+            retry_after.map(|seconds| format!("retry after {seconds} s")).unwrap_or_default();
         let body = String::from_utf8(response.into_body().collect().await?.to_bytes().into())?;
         println!("{line}: {status} {body}{pause}");
-        if status.as_u16() == expected { Ok(body) } else { Err(BoxError::from(format!("not {expected}"))) }
+        if status.as_u16() == expected {
+            Ok(body)
+        } else {
+            Err(BoxError::from(format!("not {expected}")))
+        }
     };
     let ada = Request::post(format!("{url}/people"))
         .header(header::CONTENT_TYPE, "application/json")

@@ -72,7 +72,8 @@ struct Gateway {
 impl Gateway {
     fn new(upstream: &str, name: Option<String>, auth: AuthLayer) -> Result<Self, BoxError> {
         let cache = auth.cache().clone();
-        let client = ServiceBuilder::new().layer(ReplayLayer::new()).layer(auth).service(client::https()?);
+        let client =
+            ServiceBuilder::new().layer(ReplayLayer::new()).layer(auth).service(client::https()?);
         Ok(Self { upstream: upstream.trim_end_matches('/').into(), name, cache, client })
     }
 
@@ -91,12 +92,16 @@ impl Gateway {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or(request.uri().authority().map(Authority::as_str)).unwrap_or_default();
         let is_port = |port: &str| port.chars().all(|digit| digit.is_ascii_digit());
-        let host = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(host, _)| host);
+        let host =
+            host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(host, _)| host);
         let is = |name: &str| host.eq_ignore_ascii_case(name);
         let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
         let is_ours = is_address || is("localhost") || self.name.as_deref().is_some_and(is);
         let site = headers.get("sec-fetch-site").is_some_and(|site| site != "none");
-        !is_ours || site || headers.contains_key(header::ORIGIN) || headers.contains_key(header::REFERER)
+        !is_ours
+            || site
+            || headers.contains_key(header::ORIGIN)
+            || headers.contains_key(header::REFERER)
     }
 
     /// The request that goes upstream, or the status of the answer if none does.
@@ -104,7 +109,8 @@ impl Gateway {
         // Not the caller's authority: what is signed goes to the upstream and nowhere else.
         let path = request.uri().path_and_query().filter(|path| path.as_str().starts_with('/'));
         let path = path.ok_or(StatusCode::BAD_REQUEST)?;
-        let uri: Uri = format!("{}{path}", self.upstream).parse().map_err(|_| StatusCode::BAD_REQUEST)?;
+        let uri: Uri =
+            format!("{}{path}", self.upstream).parse().map_err(|_| StatusCode::BAD_REQUEST)?;
         if request.method() == Method::POST
             && self.cache.endpoint_uri().is_some_and(|token| same_path(token, &uri))
         {
@@ -127,7 +133,11 @@ impl Gateway {
     }
 }
 
-async fn refuse_web_pages(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+async fn refuse_web_pages(
+    State(gateway): State<Gateway>,
+    request: Request,
+    next: Next,
+) -> Response {
     if gateway.is_of_a_web_page(&request) {
         return StatusCode::FORBIDDEN.into_response();
     }
@@ -164,7 +174,11 @@ async fn forward(State(gateway): State<Gateway>, request: Request) -> Response {
 
 fn without_token(error: &AuthError) -> Response {
     eprintln!("no token: {error}");
-    let status = if error.is_transient() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_GATEWAY };
+    let status = if error.is_transient() {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::BAD_GATEWAY
+    };
     let mut response = status.into_response();
     if let Some(pause) = error.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs()));
@@ -174,14 +188,17 @@ fn without_token(error: &AuthError) -> Response {
 
 /// However many slashes there are.
 fn same_path(one: &Uri, other: &Uri) -> bool {
-    let [one, other] = [one, other].map(|uri| uri.path().split('/').filter(|segment| !segment.is_empty()));
+    let [one, other] =
+        [one, other].map(|uri| uri.path().split('/').filter(|segment| !segment.is_empty()));
     one.eq(other)
 }
 
 /// Without what speaks of one connection only (RFC 9110, section 7.6.1), or to the next proxy.
 fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
-    let connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let named = connection.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
+    let connection =
+        headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let named =
+        connection.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
     let named: Vec<HeaderName> = named.collect();
     let fixed = [
         header::CONNECTION,
@@ -214,7 +231,7 @@ async fn metrics(State(gateway): State<Gateway>) -> impl IntoResponse {
         ("tokens_issued", counters.tokens_issued),
         ("refreshes_failed", counters.refreshes_failed),
         ("joined", counters.joined),
-        ("gated", counters.gated),
+        ("backed_off", counters.backed_off),
         ("unauthorized", counters.unauthorized),
         ("unauthorized_expired", counters.unauthorized_expired),
         ("unauthorized_replaced", counters.unauthorized_replaced),
@@ -255,7 +272,11 @@ async fn run(options: &Options) -> Result<(), BoxError> {
         let credentials = EnvCredentials::new("SEND_CLIENT_ID", "SEND_CLIENT_SECRET");
         let auth = AuthLayer::send_payments(upstream, credentials)?;
         let gateway = Gateway::new(upstream, options.name.clone(), auth)?;
-        return serve_until_ctrl_c(options.listen.unwrap_or(([127, 0, 0, 1], 8080).into()), gateway).await;
+        return serve_until_ctrl_c(
+            options.listen.unwrap_or(([127, 0, 0, 1], 8080).into()),
+            gateway,
+        )
+        .await;
     }
     let sandbox = Sandbox::builder().start().await?;
     let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
@@ -295,11 +316,22 @@ async fn test_itself(sandbox: &Sandbox, gateway: Gateway) -> Result<(), BoxError
         let response = client.request(request).await?;
         let status = response.status();
         let body = String::from_utf8(response.into_body().collect().await?.to_bytes().into())?;
-        let shown = body.lines().filter(|line| !line.starts_with('#')).take(3).collect::<Vec<_>>().join(", ");
+        let shown = body
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .take(3)
+            .collect::<Vec<_>>()
+            .join(", ");
         println!("{line}: {status} {shown}");
-        if status.as_u16() == expected { Ok(body) } else { Err(BoxError::from(format!("not {expected}"))) }
+        if status.as_u16() == expected {
+            Ok(body)
+        } else {
+            Err(BoxError::from(format!("not {expected}")))
+        }
     };
-    let post = |path| Request::post(format!("{url}{path}")).header(header::CONTENT_TYPE, "application/json");
+    let post = |path| {
+        Request::post(format!("{url}{path}")).header(header::CONTENT_TYPE, "application/json")
+    };
 
     send(Request::get(format!("{url}/-/health")), Body::empty(), 200).await?;
     let ada = post("/accounts").header(header::AUTHORIZATION, "Basic of-the-caller");

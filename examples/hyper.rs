@@ -15,7 +15,9 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use tower::{Layer, Service, ServiceExt};
-use tower_reauth::{Auth, AuthLayer, BoxError, Credentials, SendPayments, TokenCache, sandbox::Sandbox};
+use tower_reauth::{
+    Auth, AuthLayer, BoxError, Credentials, SendPayments, TokenCache, sandbox::Sandbox,
+};
 
 type SignedClient = Auth<Client<HttpConnector, Full<Bytes>>>;
 

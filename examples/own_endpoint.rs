@@ -31,7 +31,8 @@ use serde::Deserialize;
 use tokio::{net::TcpListener, time::sleep};
 use tower::{Layer, ServiceExt};
 use tower_reauth::{
-    AuthError, AuthLayer, BoxError, Credentials, CredentialsSource, TokenCache, TokenEndpoint, client,
+    AuthError, AuthLayer, BoxError, Credentials, CredentialsSource, TokenCache, TokenEndpoint,
+    client,
     endpoint::{HttpService, IssuedToken, Rotation, TokenClient},
 };
 
@@ -109,7 +110,8 @@ async fn main() -> Result<(), BoxError> {
         succeeded += u32::from(client.clone().oneshot(request).await?.status() == StatusCode::OK);
         sleep(Duration::from_millis(20)).await;
     }
-    let (tokens, refused) = (server.tokens.lock().unwrap().len(), auth.cache().counters().unauthorized);
+    let (tokens, refused) =
+        (server.tokens.lock().unwrap().len(), auth.cache().counters().unauthorized);
     println!(
         "{sent} requests, {succeeded} answered 200, {refused} met a 401; {tokens} tokens of 2 s were issued"
     );
@@ -125,16 +127,23 @@ struct Server {
 }
 
 async fn serve(server: Server) -> Result<String, BoxError> {
-    let app =
-        Router::new().route("/oauth/token", post(issue)).route("/report", get(report)).with_state(server);
+    let app = Router::new()
+        .route("/oauth/token", post(issue))
+        .route("/report", get(report))
+        .with_state(server);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let base_url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async { axum::serve(listener, app).await });
     Ok(base_url)
 }
 
-async fn issue(State(server): State<Server>, form: String) -> Result<Json<serde_json::Value>, StatusCode> {
-    if form != "grant_type=client_credentials&client_id=reports&client_secret=a%20secret%20%26%20more" {
+async fn issue(
+    State(server): State<Server>,
+    form: String,
+) -> Result<Json<serde_json::Value>, StatusCode> {
+    if form
+        != "grant_type=client_credentials&client_id=reports&client_secret=a%20secret%20%26%20more"
+    {
         return Err(StatusCode::UNAUTHORIZED);
     }
     let mut tokens = server.tokens.lock().unwrap();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --example quickstart
-//! cargo run --example quickstart -- --concurrency 200 --duration 20 --token-life 5
+//! cargo run --example quickstart -- --concurrency 200 --duration 20 --token-lifetime 5
 //! SEND_CLIENT_ID=... SEND_CLIENT_SECRET=... cargo run --example quickstart -- \
 //!     --base-url https://api.example.com --path /accounts/1
 //! ```
@@ -43,7 +43,9 @@ use tower_reauth::{
 };
 
 #[derive(Parser)]
-#[command(about = "Signs many concurrent requests with tokens of a few seconds, and counts what happened")]
+#[command(
+    about = "Signs many concurrent requests with tokens of a few seconds, and counts what happened"
+)]
 struct Options {
     /// Requests under way at once.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
@@ -53,7 +55,7 @@ struct Options {
     duration: u64,
     /// How long each token lives, in seconds.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=3600))]
-    token_life: u64,
+    token_lifetime: u64,
     /// Renew while requests are sent with the old token, for comparison: they are answered 401, and replayed.
     #[arg(long)]
     without_hold: bool,
@@ -90,8 +92,8 @@ async fn call_once(base_url: &str, path: &str) -> Result<bool, BoxError> {
     let auth = AuthLayer::send_payments(base_url, credentials)?;
     let client = auth.layer(client::https()?);
 
-    let request =
-        Request::get(format!("{}{path}", base_url.trim_end_matches('/'))).body(Full::<Bytes>::default())?;
+    let request = Request::get(format!("{}{path}", base_url.trim_end_matches('/')))
+        .body(Full::<Bytes>::default())?;
     let response = client.oneshot(request).await?;
     println!("GET {path}: {}", response.status());
     if let Some(token) = auth.cache().current() {
@@ -101,7 +103,10 @@ async fn call_once(base_url: &str, path: &str) -> Result<bool, BoxError> {
 }
 
 async fn drive_sandbox(options: &Options) -> Result<bool, BoxError> {
-    let sandbox = Sandbox::builder().token_life(Duration::from_secs(options.token_life)).start().await?;
+    let sandbox = Sandbox::builder()
+        .token_lifetime(Duration::from_secs(options.token_lifetime))
+        .start()
+        .await?;
     let base_url = sandbox.base_url();
     let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
     let endpoint = SendPayments::new(&base_url, client::https()?, credentials)?;
@@ -112,13 +117,15 @@ async fn drive_sandbox(options: &Options) -> Result<bool, BoxError> {
 
     println!(
         "sandbox at {base_url}, tokens of {} s, {} requests at once",
-        options.token_life, options.concurrency
+        options.token_lifetime, options.concurrency
     );
     let seen = Arc::new(Seen::default());
     let started = Instant::now();
     let until = started + Duration::from_secs(options.duration);
     let senders: Vec<_> = (0..options.concurrency)
-        .map(|_| tokio::spawn(send_until(until, client.clone(), base_url.clone(), Arc::clone(&seen))))
+        .map(|_| {
+            tokio::spawn(send_until(until, client.clone(), base_url.clone(), Arc::clone(&seen)))
+        })
         .collect();
     show_progress(options.duration, until, &seen).await;
     for sender in senders {
@@ -182,7 +189,8 @@ impl Seen {
 }
 
 async fn send_until(until: Instant, mut client: Client, base_url: String, seen: Arc<Seen>) {
-    let mut latency = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("these bounds are valid");
+    let mut latency =
+        Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("these bounds are valid");
     while Instant::now() < until {
         let started = Instant::now();
         let outcome = create_account(&mut client, &base_url).await;
@@ -204,7 +212,8 @@ async fn create_account(client: &mut Client, base_url: &str) -> Result<StatusCod
 
 async fn show_progress(seconds: u64, until: Instant, seen: &Seen) {
     let bar = ProgressBar::new(seconds * 10);
-    let style = ProgressStyle::with_template("{bar:40} {elapsed}  {msg}").expect("the template is valid");
+    let style =
+        ProgressStyle::with_template("{bar:40} {elapsed}  {msg}").expect("the template is valid");
     bar.set_style(style);
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     while Instant::now() < until {
@@ -215,7 +224,7 @@ async fn show_progress(seconds: u64, until: Instant, seen: &Seen) {
     bar.finish_and_clear();
 }
 
-fn report(seen: &Seen, server: &sandbox::Counters, client: &Counters, took: Duration) {
+fn report(seen: &Seen, server: &sandbox::SandboxCounters, client: &Counters, took: Duration) {
     let latency = seen.latency.lock().unwrap();
     let milliseconds =
         |quantile| Duration::from_micros(latency.value_at_quantile(quantile)).as_secs_f64() * 1e3;

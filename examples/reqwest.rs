@@ -14,7 +14,8 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_reauth::{
-    AuthLayer, BoxError, Credentials, SendPayments, TokenCache, replay::ReplayLayer, sandbox::Sandbox,
+    AuthLayer, BoxError, Credentials, SendPayments, TokenCache, replay::ReplayLayer,
+    sandbox::Sandbox,
 };
 
 /// reqwest's client as a service of the `http` crate's types, for request bodies of any kind.
@@ -55,9 +56,11 @@ async fn main() -> Result<(), BoxError> {
     println!("POST /accounts: {created} {}", account["name"]);
 
     // A stream can be sent again with a `ReplayLayer` above.
-    let client = ServiceBuilder::new().layer(ReplayLayer::new()).layer(auth).service(over_reqwest(http));
+    let client =
+        ServiceBuilder::new().layer(ReplayLayer::new()).layer(auth).service(over_reqwest(http));
     sandbox.revoke(Sandbox::CLIENT_ID);
-    let chunks = [r#"{"name": ""#, "Grace ", "Brewster ", "Hopper", r#""}"#].map(Ok::<_, Infallible>);
+    let chunks =
+        [r#"{"name": ""#, "Grace ", "Brewster ", "Hopper", r#""}"#].map(Ok::<_, Infallible>);
     let request = Request::post(&url)
         .header(header::CONTENT_TYPE, "application/json")
         .body(reqwest::Body::wrap_stream(futures::stream::iter(chunks)))?;
@@ -72,12 +75,15 @@ async fn main() -> Result<(), BoxError> {
     sandbox.shutdown().await;
     let as_promised = [created, uploaded] == [StatusCode::CREATED; 2]
         && account["name"] == "Grace Brewster Hopper"
-        && (counters.resource_requests, counters.unauthorized_replaced, counters.auth_requests) == (3, 1, 2)
+        && (counters.resource_requests, counters.unauthorized_replaced, counters.auth_requests)
+            == (3, 1, 2)
         && counters.accounts_created == 2;
     if as_promised { Ok(()) } else { Err(format!("not as promised: {counters:#?}").into()) }
 }
 
-async fn answer(response: Response<reqwest::Body>) -> Result<(StatusCode, serde_json::Value), BoxError> {
+async fn answer(
+    response: Response<reqwest::Body>,
+) -> Result<(StatusCode, serde_json::Value), BoxError> {
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     Ok((status, serde_json::from_slice(&body)?))

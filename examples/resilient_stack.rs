@@ -59,8 +59,13 @@ impl Retries {
 impl<B: Clone, R> Policy<Request<B>, Response<R>, Error> for Retries {
     type Future = Sleep;
 
-    fn retry(&mut self, request: &mut Request<B>, result: &mut Result<Response<R>, Error>) -> Option<Sleep> {
-        let repeatable = request.method().is_idempotent() || request.headers().contains_key("idempotency");
+    fn retry(
+        &mut self,
+        request: &mut Request<B>,
+        result: &mut Result<Response<R>, Error>,
+    ) -> Option<Sleep> {
+        let repeatable =
+            request.method().is_idempotent() || request.headers().contains_key("idempotency");
         let again = match result {
             // A 401 whose token could not be renewed. The layer has dealt with every other 401.
             Ok(response) => match response.extensions().get::<AuthError>() {
@@ -126,7 +131,10 @@ async fn main() -> Result<(), BoxError> {
         }
         answered += 1;
         if answered == 50 {
-            sandbox.fail_next_auth(AuthFault::Status { status: StatusCode::BAD_GATEWAY, retry_after: None });
+            sandbox.fail_next_auth(AuthFault::Status {
+                status: StatusCode::BAD_GATEWAY,
+                retry_after: None,
+            });
             sandbox.revoke(Sandbox::CLIENT_ID);
         }
         if answered == 120 {
@@ -144,7 +152,8 @@ async fn main() -> Result<(), BoxError> {
     let failed = seen.token_requests - seen.tokens_issued;
     println!("{} POST /auth, {failed} of which failed", counters.auth_requests);
     sandbox.shutdown().await;
-    let as_promised = succeeded == 200 && counters.accounts_created == 200 && counters.auth_requests == 5;
+    let as_promised =
+        succeeded == 200 && counters.accounts_created == 200 && counters.auth_requests == 5;
     if as_promised { Ok(()) } else { Err(format!("not as promised: {counters:#?}").into()) }
 }
 
@@ -159,7 +168,11 @@ async fn serve_unreliably(sandbox: &Sandbox) -> Result<String, BoxError> {
     Ok(url)
 }
 
-async fn fail_every_tenth(State(arrived): State<Arc<AtomicU64>>, request: Incoming, next: Next) -> Answer {
+async fn fail_every_tenth(
+    State(arrived): State<Arc<AtomicU64>>,
+    request: Incoming,
+    next: Next,
+) -> Answer {
     let number = arrived.fetch_add(1, Ordering::Relaxed);
     if number % 20 == 9 {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run --example sandbox -- --port 8080
-//! cargo run --example sandbox -- --port 8080 --token-life 20 --auth-latency-ms 500
+//! cargo run --example sandbox -- --port 8080 --token-lifetime 20 --auth-latency-ms 500
 //! cargo run --example sandbox -- --port 8080 --auth-status 503 --retry-after 2 --times 3
 //! cargo run --example sandbox -- --port 8080 --fault reset-after-issuing
 //! ```
@@ -27,7 +27,7 @@ struct Arguments {
 
     /// How long a token lives, in seconds.
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
-    token_life: u64,
+    token_lifetime: u64,
 
     /// How long each `POST /auth` waits before it issues a token.
     #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
@@ -125,7 +125,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> io::Result<()> {
     let mut builder = Sandbox::builder()
         .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port)))
-        .token_life(Duration::from_secs(arguments.token_life))
+        .token_lifetime(Duration::from_secs(arguments.token_lifetime))
         .auth_latency(Duration::from_millis(arguments.auth_latency_ms))
         .resource_latency(Duration::from_millis(arguments.resource_latency_ms));
     if let Some(seconds) = arguments.clock_ahead {
@@ -193,7 +193,9 @@ fn print_start(base: &str, id: &str, secret: &str) {
          -d '{{\"clientId\":\"{id}\",\"clientSecret\":\"{secret}\"}}' \\\n    \
          | sed 's/.*\"accessToken\":\"\\([^\"]*\\)\".*/\\1/')"
     );
-    println!("  curl -i {base}/accounts -H \"authorization: Bearer $TOKEN\" -d '{{\"name\":\"Petra\"}}'");
+    println!(
+        "  curl -i {base}/accounts -H \"authorization: Bearer $TOKEN\" -d '{{\"name\":\"Petra\"}}'"
+    );
     println!();
     println!("See what has been counted:");
     println!("  curl -s {base}/_sandbox/counters");

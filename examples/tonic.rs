@@ -60,7 +60,8 @@ async fn connect(
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let echo = Echo { sandbox: Arc::new(Sandbox::builder().start().await?), refused: Arc::default() };
+    let echo =
+        Echo { sandbox: Arc::new(Sandbox::builder().start().await?), refused: Arc::default() };
     let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
     let auth = AuthLayer::send_payments(echo.sandbox.base_url(), credentials)?;
     let mut client = Grpc::new(connect(serve(echo.clone())?, auth).await?);
@@ -72,13 +73,20 @@ async fn main() -> Result<(), BoxError> {
     echo.revoke();
     bidirectional(&mut client).await?;
 
-    let (refused, asked) = (echo.refused.load(Ordering::SeqCst), echo.sandbox.counters().auth_requests);
+    let (refused, asked) =
+        (echo.refused.load(Ordering::SeqCst), echo.sandbox.counters().auth_requests);
     println!("refused with status 16, and sent once more: {refused}");
     println!("POST /auth: {asked}");
-    if (refused, asked) == (2, 3) { Ok(()) } else { Err("2 refused calls and 3 POSTs were expected".into()) }
+    if (refused, asked) == (2, 3) {
+        Ok(())
+    } else {
+        Err("2 refused calls and 3 POSTs were expected".into())
+    }
 }
 
-async fn unary<S: GrpcService<Body, ResponseBody = Body>>(client: &mut Grpc<S>) -> Result<(), BoxError> {
+async fn unary<S: GrpcService<Body, ResponseBody = Body>>(
+    client: &mut Grpc<S>,
+) -> Result<(), BoxError> {
     client.ready().await.map_err(Into::into)?;
     let path = PathAndQuery::from_static("/demo.Echo/Unary");
     let answer = client.unary(Request::new(line("hello")), path, codec()).await?.into_inner();
@@ -95,7 +103,11 @@ async fn bidirectional<S: GrpcService<Body, ResponseBody = Body>>(
     let answers = client.streaming(Request::new(lines), path, codec()).await?.into_inner();
     let answers: Vec<_> = answers.map_ok(|line| line.text).try_collect().await?;
     println!("bidirectional: {answers:?}");
-    if answers == ["ONE", "TWO", "THREE"] { Ok(()) } else { Err("three lines were expected".into()) }
+    if answers == ["ONE", "TWO", "THREE"] {
+        Ok(())
+    } else {
+        Err("three lines were expected".into())
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -128,8 +140,13 @@ fn serve(echo: Echo) -> Result<String, BoxError> {
         async move {
             let mut grpc = server::Grpc::new(codec());
             Ok::<_, Infallible>(match request.uri().path() {
-                "/demo.Echo/Unary" => grpc.unary(service_fn(|line| ready(echo.unary(line))), request).await,
-                _ => grpc.streaming(service_fn(|lines| ready(echo.bidirectional(lines))), request).await,
+                "/demo.Echo/Unary" => {
+                    grpc.unary(service_fn(|line| ready(echo.unary(line))), request).await
+                }
+                _ => {
+                    grpc.streaming(service_fn(|lines| ready(echo.bidirectional(lines))), request)
+                        .await
+                }
             })
         }
     });

@@ -62,7 +62,8 @@ struct ClientSecret {
 
 impl CredentialsSource for Vault {
     async fn credentials(&self) -> Result<Credentials, BoxError> {
-        let request = Request::get(&self.secret).header("x-vault-token", &self.token).body(Full::default())?;
+        let request =
+            Request::get(&self.secret).header("x-vault-token", &self.token).body(Full::default())?;
         let response = self.client.request(request).await?;
         if !response.status().is_success() {
             return Err(format!("the vault answered {}", response.status()).into());

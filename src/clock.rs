@@ -84,7 +84,8 @@ pub(crate) fn coarse() -> u64 {
     use rustix::time::{ClockId, clock_gettime};
 
     let now = clock_gettime(ClockId::MonotonicCoarse);
-    let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec)) else {
+    let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec))
+    else {
         return u64::MAX;
     };
     seconds * 1_000_000_000 + nanoseconds
@@ -132,7 +133,8 @@ fn machine_slept() -> Duration {
 fn machine_slept() -> Duration {
     use std::{sync::LazyLock, time::Instant};
 
-    static START: LazyLock<(SystemTime, Instant)> = LazyLock::new(|| (SystemTime::now(), Instant::now()));
+    static START: LazyLock<(SystemTime, Instant)> =
+        LazyLock::new(|| (SystemTime::now(), Instant::now()));
     let (wall, monotonic) = *START;
     SystemTime::now().duration_since(wall).unwrap_or_default().saturating_sub(monotonic.elapsed())
 }

@@ -94,7 +94,7 @@ pub(crate) enum Kind {
     /// The endpoint refused the credentials: 400, 401, 403.
     Rejected,
     /// The endpoint answered with something that is not a token.
-    InvalidAnswer,
+    InvalidResponse,
     /// The token had expired before it arrived.
     Expired,
     /// The credentials source failed, or what it gave can't be sent.
@@ -170,7 +170,11 @@ impl AuthError {
     ///
     /// The text of `source` will be shown: it must hold no secret.
     pub fn transient(source: impl Into<BoxError>) -> Self {
-        Self::caused_by(Kind::Transient, "the token endpoint failed in passing; try again later", source)
+        Self::caused_by(
+            Kind::Transient,
+            "the token endpoint failed in passing; try again later",
+            source,
+        )
     }
 
     /// The endpoint refused the credentials. Not retried within the refresh.
@@ -187,8 +191,12 @@ impl AuthError {
     /// The endpoint answered with something that holds no usable token. Not retried within the refresh.
     ///
     /// The text of `source` will be shown: it must hold no secret.
-    pub fn invalid_answer(source: impl Into<BoxError>) -> Self {
-        Self::caused_by(Kind::InvalidAnswer, "the token endpoint's answer holds no usable token", source)
+    pub fn invalid_response(source: impl Into<BoxError>) -> Self {
+        Self::caused_by(
+            Kind::InvalidResponse,
+            "the token endpoint's answer holds no usable token",
+            source,
+        )
     }
 
     /// The credentials source failed, so no token was asked for. Not retried within the refresh.
@@ -211,7 +219,10 @@ impl AuthError {
 
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self.0.kind, Kind::Transient | Kind::Timeout | Kind::Interrupted | Kind::CoolingDown)
+        matches!(
+            self.0.kind,
+            Kind::Transient | Kind::Timeout | Kind::Interrupted | Kind::CoolingDown
+        )
     }
 
     /// Whether an attempt, or the whole refresh, ran out of time.
@@ -226,8 +237,8 @@ impl AuthError {
 
     /// Whether the endpoint answered with something that holds no usable token: not JSON, too large, a redirect,
     /// an empty or unsendable `accessToken`, or a token that had already expired.
-    pub fn is_invalid_answer(&self) -> bool {
-        matches!(self.0.kind, Kind::InvalidAnswer | Kind::Expired)
+    pub fn is_invalid_response(&self) -> bool {
+        matches!(self.0.kind, Kind::InvalidResponse | Kind::Expired)
     }
 
     /// Whether the credentials source failed, or gave credentials that can't be sent.
@@ -272,7 +283,7 @@ impl AuthError {
 fn fate_of(kind: Kind) -> Fate {
     match kind {
         Kind::Transient | Kind::Timeout | Kind::Interrupted => Fate::Unknown,
-        Kind::InvalidAnswer | Kind::Expired => Fate::Issued,
+        Kind::InvalidResponse | Kind::Expired => Fate::Issued,
         Kind::Rejected
         | Kind::Credentials
         | Kind::NoRuntime
@@ -324,7 +335,9 @@ pub enum ConfigError {
         reason: &'static str,
     },
     /// Plain http would show the secret or the token to everybody on the way.
-    #[error("{origin} is plain http and not this machine; use https, or allow it by name with `{allow}`")]
+    #[error(
+        "{origin} is plain http and not this machine; use https, or allow it by name with `{allow}`"
+    )]
     PlainHttp {
         /// The origin concerned.
         origin: String,
@@ -332,7 +345,9 @@ pub enum ConfigError {
         allow: &'static str,
     },
     /// The scheme of the header value must be a token as in RFC 9110, section 5.6.2, or empty.
-    #[error("{0:?} can't be an authentication scheme; use letters, digits and hyphens, such as \"Bearer\"")]
+    #[error(
+        "{0:?} can't be an authentication scheme; use letters, digits and hyphens, such as \"Bearer\""
+    )]
     InvalidScheme(String),
     /// A duration of the refresh policy is zero, or one contradicts another.
     #[error("the refresh policy can't work: {0}")]
@@ -361,7 +376,7 @@ mod tests {
             (Kind::Timeout, [true, false, false, false]),
             (Kind::Interrupted, [true, false, false, false]),
             (Kind::Rejected, [false, true, false, false]),
-            (Kind::InvalidAnswer, [false, false, true, false]),
+            (Kind::InvalidResponse, [false, false, true, false]),
             (Kind::Expired, [false, false, true, false]),
             (Kind::Credentials, [false, false, false, true]),
             (Kind::CoolingDown, [true, false, false, false]),
@@ -374,7 +389,7 @@ mod tests {
             let answers = [
                 error.is_transient(),
                 error.is_rejected(),
-                error.is_invalid_answer(),
+                error.is_invalid_response(),
                 error.is_credentials(),
             ];
             assert_eq!(answers, expected, "{kind:?}");
@@ -383,7 +398,8 @@ mod tests {
 
     #[test]
     fn a_shown_uri_keeps_no_user_information_no_path_and_no_query() {
-        let uri = Uri::from_static("https://user:hunter2@api.example.com:8443/v1/hunter3?key=hunter4");
+        let uri =
+            Uri::from_static("https://user:hunter2@api.example.com:8443/v1/hunter3?key=hunter4");
         assert_eq!(shown(&uri), "https://api.example.com:8443");
     }
 }

@@ -102,7 +102,7 @@ tally! {
     /// Callers that joined a refresh which another one had started.
     joined: Count as u64 = "tower_reauth_joined_total",
     /// Callers that got a stored error at once, because the endpoint is left alone after a failure.
-    gated: Count as u64 = "tower_reauth_gated_total",
+    backed_off: Count as u64 = "tower_reauth_backed_off_total",
     /// Requests of ours that a resource answered 401, first attempts and replays alike.
     unauthorized: Count as u64 = "tower_reauth_unauthorized_total",
     /// Of those, the ones whose token had expired by then.

@@ -8,29 +8,33 @@ use tokio::time::Instant;
 
 use crate::{
     clock, endpoint,
-    endpoint::{IssuedToken, TokenEndpoint},
+    endpoint::TokenEndpoint,
     error::AuthError,
     events::Tally,
-    refresh::{RefreshPolicy, flight::Order, life, schedule},
-    token::{self, AccessToken, Times},
+    refresh::{RefreshPolicy, attempts::Attempts},
+    token::{self, AccessToken, IssuedToken, Times, Windows, lifetime, schedule},
 };
 
-/// One attempt at a token, as a flight makes it: asked for, read, given a life, and adopted.
+/// One attempt at a token, as a flight makes it: asked for, read, given a lifetime, and adopted.
 ///
 /// # Errors
 ///
 /// As [`TokenEndpoint::issue`]; or the token had expired, or can't be sent.
-pub async fn attempt(endpoint: &impl TokenEndpoint, scheme: &str) -> Result<AccessToken, AuthError> {
+pub async fn attempt(
+    endpoint: &impl TokenEndpoint,
+    scheme: &str,
+) -> Result<AccessToken, AuthError> {
     let (policy, tally) = (RefreshPolicy::default(), Tally::default());
-    let order = Order { endpoint, policy: &policy, scheme, sequence: 1, tally: &tally, fallback: None };
+    let order =
+        Attempts { endpoint, policy: &policy, scheme, sequence: 1, tally: &tally, fallback: None };
     order.attempt().await
 }
 
 /// A token of 300 seconds, if `secret` can be sent.
 pub fn token(secret: &str) -> Option<AccessToken> {
-    let life = Duration::from_secs(300);
-    let schedule = schedule::schedule(life, &RefreshPolicy::default(), 0.5);
-    let times = Times { sent: clock::now(), slept: clock::slept(), life, schedule };
+    let lifetime = Duration::from_secs(300);
+    let schedule = schedule::schedule(lifetime, &RefreshPolicy::default(), 0.5);
+    let times = Times { sent: clock::now(), slept: clock::slept(), lifetime, schedule };
     AccessToken::new("Bearer", secret, 1, times).ok()
 }
 
@@ -54,9 +58,9 @@ pub fn parse_date(text: &str) -> Option<SystemTime> {
     endpoint::parse_date(text)
 }
 
-/// The life of a token; `None` if it had expired when it was issued.
-pub fn observed_life(issued: &IssuedToken, secret: &str, sent: SystemTime) -> Option<Duration> {
-    life::observed(issued, secret, sent).ok()
+/// The lifetime of a token; `None` if it had expired when it was issued.
+pub fn observed_lifetime(issued: &IssuedToken, secret: &str, sent: SystemTime) -> Option<Duration> {
+    lifetime::observed(issued, secret, sent).ok()
 }
 
 /// Whether a cache would be built with this policy.
@@ -65,7 +69,7 @@ pub fn is_valid(policy: &RefreshPolicy) -> bool {
 }
 
 /// Due, hold, unusable, drain.
-pub fn schedule(life: Duration, policy: &RefreshPolicy, random: f64) -> [Duration; 4] {
-    let schedule = schedule::schedule(life, policy, random);
+pub fn schedule(lifetime: Duration, policy: &RefreshPolicy, random: f64) -> [Duration; 4] {
+    let schedule = schedule::schedule(lifetime, policy, random);
     [schedule.due, schedule.hold, schedule.unusable, schedule.drain]
 }

@@ -72,28 +72,18 @@ pub mod credentials;
 pub mod endpoint;
 mod error;
 mod events;
-mod future;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod guard;
-mod layer;
 mod origin;
 mod refresh;
 pub mod replay;
-#[cfg(feature = "reqwest-middleware")]
-mod reqwest_middleware;
 #[cfg(feature = "sandbox")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub mod sandbox;
-mod service;
-mod stripe;
+mod sign;
 mod sync;
-mod template;
 mod token;
-mod triage;
-#[cfg(feature = "verify")]
-mod verify;
 
 #[cfg(feature = "verify")]
 #[cfg_attr(docsrs, doc(cfg(feature = "verify")))]
@@ -105,11 +95,8 @@ pub use crate::{
     endpoint::{SendPayments, TokenEndpoint},
     error::{AuthError, BoxError, ConfigError, Error},
     events::Counters,
-    future::ResponseFuture,
-    guard::ForeignRequests,
-    layer::{AuthLayer, CallerAuthorization},
     refresh::RefreshPolicy,
-    service::Auth,
+    sign::{Auth, AuthLayer, CallerAuthorization, CrossOriginRequests, ResponseFuture},
     token::{AccessToken, ClaimsError},
 };
 

@@ -22,7 +22,8 @@ impl Origin {
     pub(crate) fn of(uri: &Uri) -> Option<Self> {
         let https = is_https(uri)?;
         let (host, port) = (uri.host()?.to_ascii_lowercase(), port(uri, https));
-        let authority = if port == default_port(https) { host.clone() } else { format!("{host}:{port}") };
+        let authority =
+            if port == default_port(https) { host.clone() } else { format!("{host}:{port}") };
         let exposed = !https && !is_loopback(&host);
         Some(Self { https, host: host.into(), port, authority: authority.into(), exposed })
     }
@@ -92,7 +93,8 @@ pub(crate) fn parse(url: &str) -> Result<Uri, ConfigError> {
     if url.contains('#') {
         return Err(invalid("it has a fragment; give scheme, host and path only"));
     }
-    let uri: Uri = url.parse().map_err(|_| invalid("it is not a URL; give one such as https://host/path"))?;
+    let uri: Uri =
+        url.parse().map_err(|_| invalid("it is not a URL; give one such as https://host/path"))?;
     let Some(authority) = uri.authority() else {
         return Err(invalid("it has no scheme and host; give one such as https://host/path"));
     };
@@ -180,8 +182,14 @@ mod tests {
 
     #[test]
     fn a_bad_url_is_a_typed_error_without_its_password() {
-        for url in ["", "api.example.com", "/auth", "ftp://x/", "https://x/?a=hunter2", "https://x/#hunter2"]
-        {
+        for url in [
+            "",
+            "api.example.com",
+            "/auth",
+            "ftp://x/",
+            "https://x/?a=hunter2",
+            "https://x/#hunter2",
+        ] {
             let error = parse(url).unwrap_err();
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }

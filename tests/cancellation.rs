@@ -77,7 +77,8 @@ async fn an_answer_that_nobody_waits_for_any_more_is_kept() {
     let cache = TokenCache::new(endpoint.clone());
     let resource = Resource::accepting("token-1");
     let service = AuthLayer::new(cache.clone()).layer(resource.clone());
-    let mut requests: Vec<_> = (0..3).map(|_| task::spawn(service.clone().oneshot(get(URI)))).collect();
+    let mut requests: Vec<_> =
+        (0..3).map(|_| task::spawn(service.clone().oneshot(get(URI)))).collect();
     for request in &mut requests {
         assert_pending!(request.poll());
     }
@@ -112,8 +113,9 @@ fn a_runtime_that_shuts_down_under_a_flight_leaves_nobody_hanging() {
     let endpoint = Endpoint::exclusive();
     let _never_opened = endpoint.gate();
     let cache = TokenCache::new(endpoint.clone());
-    let runtime =
-        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    };
     let (first, second) = (runtime(), runtime());
     let started = cache.clone();
     first.block_on(async move {
@@ -136,8 +138,13 @@ fn a_runtime_that_shuts_down_under_a_flight_leaves_nobody_hanging() {
 fn a_flight_on_a_runtime_that_nobody_drives_is_given_up_when_overdue() {
     let endpoint = Endpoint::exclusive();
     let cache = TokenCache::new(endpoint.clone());
-    let paused =
-        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let paused = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
     let undriven = paused();
     // Started, and then the runtime is not driven any more; it stays alive.
     undriven.block_on(async { assert_pending!(task::spawn(cache.token()).poll()) });
@@ -173,8 +180,9 @@ async fn an_endpoint_that_hangs_meets_the_attempts_timeout_and_then_the_deadline
     for _ in 0..100 {
         endpoint.then(Step::Hang);
     }
-    let policy =
-        RefreshPolicy::default().attempt_timeout(Duration::from_secs(2)).deadline(Duration::from_secs(7));
+    let policy = RefreshPolicy::default()
+        .attempt_timeout(Duration::from_secs(2))
+        .deadline(Duration::from_secs(7));
     let cache = TokenCache::builder(endpoint.clone()).refresh_policy(policy).build().unwrap();
     let started = tokio::time::Instant::now();
     let error = cache.token().await.unwrap_err();
@@ -187,8 +195,9 @@ async fn an_endpoint_that_hangs_meets_the_attempts_timeout_and_then_the_deadline
 async fn one_attempt_longer_than_the_deadline_is_ended_by_it() {
     let endpoint = Endpoint::exclusive();
     endpoint.then(Step::Hang);
-    let policy =
-        RefreshPolicy::default().attempt_timeout(Duration::from_secs(60)).deadline(Duration::from_secs(7));
+    let policy = RefreshPolicy::default()
+        .attempt_timeout(Duration::from_secs(60))
+        .deadline(Duration::from_secs(7));
     let cache = TokenCache::builder(endpoint.clone()).refresh_policy(policy).build().unwrap();
     let started = tokio::time::Instant::now();
     assert!(cache.token().await.unwrap_err().is_timeout());
@@ -211,13 +220,17 @@ async fn a_panicking_endpoint_wakes_every_waiter_and_the_next_call_starts_afresh
 
 #[tokio::test(start_paused = true)]
 async fn a_panicking_credentials_source_is_a_typed_error() {
-    let never_called = tower::service_fn(|_: http::Request<http_body_util::Full<bytes::Bytes>>| async {
-        Err::<http::Response<http_body_util::Full<bytes::Bytes>>, _>(std::io::Error::other("not reached"))
-    });
+    let never_called =
+        tower::service_fn(|_: http::Request<http_body_util::Full<bytes::Bytes>>| async {
+            Err::<http::Response<http_body_util::Full<bytes::Bytes>>, _>(std::io::Error::other(
+                "not reached",
+            ))
+        });
     async fn vault() -> Result<Credentials, tower_reauth::BoxError> {
         panic!("the vault panics, as it was told to")
     }
-    let endpoint = SendPayments::new("https://api.example.com", never_called, from_fn(vault)).unwrap();
+    let endpoint =
+        SendPayments::new("https://api.example.com", never_called, from_fn(vault)).unwrap();
     let cache = TokenCache::new(endpoint);
     let (a, b) = tokio::join!(cache.token(), cache.token());
     assert!(a.unwrap_err().is_interrupted() && b.unwrap_err().is_interrupted());
@@ -249,7 +262,8 @@ async fn no_connection_stays_when_the_last_handle_is_gone() {
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     let http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
         .build_http::<http_body_util::Full<bytes::Bytes>>();
-    let cache = TokenCache::new(SendPayments::new(base_url, http, Credentials::new("id", "s")).unwrap());
+    let cache =
+        TokenCache::new(SendPayments::new(base_url, http, Credentials::new("id", "s")).unwrap());
     let caller = tokio::spawn(cache.token());
     let (mut connection, _) = listener.accept().await.unwrap();
     let mut request = [0; 64];
@@ -266,7 +280,8 @@ async fn dropping_the_service_does_not_cost_a_pending_request_its_token() {
     let endpoint = Endpoint::exclusive();
     let gate = endpoint.gate();
     let response = {
-        let service = AuthLayer::new(TokenCache::new(endpoint.clone())).layer(Resource::accepting("token-1"));
+        let service =
+            AuthLayer::new(TokenCache::new(endpoint.clone())).layer(Resource::accepting("token-1"));
         tokio::spawn(service.oneshot(get(URI)))
     };
     settle().await;
@@ -287,7 +302,7 @@ async fn a_waiter_polled_after_its_token_has_expired_gets_a_new_one_once() {
     assert_eq!(endpoint.calls(), 2);
     tokio::time::advance(Duration::from_secs(11)).await;
     let error: Result<_, AuthError> = tokio_test::assert_ready!(late.poll());
-    assert!(error.unwrap_err().is_invalid_answer());
+    assert!(error.unwrap_err().is_invalid_response());
     assert_eq!(endpoint.calls(), 2, "no loop");
 }
 
@@ -308,7 +323,11 @@ async fn a_request_dropped_at_any_point_of_a_replay_leaves_the_cache_whole() {
         drop(request);
         let answer: Result<_, Error> = service.oneshot(get(URI)).await;
         assert_eq!(answer.unwrap().status(), 200, "dropped after {polls} polls");
-        assert_eq!((endpoint.calls(), endpoint.most_under_way()), (2, 1), "dropped after {polls} polls");
+        assert_eq!(
+            (endpoint.calls(), endpoint.most_under_way()),
+            (2, 1),
+            "dropped after {polls} polls"
+        );
     }
 }
 

@@ -65,10 +65,15 @@ fn a_body_that_can_not_be_replayed_is_an_error_that_names_the_replay_layer() {
     let (compiles, message) = check(&PROGRAM.replace("USE", "takes(service)"));
     assert!(!compiles);
     assert!(
-        message.contains("error[E0277]: requests with the body `Upload` can't be replayed after a 401"),
+        message.contains(
+            "error[E0277]: requests with the body `Upload` can't be replayed after a 401"
+        ),
         "{message}"
     );
-    assert!(message.contains("put a `tower_reauth::replay::ReplayLayer` above the `AuthLayer`"), "{message}");
+    assert!(
+        message.contains("put a `tower_reauth::replay::ReplayLayer` above the `AuthLayer`"),
+        "{message}"
+    );
 
     // Of a method that isn't there for want of a bound, the compiler shows the type's own line alone.
     let call = PROGRAM.replace("USE", "service.call(request)");
@@ -79,7 +84,8 @@ fn a_body_that_can_not_be_replayed_is_an_error_that_names_the_replay_layer() {
     // What the message names helps.
     let (compiles, message) = check(&call.replace("layer.layer(", "layer.without_replay().layer("));
     assert!(compiles, "{message}");
-    let (compiles, message) =
-        check(&call.replace("Request<Upload>", "Request<tower_reauth::replay::ReplayBody<Upload>>"));
+    let (compiles, message) = check(
+        &call.replace("Request<Upload>", "Request<tower_reauth::replay::ReplayBody<Upload>>"),
+    );
     assert!(compiles, "{message}");
 }

@@ -114,17 +114,26 @@ const KINDS: [Kind; 3] = [Kind::Forgetful, Kind::ReadyOnce, Kind::Slow];
 async fn readiness_is_asked_for_once_before_each_call_and_used_or_given_back() {
     for kind in KINDS {
         let strict = Strict::new(kind, usize::MAX);
-        let mut service = AuthLayer::new(TokenCache::new(Endpoint::exclusive())).layer(strict.clone());
+        let mut service =
+            AuthLayer::new(TokenCache::new(Endpoint::exclusive())).layer(strict.clone());
         // Without a token; refused, and replayed; with a good one; to a foreign origin; again.
         for (uri, status) in
             [(URI, Some(200)), (URI, Some(200)), ("https://evil.example/", None), (URI, Some(200))]
         {
             let answer = service.ready().await.unwrap().call(get(uri)).await;
-            assert_eq!(answer.ok().map(|response| response.status().as_u16()), status, "{kind:?} {uri}");
+            assert_eq!(
+                answer.ok().map(|response| response.status().as_u16()),
+                status,
+                "{kind:?} {uri}"
+            );
         }
         drop(service);
         strict.check();
-        assert_eq!(strict.used.load(Ordering::SeqCst), 4, "{kind:?}: three requests, one of them twice");
+        assert_eq!(
+            strict.used.load(Ordering::SeqCst),
+            4,
+            "{kind:?}: three requests, one of them twice"
+        );
     }
 }
 
@@ -155,9 +164,11 @@ async fn callers_that_go_away_give_readiness_back() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_fails_to_become_ready_is_the_callers_error_wherever_it_happens() {
     let broken = |left| {
-        AuthLayer::new(TokenCache::new(Endpoint::exclusive())).layer(Strict::new(Kind::Forgetful, left))
+        AuthLayer::new(TokenCache::new(Endpoint::exclusive()))
+            .layer(Strict::new(Kind::Forgetful, left))
     };
-    let is_inner = |error: &Error| matches!(error, Error::Inner(error) if error.to_string() == "no more");
+    let is_inner =
+        |error: &Error| matches!(error, Error::Inner(error) if error.to_string() == "no more");
     // Before the first attempt: `poll_ready` itself.
     assert!(is_inner(&broken(0).ready().await.err().unwrap()));
     // Before the replay: the request's error.
@@ -217,7 +228,8 @@ impl<B> Service<Request<B>> for OneRequest {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_is_busy_after_a_call_holds_the_next_one_back_and_no_clone_takes_its_place() {
+async fn a_service_that_is_busy_after_a_call_holds_the_next_one_back_and_no_clone_takes_its_place()
+{
     let cache = TokenCache::new(Endpoint::exclusive());
     cache.token().await.unwrap();
     let mut service = AuthLayer::new(cache).layer(OneRequest::default());
@@ -240,12 +252,17 @@ impl Service<Request<String>> for Named {
 
     fn call(&mut self, request: Request<String>) -> Self::Future {
         let accepted = authorization(&request) == "Bearer token-2";
-        std::future::ready(Ok(if accepted { Response::new(self.0.to_owned()) } else { unauthorized() }))
+        std::future::ready(Ok(if accepted {
+            Response::new(self.0.to_owned())
+        } else {
+            unauthorized()
+        }))
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_to_the_service_below_is_seen_by_requests_that_wait_and_by_replays_of_this_clone_alone() {
+async fn a_change_to_the_service_below_is_seen_by_requests_that_wait_and_by_replays_of_this_clone_alone()
+ {
     // The first attempt has to wait for its token, or not; the second is made through a clone either way.
     for waits in [true, false] {
         for changed_first in [true, false] {
@@ -265,7 +282,11 @@ async fn a_change_to_the_service_below_is_seen_by_requests_that_wait_and_by_repl
                 let before = ask(&mut other).await;
                 (ask(&mut service).await, before)
             };
-            assert_eq!(answers, ("after".to_owned(), "before".to_owned()), "{waits} {changed_first}");
+            assert_eq!(
+                answers,
+                ("after".to_owned(), "before".to_owned()),
+                "{waits} {changed_first}"
+            );
             assert_eq!((service.get_ref().0, service.into_inner().0), ("after", "after"));
         }
     }
@@ -340,7 +361,8 @@ async fn a_request_that_waits_knows_what_the_service_had_learned_when_a_request_
 fn the_future_can_be_sent_to_another_thread_though_the_service_can_not_be_shared_by_two() {
     fn is_send<T: Send>(_: &T) {}
     // `Send`, and not `Sync`.
-    let service: BoxCloneService<Request<String>, _, BoxError> = BoxCloneService::new(Named("boxed"));
+    let service: BoxCloneService<Request<String>, _, BoxError> =
+        BoxCloneService::new(Named("boxed"));
     let mut service = AuthLayer::new(TokenCache::new(Endpoint::exclusive())).layer(service);
     is_send(&service);
     is_send(&service.call(get(URI)));

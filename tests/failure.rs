@@ -47,7 +47,7 @@ async fn during_back_off_calls_get_the_stored_error_at_once_without_contact() {
         assert_eq!(cache.token().await.unwrap_err().to_string(), first.to_string());
     }
     assert_eq!((started.elapsed(), endpoint.calls()), (Duration::ZERO, 1));
-    assert_eq!(cache.counters().gated, 1000);
+    assert_eq!(cache.counters().backed_off, 1000);
     advance(Duration::from_secs(1)).await;
     assert_eq!(cache.token().await.unwrap().expose_secret(), "token-2");
 }
@@ -62,7 +62,11 @@ async fn transient_failures_are_repeated_within_the_flight_until_its_deadline() 
     let started = Instant::now();
     assert!(cache.token().await.unwrap_err().is_transient());
     assert!(started.elapsed() <= Duration::from_secs(30), "{:?}", started.elapsed());
-    assert!((7..60).contains(&endpoint.calls()), "{} attempts with growing pauses in 30 s", endpoint.calls());
+    assert!(
+        (7..60).contains(&endpoint.calls()),
+        "{} attempts with growing pauses in 30 s",
+        endpoint.calls()
+    );
     assert_eq!(cache.counters().refreshes, 1);
 }
 
@@ -90,9 +94,12 @@ async fn a_corrected_secret_is_used_without_a_restart_and_without_waiting_for_th
         async move {
             let body = http_body_util::BodyExt::collect(request.into_body()).await?.to_bytes();
             let right = String::from_utf8_lossy(&body).contains("\"right\"");
-            let (status, body) = if right { (201, r#"{"accessToken": "opaque"}"#) } else { (401, "{}") };
+            let (status, body) =
+                if right { (201, r#"{"accessToken": "opaque"}"#) } else { (401, "{}") };
             Ok::<_, BoxError>(
-                Response::builder().status(status).body(Full::new(Bytes::from_static(body.as_bytes())))?,
+                Response::builder()
+                    .status(status)
+                    .body(Full::new(Bytes::from_static(body.as_bytes())))?,
             )
         }
     });
@@ -102,7 +109,8 @@ async fn a_corrected_secret_is_used_without_a_restart_and_without_waiting_for_th
         let credentials = Credentials::new("id", *source.lock().unwrap());
         async { Ok(credentials) }
     });
-    let cache = TokenCache::new(SendPayments::new("https://api.example.com", http, credentials).unwrap());
+    let cache =
+        TokenCache::new(SendPayments::new("https://api.example.com", http, credentials).unwrap());
     // Long enough for the gate to be shut for 16 s and more.
     for _ in 0..600 {
         assert!(cache.token().await.unwrap_err().is_rejected());
@@ -129,7 +137,8 @@ fn busy(
     let counter = Arc::clone(&calls);
     let http = tower::service_fn(move |_: Request<Full<Bytes>>| {
         let response = if counter.fetch_add(1, Ordering::SeqCst) == 0 {
-            let response = Response::builder().status(status).header("date", "Tue, 24 Nov 2026 02:44:00 GMT");
+            let response =
+                Response::builder().status(status).header("date", "Tue, 24 Nov 2026 02:44:00 GMT");
             response.header("retry-after", retry_after).body(Full::default())
         } else {
             Response::builder()
@@ -138,7 +147,10 @@ fn busy(
         };
         std::future::ready(response)
     });
-    (SendPayments::new("https://api.example.com", http, Credentials::new("id", "s")).unwrap(), calls)
+    (
+        SendPayments::new("https://api.example.com", http, Credentials::new("id", "s")).unwrap(),
+        calls,
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,7 +169,10 @@ async fn nothing_is_asked_for_before_retry_after_has_passed() {
             let (endpoint, calls) = busy(status, retry_after);
             let cache = TokenCache::new(endpoint);
             for _ in 0..119 {
-                assert_eq!(cache.token().await.unwrap_err().retry_after(), Some(Duration::from_secs(120)));
+                assert_eq!(
+                    cache.token().await.unwrap_err().retry_after(),
+                    Some(Duration::from_secs(120))
+                );
                 advance(Duration::from_secs(1)).await;
             }
             assert_eq!(calls.load(Ordering::SeqCst), 1, "{status} {retry_after}");
@@ -181,7 +196,10 @@ async fn after_a_success_back_off_starts_at_its_base_again() {
     for _ in 0..5 {
         endpoint.then(Step::Fail(AuthError::rejected("x")));
     }
-    assert!(pause_after_failure().await > Duration::from_secs(15), "1 + 2 + 4 + 8 + 16 s, less jitter");
+    assert!(
+        pause_after_failure().await > Duration::from_secs(15),
+        "1 + 2 + 4 + 8 + 16 s, less jitter"
+    );
     endpoint.then(Step::Fail(AuthError::rejected("x")));
     assert!(pause_after_failure().await <= Duration::from_millis(1010));
 }
@@ -221,7 +239,10 @@ async fn a_thousand_401s_from_an_endpoint_that_refuses_everything_cost_a_few_req
     }
     assert!((100..200).contains(&endpoint.calls()), "{} requests in an hour", endpoint.calls());
     let counters = cache.counters();
-    assert!(counters.breaker_open > 100_000 && counters.cooled_down >= counters.breaker_open, "{counters:?}");
+    assert!(
+        counters.breaker_open > 100_000 && counters.cooled_down >= counters.breaker_open,
+        "{counters:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -230,14 +251,15 @@ async fn an_endpoint_that_fails_for_an_hour_is_asked_within_the_documented_bound
     let failures: [fn() -> Step; 3] = [
         || Step::Fail(AuthError::transient("500")),
         || Step::Hang,
-        || Step::Fail(AuthError::invalid_answer("garbage")),
+        || Step::Fail(AuthError::invalid_response("garbage")),
     ];
     for failure in failures {
         let endpoint = Endpoint::exclusive();
         for _ in 0..5000 {
             endpoint.then(failure());
         }
-        let cache = TokenCache::builder(endpoint.clone()).refresh_policy(policy.clone()).build().unwrap();
+        let cache =
+            TokenCache::builder(endpoint.clone()).refresh_policy(policy.clone()).build().unwrap();
         let until = Instant::now() + Duration::from_secs(3600);
         let callers = (0..5).map(|_| {
             let cache = cache.clone();
@@ -245,7 +267,10 @@ async fn an_endpoint_that_fails_for_an_hour_is_asked_within_the_documented_bound
                 while Instant::now() < until {
                     let started = Instant::now();
                     cache.token().await.unwrap_err();
-                    assert!(started.elapsed() <= Duration::from_secs(30), "every call ends within its bound");
+                    assert!(
+                        started.elapsed() <= Duration::from_secs(30),
+                        "every call ends within its bound"
+                    );
                     sleep(Duration::from_millis(100)).await;
                 }
             })
@@ -278,16 +303,18 @@ async fn each_401_is_classed_as_expired_replaced_or_foreign() {
 #[tokio::test(start_paused = true)]
 async fn two_processes_that_share_a_client_id_do_not_duel() {
     let log = Log::default();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(log.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(log.clone())
+        .finish();
     // For tests on other threads, which would else mark events as nobody's, and this one's with them.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
     let _logging = tracing::subscriber::set_default(subscriber);
     // One endpoint, whose newest token alone is alive; two caches that know nothing of each other.
     let endpoint = Endpoint::exclusive();
     let resource = Resource::of(&endpoint, Duration::from_millis(5));
-    let services =
-        [cache(&endpoint), cache(&endpoint)].map(|cache| AuthLayer::new(cache).layer(resource.clone()));
+    let services = [cache(&endpoint), cache(&endpoint)]
+        .map(|cache| AuthLayer::new(cache).layer(resource.clone()));
     let until = Instant::now() + Duration::from_secs(3600);
     let processes = services.map(|service| {
         tokio::spawn(async move {
@@ -329,7 +356,8 @@ async fn a_credentials_source_that_hangs_when_looked_at_keeps_nobody() {
             Ok(Credentials::new("id", "wrong"))
         }
     });
-    let cache = TokenCache::new(SendPayments::new("https://api.example.com", http, credentials).unwrap());
+    let cache =
+        TokenCache::new(SendPayments::new("https://api.example.com", http, credentials).unwrap());
     for _ in 0..6 {
         assert!(cache.token().await.unwrap_err().is_rejected());
         advance(Duration::from_millis(990)).await;

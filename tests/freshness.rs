@@ -32,7 +32,8 @@ use tower_reauth::{
 #[tokio::test(start_paused = true)]
 async fn a_valid_token_needs_no_contact_with_the_endpoint() {
     let endpoint = Endpoint::exclusive();
-    let service = AuthLayer::new(TokenCache::new(endpoint.clone())).layer(Resource::accepting("token-1"));
+    let service =
+        AuthLayer::new(TokenCache::new(endpoint.clone())).layer(Resource::accepting("token-1"));
     // Until its renewal is due.
     for _ in 0..22 {
         assert_eq!(service.clone().oneshot(get(URI)).await.unwrap().status(), 200);
@@ -65,7 +66,7 @@ async fn a_token_that_arrives_expired_is_a_failed_refresh_and_no_loop() {
         endpoint.then(Step::IssueFor(Duration::ZERO));
         let error = service.clone().oneshot(get(URI)).await.unwrap_err();
         let auth = error.as_auth().unwrap();
-        assert!(auth.is_invalid_answer() && auth.to_string().contains("expired"), "{auth}");
+        assert!(auth.is_invalid_response() && auth.to_string().contains("expired"), "{auth}");
         assert_eq!(endpoint.calls(), call, "one attempt per refresh");
         tokio::time::advance(Duration::from_secs(31)).await;
     }
@@ -78,7 +79,7 @@ async fn a_token_that_spent_its_life_on_the_way_replaces_nothing() {
     let cache = TokenCache::new(endpoint.clone());
     cache.token().await.unwrap();
     endpoint.then(Step::Late(Duration::from_millis(1200), Duration::from_secs(1)));
-    assert!(cache.refresh().await.unwrap_err().is_invalid_answer());
+    assert!(cache.refresh().await.unwrap_err().is_invalid_response());
     assert_eq!(cache.current().unwrap().expose_secret(), "token-1");
     assert_eq!(endpoint.calls(), 2);
 }
@@ -150,7 +151,11 @@ async fn a_forced_refresh_does_not_blank_the_stored_token_before_the_new_one_is_
     endpoint.then(Step::Fail(AuthError::rejected("not now")));
     let (forced, needy) = tokio::join!(cache.refresh(), cache.token());
     assert!(forced.unwrap_err().is_rejected());
-    assert_eq!(needy.unwrap().expose_secret(), "token-2", "a failed refresh costs nobody the old token");
+    assert_eq!(
+        needy.unwrap().expose_secret(),
+        "token-2",
+        "a failed refresh costs nobody the old token"
+    );
     assert_eq!(cache.current().unwrap().expose_secret(), "token-2");
 }
 
@@ -202,7 +207,11 @@ async fn status_200_and_201_are_both_success() {
     for status in [200, 201] {
         let (endpoint, _) = answering(move |_| answer(status, GOOD));
         let token = TokenCache::new(endpoint).token().await.unwrap();
-        assert_eq!((token.expose_secret(), token.life().as_secs()), ("opaque", 299), "{status}");
+        assert_eq!(
+            (token.expose_secret(), token.lifetime().as_secs()),
+            ("opaque", 299),
+            "{status}"
+        );
     }
     let (endpoint, calls) = answering(|_| answer(204, GOOD));
     assert!(TokenCache::new(endpoint).token().await.unwrap_err().to_string().contains("204"));
@@ -213,12 +222,18 @@ async fn status_200_and_201_are_both_success() {
 async fn a_good_token_with_an_unusable_expiry_is_adopted() {
     // {"iat":1800000000,"exp":1800000120}
     let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjE4MDAwMDAwMDAsImV4cCI6MTgwMDAwMDEyMH0.c2ln";
-    for (token, life) in [(jwt, 119), ("opaque", 60)] {
-        for expiry in [r#""soon""#, r#""""#, "null", "17", "{}", r#""2026-11-24""#, r#""24.11.2026 02:44""#] {
+    for (token, lifetime) in [(jwt, 119), ("opaque", 60)] {
+        for expiry in
+            [r#""soon""#, r#""""#, "null", "17", "{}", r#""2026-11-24""#, r#""24.11.2026 02:44""#]
+        {
             let body = format!(r#"{{"accessToken": "{token}", "expiresAt": {expiry}}}"#);
             let (endpoint, calls) = answering(move |_| answer(201, body.clone()));
             let adopted = TokenCache::new(endpoint).token().await.unwrap();
-            assert_eq!((adopted.expose_secret(), adopted.life().as_secs()), (token, life), "{expiry}");
+            assert_eq!(
+                (adopted.expose_secret(), adopted.lifetime().as_secs()),
+                (token, lifetime),
+                "{expiry}"
+            );
             assert_eq!(calls.load(Ordering::SeqCst), 1);
         }
     }
@@ -263,14 +278,14 @@ async fn an_empty_missing_or_unsendable_token_is_a_typed_error() {
     ] {
         let (endpoint, calls) = answering(move |_| answer(201, body));
         let error = TokenCache::new(endpoint).token().await.unwrap_err();
-        assert!(error.is_invalid_answer() && !error.is_transient(), "{body}: {error:?}");
+        assert!(error.is_invalid_response() && !error.is_transient(), "{body}: {error:?}");
         assert_eq!(calls.load(Ordering::SeqCst), 1, "{body}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_local_clock_does_not_shorten_or_lengthen_a_life() {
-    // The answer is dated in 2026 by its own `Date`; whatever this machine's clock says, the life is its own.
+    // The answer is dated in 2026 by its own `Date`; whatever this machine's clock says, the lifetime is its own.
     for (date, expires) in [
         ("Thu, 01 Jan 1970 00:00:00 GMT", "1970-01-01T00:05:00Z"),
         ("Fri, 01 Jan 2100 00:00:00 GMT", "2100-01-01T00:05:00Z"),
@@ -281,7 +296,7 @@ async fn a_wrong_local_clock_does_not_shorten_or_lengthen_a_life() {
             response.headers_mut().insert("date", http::HeaderValue::from_static(date));
             response
         });
-        assert_eq!(TokenCache::new(endpoint).token().await.unwrap().life().as_secs(), 299);
+        assert_eq!(TokenCache::new(endpoint).token().await.unwrap().lifetime().as_secs(), 299);
     }
 }
 

@@ -32,7 +32,7 @@ use tower_reauth::{
     AuthError, AuthLayer, Credentials, SendPayments, TokenCache, client::https, sandbox::Sandbox,
 };
 
-const TOKEN_LIFE: Duration = Duration::from_secs(3);
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3);
 
 /// The server, a channel to it, and the cache for its tokens.
 async fn start() -> (Relay, Channel, TokenCache) {
@@ -40,7 +40,7 @@ async fn start() -> (Relay, Channel, TokenCache) {
 }
 
 async fn start_with(secret: &str) -> (Relay, Channel, TokenCache) {
-    let sandbox = Sandbox::builder().token_life(TOKEN_LIFE).start().await.unwrap();
+    let sandbox = Sandbox::builder().token_lifetime(TOKEN_LIFETIME).start().await.unwrap();
     let credentials = Credentials::new(Sandbox::CLIENT_ID, secret);
     let endpoint = SendPayments::new(sandbox.base_url(), https().unwrap(), credentials).unwrap();
     let (relay, channel) = Relay::start(sandbox).await;
@@ -104,11 +104,13 @@ async fn every_kind_of_call_goes_through_expiry_and_revocation() {
             called: Arc::clone(&called),
         })
         .collect();
-    let running: Vec<_> = workers.iter().cloned().map(|worker| tokio::spawn(worker.run())).collect();
+    let running: Vec<_> =
+        workers.iter().cloned().map(|worker| tokio::spawn(worker.run())).collect();
     let sandbox = relay.sandbox();
     // Until no call is under way that was made before, so that none meets two revocations.
     let everyone_has_called = async || {
-        let before: Vec<_> = workers.iter().map(|worker| worker.done.load(Ordering::SeqCst)).collect();
+        let before: Vec<_> =
+            workers.iter().map(|worker| worker.done.load(Ordering::SeqCst)).collect();
         until("a call that succeeds", &called, || {
             assert!(!running.iter().any(JoinHandle::is_finished), "a call has failed");
             workers
@@ -137,8 +139,16 @@ async fn every_kind_of_call_goes_through_expiry_and_revocation() {
     for applied in join_all(running).await {
         expected.extend(applied.expect("no call fails"));
     }
-    assert_eq!(relay.applied(), expected, "every message once, in order, and nothing of a refused attempt");
-    assert_eq!(relay.arrived(), expected.len() + relay.refused(), "each refused call was sent once more");
+    assert_eq!(
+        relay.applied(),
+        expected,
+        "every message once, in order, and nothing of a refused attempt"
+    );
+    assert_eq!(
+        relay.arrived(),
+        expected.len() + relay.refused(),
+        "each refused call was sent once more"
+    );
     assert_eq!(cache.counters().replays, u64::try_from(relay.refused()).unwrap());
 }
 
@@ -177,7 +187,10 @@ async fn unauthenticated_after_a_message_is_the_callers() {
 async fn a_call_that_is_always_refused_is_sent_twice() {
     let (relay, channel, cache) = start().await;
     let status = ask(client::client(channel, &cache), REFUSE).await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "no token is good enough"));
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::Unauthenticated, "no token is good enough")
+    );
     assert_eq!(relay.arrived(), 2);
     assert_eq!(relay.sandbox().counters().auth_requests, 2, "a new token for the replay");
 }
@@ -232,7 +245,8 @@ fn interceptor(cache: TokenCache) -> impl Interceptor + Clone {
 async fn a_token_cache_feeds_an_interceptor() {
     let (relay, channel, cache) = start().await;
     let service = InterceptedService::new(channel, interceptor(cache.clone()));
-    let call = async || ask(Grpc::new(service.clone()), UNARY).await.map_err(|status| status.code());
+    let call =
+        async || ask(Grpc::new(service.clone()), UNARY).await.map_err(|status| status.code());
 
     assert_eq!(call().await, Err(Code::Unavailable));
     assert_eq!(relay.arrived(), 0, "nothing goes out unsigned");
@@ -241,7 +255,10 @@ async fn a_token_cache_feeds_an_interceptor() {
     assert_eq!(call().await, Ok(Piece::new(0, 0)));
     let signed = interceptor(cache.clone()).call(Request::new(())).unwrap();
     let value = signed.metadata().get("authorization").unwrap();
-    assert!(value.is_sensitive() && value.to_str().unwrap() == format!("Bearer {}", token.expose_secret()));
+    assert!(
+        value.is_sensitive()
+            && value.to_str().unwrap() == format!("Bearer {}", token.expose_secret())
+    );
 
     // There is no replay here: the caller reports the token, and asks for another.
     relay.sandbox().revoke(Sandbox::CLIENT_ID);

@@ -28,8 +28,8 @@ use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok
 use tower::{Layer, Service, ServiceExt};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_reauth::{
-    AuthError, AuthLayer, BoxError, CallerAuthorization, ConfigError, Credentials, Error, ForeignRequests,
-    TokenCache, endpoint::SendPayments,
+    AuthError, AuthLayer, BoxError, CallerAuthorization, ConfigError, Credentials,
+    CrossOriginRequests, Error, TokenCache, endpoint::SendPayments,
 };
 use tower_test::mock;
 
@@ -48,7 +48,10 @@ async fn a_request_to_another_origin_is_refused_or_passed_unsigned_and_never_sig
     assert!(auth.to_string().contains("allow_origin"), "says what to do: {auth}");
     assert_eq!(resource.seen(), []);
 
-    let passing = layer.clone().foreign_requests(ForeignRequests::PassUnsigned).layer(resource.clone());
+    let passing = layer
+        .clone()
+        .cross_origin_requests(CrossOriginRequests::PassUnsigned)
+        .layer(resource.clone());
     passing.oneshot(get(foreign)).await.unwrap();
     assert_eq!(resource.tokens(), [""]);
 
@@ -69,7 +72,7 @@ async fn a_redirect_to_another_origin_does_not_take_the_token_along() {
             _ => ok(),
         })
     };
-    let layer = AuthLayer::new(cache()).foreign_requests(ForeignRequests::PassUnsigned);
+    let layer = AuthLayer::new(cache()).cross_origin_requests(CrossOriginRequests::PassUnsigned);
     // Above the layer, as it should be: the second request passes the guard.
     let resource = redirecting();
     let above = FollowRedirectLayer::new().layer(layer.layer(resource.clone()));
@@ -94,15 +97,16 @@ async fn plain_http_beyond_this_machine_is_refused_unless_allowed_by_name() {
     assert!(matches!(refused, Err(ConfigError::PlainHttp { .. })));
     assert!(SendPayments::new("http://127.0.0.1:8080", http, credentials()).is_ok());
     let endpoint =
-        SendPayments::allowing_plain_http("http://payments.internal", http, credentials()).unwrap();
+        SendPayments::allow_plain_http("http://payments.internal", http, credentials()).unwrap();
     // ... and the token are two permissions.
     let resource = Resource::new(|_, _| ok());
-    let layer = AuthLayer::new(TokenCache::new(endpoint)).foreign_requests(ForeignRequests::PassUnsigned);
+    let layer = AuthLayer::new(TokenCache::new(endpoint))
+        .cross_origin_requests(CrossOriginRequests::PassUnsigned);
     let target = "http://payments.internal/accounts/1";
     let error = layer.clone().layer(resource.clone()).oneshot(get(target)).await.unwrap_err();
     assert!(error.as_auth().is_some_and(AuthError::is_refused_origin));
     assert_eq!(resource.seen(), []);
-    let allowing = layer.allow_plain_http_origin("http://payments.internal").unwrap();
+    let allowing = layer.allow_plain_http("http://payments.internal").unwrap();
     allowing.layer(resource.clone()).oneshot(get(target)).await.unwrap();
     assert_eq!(resource.tokens(), ["Bearer opaque"]);
 }
@@ -130,9 +134,10 @@ async fn the_token_client_does_not_follow_a_redirect_with_the_secret() {
             std::future::ready(Ok::<_, BoxError>(response.body(Full::<Bytes>::default()).unwrap()))
         });
         let endpoint =
-            SendPayments::new("https://api.example.com", http, Credentials::new("id", "secret")).unwrap();
+            SendPayments::new("https://api.example.com", http, Credentials::new("id", "secret"))
+                .unwrap();
         let error = TokenCache::new(endpoint).token().await.unwrap_err();
-        assert!(error.is_invalid_answer() && error.to_string().contains("redirect"), "{error}");
+        assert!(error.is_invalid_response() && error.to_string().contains("redirect"), "{error}");
         assert_eq!(error.status(), StatusCode::from_u16(status).ok());
         assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
@@ -154,7 +159,8 @@ async fn a_token_client_that_runs_through_its_own_layer_does_not_wait_for_itself
             }))
             .oneshot(request)
     });
-    let endpoint = SendPayments::new("https://api.example.com", http, Credentials::new("id", "s")).unwrap();
+    let endpoint =
+        SendPayments::new("https://api.example.com", http, Credentials::new("id", "s")).unwrap();
     let cache = TokenCache::new(endpoint);
     *wired.lock().unwrap() = Some(AuthLayer::new(cache.clone()));
     assert_eq!(cache.token().await.unwrap().expose_secret(), "opaque");
@@ -173,7 +179,8 @@ async fn a_callers_own_authorization_is_replaced_or_kept_and_never_doubled() {
         (CallerAuthorization::Keep, vec!["Basic one", "Basic two"]),
     ] {
         let resource = tower::service_fn(move |request: Request<String>| {
-            let values: Vec<_> = request.headers().get_all(header::AUTHORIZATION).iter().cloned().collect();
+            let values: Vec<_> =
+                request.headers().get_all(header::AUTHORIZATION).iter().cloned().collect();
             assert_eq!(values, expected);
             async { Ok::<_, BoxError>(ok()) }
         });
@@ -293,7 +300,8 @@ async fn a_limit_shared_with_the_token_client_does_not_stop_the_refresh_it_waits
     });
     let limited = tower::limit::ConcurrencyLimit::new(http, 2);
     let endpoint =
-        SendPayments::new("https://api.example.com", limited.clone(), Credentials::new("id", "s")).unwrap();
+        SendPayments::new("https://api.example.com", limited.clone(), Credentials::new("id", "s"))
+            .unwrap();
     let service = AuthLayer::new(TokenCache::new(endpoint)).layer(limited);
     let requests: Vec<_> = (0..20)
         .map(|_| {
@@ -378,8 +386,10 @@ async fn a_service_that_fails_to_become_ready_for_the_replay_is_the_callers_erro
 async fn a_refused_request_needs_no_token_and_costs_none() {
     let endpoint = Endpoint::exclusive();
     endpoint.then(Step::Panic);
-    let mut service = AuthLayer::new(TokenCache::new(endpoint.clone())).layer(Resource::new(|_, _| ok()));
-    let mut response = task::spawn(service.ready().await.unwrap().call(get("https://evil.example/")));
+    let mut service =
+        AuthLayer::new(TokenCache::new(endpoint.clone())).layer(Resource::new(|_, _| ok()));
+    let mut response =
+        task::spawn(service.ready().await.unwrap().call(get("https://evil.example/")));
     assert!(assert_ready!(response.poll()).is_err());
     assert_eq!(endpoint.calls(), 0);
 }

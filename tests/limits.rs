@@ -58,7 +58,10 @@ fn the_future_does_not_carry_the_service_about() {
     }
 
     fn size<S: Service<Request<Body>>>() -> [usize; 2] {
-        [size_of::<ResponseFuture<S, Body, ReplayOnce>>(), size_of::<ResponseFuture<S, Body, NoReplay>>()]
+        [
+            size_of::<ResponseFuture<S, Body, ReplayOnce>>(),
+            size_of::<ResponseFuture<S, Body, NoReplay>>(),
+        ]
     }
     assert_eq!(size::<Large>(), size::<Noop>());
 }

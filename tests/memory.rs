@@ -58,7 +58,8 @@ impl Service<Request<ReplayBody<Chunks>>> for Reads {
         let accepted = request.headers()["authorization"] == "Bearer token-2";
         let mut body = pin!(request.into_body());
         let mut read = 0;
-        while let Poll::Ready(Some(frame)) = body.as_mut().poll_frame(&mut Context::from_waker(Waker::noop()))
+        while let Poll::Ready(Some(frame)) =
+            body.as_mut().poll_frame(&mut Context::from_waker(Waker::noop()))
         {
             read += frame.unwrap().into_data().unwrap().len();
         }
@@ -72,7 +73,8 @@ fn upload(
     runtime: &tokio::runtime::Runtime,
     service: &mut (impl Service<Request<Chunks>, Response = Response<String>> + Clone),
 ) -> AllocationInfo {
-    let chunks = (0..UPLOAD / CHUNK).map(|number| Bytes::from(vec![u8::try_from(number).unwrap(); CHUNK]));
+    let chunks =
+        (0..UPLOAD / CHUNK).map(|number| Bytes::from(vec![u8::try_from(number).unwrap(); CHUNK]));
     let request = Request::post(support::URI).body(Chunks(chunks.collect())).unwrap();
     let mut request = Some(request);
     measure(|| {
@@ -83,8 +85,11 @@ fn upload(
 
 #[test]
 fn a_replayable_upload_of_64_kib_is_sent_and_replayed_without_a_second_copy_of_its_bytes() {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     let _guard = runtime.enter();
     let cache = TokenCache::new(Endpoint::exclusive());
     runtime.block_on(cache.token()).unwrap();

@@ -16,8 +16,11 @@ use tower_reauth::{AuthLayer, TokenCache};
 fn the_facade_sees_what_the_cache_counts() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
     let counters = metrics::with_local_recorder(&recorder, || {
         runtime.block_on(async {
             let endpoint = Endpoint::exclusive();
@@ -45,6 +48,8 @@ fn the_facade_sees_what_the_cache_counts() {
         assert!(value > 0, "{name}");
         assert_eq!(seen[name], DebugValue::Counter(value), "{name}");
     }
-    let DebugValue::Histogram(holds) = &seen["tower_reauth_hold_seconds"] else { panic!("not a histogram") };
+    let DebugValue::Histogram(holds) = &seen["tower_reauth_hold_seconds"] else {
+        panic!("not a histogram")
+    };
     assert_eq!(holds.iter().map(|hold| hold.into_inner()).collect::<Vec<_>>(), [0.02]);
 }

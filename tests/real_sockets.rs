@@ -38,7 +38,9 @@ fn plain() -> PlainClient {
 
 /// Short pauses between attempts. The attempts themselves have all the time that a busy machine may need.
 fn quick() -> RefreshPolicy {
-    RefreshPolicy::default().backoff_base(Duration::from_millis(1)).backoff_cap(Duration::from_millis(10))
+    RefreshPolicy::default()
+        .retry_base(Duration::from_millis(1))
+        .retry_cap(Duration::from_millis(10))
 }
 
 fn cache_of(sandbox: &Sandbox, policy: RefreshPolicy) -> TokenCache {
@@ -59,7 +61,8 @@ async fn json(response: Response<Incoming>) -> serde_json::Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_concurrent_requests_on_a_cold_cache_cost_one_request_for_a_token() {
-    let sandbox = Sandbox::builder().auth_latency(Duration::from_millis(100)).start().await.unwrap();
+    let sandbox =
+        Sandbox::builder().auth_latency(Duration::from_millis(100)).start().await.unwrap();
     let base_url = sandbox.base_url();
     let first = AuthLayer::new(cache_of(&sandbox, RefreshPolicy::default())).layer(plain());
     let account = json(first.oneshot(create(&base_url)).await.unwrap()).await;
@@ -100,18 +103,21 @@ async fn a_token_replaced_by_another_process_is_renewed_and_the_request_replayed
 
 #[tokio::test]
 async fn tokens_are_renewed_as_they_expire() {
-    let sandbox = Sandbox::builder().token_life(Duration::from_secs(2)).start().await.unwrap();
+    let sandbox = Sandbox::builder().token_lifetime(Duration::from_secs(2)).start().await.unwrap();
     let auth = AuthLayer::send_payments(sandbox.base_url(), credentials()).unwrap();
     let client = auth.layer(client::https().unwrap());
     while sandbox.counters().auth_requests < 3 {
-        assert_eq!(client.clone().oneshot(create(&sandbox.base_url())).await.unwrap().status(), 201);
+        assert_eq!(
+            client.clone().oneshot(create(&sandbox.base_url())).await.unwrap().status(),
+            201
+        );
     }
 }
 
 #[tokio::test]
 async fn renewals_under_load_are_seen_by_nobody() {
     let sandbox = Sandbox::builder()
-        .token_life(Duration::from_secs(3))
+        .token_lifetime(Duration::from_secs(3))
         .resource_latency(Duration::from_millis(5))
         .start()
         .await
@@ -178,16 +184,22 @@ async fn what_passes_in_the_endpoint_is_asked_for_again_within_the_same_refresh(
 #[tokio::test]
 async fn what_lasts_in_the_endpoint_is_one_typed_error() {
     for (fault, is) in [
-        (AuthFault::Oversized, AuthError::is_invalid_answer as fn(&AuthError) -> bool),
-        (AuthFault::Garbage, AuthError::is_invalid_answer),
-        (AuthFault::EmptyToken, AuthError::is_invalid_answer),
-        (AuthFault::MissingToken, AuthError::is_invalid_answer),
-        (AuthFault::UnsendableToken, AuthError::is_invalid_answer),
-        (AuthFault::Expired, AuthError::is_invalid_answer),
-        (AuthFault::Html(StatusCode::OK), AuthError::is_invalid_answer),
-        (AuthFault::Redirect("/elsewhere".into()), AuthError::is_invalid_answer),
-        (AuthFault::Status { status: StatusCode::UNAUTHORIZED, retry_after: None }, AuthError::is_rejected),
-        (AuthFault::Status { status: StatusCode::BAD_REQUEST, retry_after: None }, AuthError::is_rejected),
+        (AuthFault::Oversized, AuthError::is_invalid_response as fn(&AuthError) -> bool),
+        (AuthFault::Garbage, AuthError::is_invalid_response),
+        (AuthFault::EmptyToken, AuthError::is_invalid_response),
+        (AuthFault::MissingToken, AuthError::is_invalid_response),
+        (AuthFault::UnsendableToken, AuthError::is_invalid_response),
+        (AuthFault::Expired, AuthError::is_invalid_response),
+        (AuthFault::Html(StatusCode::OK), AuthError::is_invalid_response),
+        (AuthFault::Redirect("/elsewhere".into()), AuthError::is_invalid_response),
+        (
+            AuthFault::Status { status: StatusCode::UNAUTHORIZED, retry_after: None },
+            AuthError::is_rejected,
+        ),
+        (
+            AuthFault::Status { status: StatusCode::BAD_REQUEST, retry_after: None },
+            AuthError::is_rejected,
+        ),
     ] {
         let sandbox = Sandbox::builder().start().await.unwrap();
         sandbox.fail_every_auth(Some(fault.clone()));
@@ -208,7 +220,11 @@ async fn a_good_token_with_an_unusable_expiry_is_used() {
         let cache = cache_of(&sandbox, quick());
         let service = AuthLayer::new(cache.clone()).layer(plain());
         assert_eq!(service.oneshot(create(&sandbox.base_url())).await.unwrap().status(), 201);
-        assert_eq!(cache.current().unwrap().life().as_secs(), 299, "exp - iat of the token itself");
+        assert_eq!(
+            cache.current().unwrap().lifetime().as_secs(),
+            299,
+            "exp - iat of the token itself"
+        );
     }
 }
 
@@ -223,7 +239,7 @@ async fn an_endpoint_with_a_wrong_clock_costs_nothing() {
         let service = AuthLayer::new(cache.clone()).layer(plain());
         assert_eq!(service.oneshot(create(&sandbox.base_url())).await.unwrap().status(), 201);
         // A second may tick between `expiresAt` and `Date`.
-        assert!((298..=299).contains(&cache.current().unwrap().life().as_secs()));
+        assert!((298..=299).contains(&cache.current().unwrap().lifetime().as_secs()));
     }
 }
 
@@ -282,7 +298,8 @@ async fn requests_are_signed_and_replayed_over_tls() {
 async fn an_untrusted_certificate_is_no_place_for_the_secret() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     let tls = Tls::serve(sandbox.router(), &tls::BOTH).await;
-    let endpoint = SendPayments::new(tls.base_url(), client::https().unwrap(), credentials()).unwrap();
+    let endpoint =
+        SendPayments::new(tls.base_url(), client::https().unwrap(), credentials()).unwrap();
     let policy = quick().deadline(Duration::from_secs(1));
     let cache = TokenCache::builder(endpoint).refresh_policy(policy).build().unwrap();
     let service = AuthLayer::new(cache).layer(client::https::<Full<Bytes>>().unwrap());

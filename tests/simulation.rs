@@ -34,7 +34,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tower::{Layer, ServiceExt};
-use tower_reauth::{Auth, AuthLayer, BoxError, Credentials, Error, RefreshPolicy, SendPayments, TokenCache};
+use tower_reauth::{
+    Auth, AuthLayer, BoxError, Credentials, Error, RefreshPolicy, SendPayments, TokenCache,
+};
 use turmoil::{Builder, Sim};
 
 use self::world::World;
@@ -84,10 +86,9 @@ fn simulate(seed: u64) -> Result<(), BoxError> {
     }
     let (app, callers) = (Arc::clone(&world), rng.u64(1..12));
     let app_rng = rng.fork();
-    sim.client(
-        "app",
-        async move { run(app, callers, app_rng).await.map_err(|error| error.to_string().into()) },
-    );
+    sim.client("app", async move {
+        run(app, callers, app_rng).await.map_err(|error| error.to_string().into())
+    });
     weather(&mut sim, &world, &mut rng)?;
     world.verdict()
 }
@@ -133,17 +134,28 @@ async fn run(world: Arc<World>, callers: u64, mut rng: Rng) -> Result<(), BoxErr
         .attempt_timeout(Duration::from_secs(2))
         .deadline(Duration::from_secs(6))
         .drain_timeout(Duration::from_secs(1))
-        .gate_cap(Duration::from_secs(4))
+        .max_backoff(Duration::from_secs(4))
         .cooldown_cap(Duration::from_secs(4));
     let http = network::Http::new(Arc::clone(&world));
-    let endpoint =
-        SendPayments::allowing_plain_http("http://auth:80", http.clone(), Credentials::new("id", "secret"))?;
-    let cache = TokenCache::builder(endpoint).refresh_policy(policy).keep_warm(rng.u32(0..4) == 0).build()?;
-    let client = AuthLayer::new(cache.clone()).allow_plain_http_origin("http://api:80")?.layer(http);
+    let endpoint = SendPayments::allow_plain_http(
+        "http://auth:80",
+        http.clone(),
+        Credentials::new("id", "secret"),
+    )?;
+    let cache = TokenCache::builder(endpoint)
+        .refresh_policy(policy)
+        .keep_warm(rng.u32(0..4) == 0)
+        .build()?;
+    let client = AuthLayer::new(cache.clone()).allow_plain_http("http://api:80")?.layer(http);
 
     let mut tasks = JoinSet::new();
     for _ in 0..callers {
-        tasks.spawn(call_for_a_while(client.clone(), cache.clone(), Arc::clone(&world), rng.fork()));
+        tasks.spawn(call_for_a_while(
+            client.clone(),
+            cache.clone(),
+            Arc::clone(&world),
+            rng.fork(),
+        ));
     }
     while let Some(task) = tasks.join_next().await {
         task??;
@@ -182,8 +194,9 @@ async fn call_for_a_while(
             }
             10 => {
                 world.forces();
-                let _ =
-                    timeout(CALL_BOUND, cache.refresh()).await.map_err(|_| "a forced refresh without end")?;
+                let _ = timeout(CALL_BOUND, cache.refresh())
+                    .await
+                    .map_err(|_| "a forced refresh without end")?;
             }
             _ => {
                 let answer = timeout(CALL_BOUND, call(&client))
@@ -199,7 +212,9 @@ async fn call_for_a_while(
 
 /// The servers' clock.
 fn wall(skew: i64) -> SystemTime {
-    let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000) + turmoil::sim_elapsed().unwrap_or_default();
+    let now = UNIX_EPOCH
+        + Duration::from_secs(1_800_000_000)
+        + turmoil::sim_elapsed().unwrap_or_default();
     let shift = Duration::from_secs(skew.unsigned_abs());
     if skew < 0 { now - shift } else { now + shift }
 }

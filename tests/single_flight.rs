@@ -51,11 +51,15 @@ async fn a_hundred_callers_share_one_failed_flight_and_its_error() {
 #[tokio::test(start_paused = true)]
 async fn transient_failures_are_repeated_within_the_one_flight() {
     let endpoint = Endpoint::exclusive();
-    endpoint.then(Step::Fail(AuthError::transient("reset"))).then(Step::Fail(AuthError::transient("reset")));
+    endpoint
+        .then(Step::Fail(AuthError::transient("reset")))
+        .then(Step::Fail(AuthError::transient("reset")));
     let cache = cache(&endpoint);
     let results = join_all((0..100).map(|_| cache.token())).await;
     assert!(
-        results.iter().all(|result| result.as_ref().is_ok_and(|token| token.expose_secret() == "token-3"))
+        results
+            .iter()
+            .all(|result| result.as_ref().is_ok_and(|token| token.expose_secret() == "token-3"))
     );
     assert_eq!(endpoint.calls(), 3);
     assert_eq!(cache.counters().refreshes, 1);
@@ -121,10 +125,16 @@ async fn two_sources_never_swap_tokens() {
     );
     let (of_a, of_b) = (cache(&a), cache(&b));
     for _ in 0..20 {
-        let (tokens_a, tokens_b) =
-            tokio::join!(join_all((0..10).map(|_| of_a.token())), join_all((0..10).map(|_| of_b.token())));
-        assert!(tokens_a.iter().all(|token| token.as_ref().unwrap().expose_secret().starts_with("a-")));
-        assert!(tokens_b.iter().all(|token| token.as_ref().unwrap().expose_secret().starts_with("b-")));
+        let (tokens_a, tokens_b) = tokio::join!(
+            join_all((0..10).map(|_| of_a.token())),
+            join_all((0..10).map(|_| of_b.token()))
+        );
+        assert!(
+            tokens_a.iter().all(|token| token.as_ref().unwrap().expose_secret().starts_with("a-"))
+        );
+        assert!(
+            tokens_b.iter().all(|token| token.as_ref().unwrap().expose_secret().starts_with("b-"))
+        );
         // Both have the same sequence number at first; one's token must not invalidate the other's.
         assert!(!of_b.invalidate(tokens_a[0].as_ref().unwrap()));
         tokio::time::advance(Duration::from_millis(700)).await;
@@ -138,7 +148,8 @@ async fn several_layers_clones_and_services_over_one_cache_make_one_request() {
     cache.token().await.unwrap();
     tokio::time::advance(Duration::from_secs(301)).await;
     let resource = Resource::accepting("token-2");
-    let layers = [AuthLayer::new(cache.clone()), AuthLayer::new(cache.clone()), AuthLayer::new(cache)];
+    let layers =
+        [AuthLayer::new(cache.clone()), AuthLayer::new(cache.clone()), AuthLayer::new(cache)];
     let mut calls = Vec::new();
     for layer in layers {
         let service = layer.clone().layer(resource.clone());
@@ -212,7 +223,9 @@ async fn requests_for_tokens_never_overlap_on_the_wire() {
         let cache = cache.clone();
         tokio::spawn(async move {
             for round in number..number + 5 {
-                let token = if round % 7 == 0 { cache.refresh().await } else { cache.token().await }.unwrap();
+                let token =
+                    if round % 7 == 0 { cache.refresh().await } else { cache.token().await }
+                        .unwrap();
                 if round % 3 == 0 {
                     cache.invalidate(&token);
                 }

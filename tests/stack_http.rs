@@ -21,7 +21,7 @@ use tower_http::{
     sensitive_headers::SetSensitiveRequestHeadersLayer,
     trace::{DefaultMakeSpan, DefaultOnRequest, TraceLayer},
 };
-use tower_reauth::{AuthError, AuthLayer, ForeignRequests, TokenCache};
+use tower_reauth::{AuthError, AuthLayer, CrossOriginRequests, TokenCache};
 
 fn auth(endpoint: &Endpoint) -> AuthLayer {
     AuthLayer::new(TokenCache::new(endpoint.clone()))
@@ -31,8 +31,9 @@ fn auth(endpoint: &Endpoint) -> AuthLayer {
 fn redirecting(status: u16) -> Resource {
     Resource::new(move |number, _| match number {
         1 => {
-            let redirect =
-                Response::builder().status(status).header(header::LOCATION, "https://evil.example/take");
+            let redirect = Response::builder()
+                .status(status)
+                .header(header::LOCATION, "https://evil.example/take");
             redirect.body(String::new()).unwrap()
         }
         _ => ok(),
@@ -42,14 +43,14 @@ fn redirecting(status: u16) -> Resource {
 #[tokio::test(start_paused = true)]
 async fn a_redirect_followed_above_is_refused_or_goes_on_unsigned() {
     for status in [301, 302, 303, 307, 308] {
-        for foreign in [ForeignRequests::Refuse, ForeignRequests::PassUnsigned] {
+        for foreign in [CrossOriginRequests::Refuse, CrossOriginRequests::PassUnsigned] {
             let resource = redirecting(status);
             let service = ServiceBuilder::new()
                 .layer(FollowRedirectLayer::new())
-                .layer(auth(&Endpoint::exclusive()).foreign_requests(foreign))
+                .layer(auth(&Endpoint::exclusive()).cross_origin_requests(foreign))
                 .service(resource.clone());
             let answer = service.oneshot(get(URI)).await;
-            if foreign == ForeignRequests::Refuse {
+            if foreign == CrossOriginRequests::Refuse {
                 let error = answer.unwrap_err();
                 assert!(error.as_auth().is_some_and(AuthError::is_refused_origin), "{status}");
                 assert_eq!(resource.tokens(), ["Bearer token-1"], "{status}");
@@ -119,7 +120,10 @@ async fn a_trace_that_shows_headers_sees_no_token_on_either_side() {
     assert!(log.contains("\"authorization\": Sensitive"), "{log}");
     assert!(!log.contains("token-1") && !log.contains("token-2"), "{log}");
     // What another layer has marked stays marked in the replay.
-    assert!(log.contains("\"x-partner-key\": Sensitive") && !log.contains("partner-secret"), "{log}");
+    assert!(
+        log.contains("\"x-partner-key\": Sensitive") && !log.contains("partner-secret"),
+        "{log}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,25 +137,37 @@ async fn compressed_answers_are_replayed_and_given_back_on_either_side_of_decomp
             let accepted = if renewable { "Bearer token-2" } else { "nothing" };
             let resource = Resource::new(move |_, request| {
                 assert_eq!(request.headers()[header::ACCEPT_ENCODING], "gzip");
-                let (status, text) =
-                    if authorization(request) == accepted { (200, "done") } else { (401, "who are you?") };
+                let (status, text) = if authorization(request) == accepted {
+                    (200, "done")
+                } else {
+                    (401, "who are you?")
+                };
                 Response::builder().status(status).body(text.repeat(100)).unwrap()
             });
             let server = CompressionLayer::new().compress_when(SizeAbove::new(16));
             let (auth, decompression) = (auth(&endpoint), DecompressionLayer::new());
             let (status, body) = if above {
-                let service =
-                    ServiceBuilder::new().layer(decompression).layer(auth).layer(server).service(resource);
+                let service = ServiceBuilder::new()
+                    .layer(decompression)
+                    .layer(auth)
+                    .layer(server)
+                    .service(resource);
                 let answer = service.oneshot(get(URI)).await.unwrap();
                 (answer.status(), answer.into_body().collect().await.unwrap().to_bytes())
             } else {
-                let service =
-                    ServiceBuilder::new().layer(auth).layer(decompression).layer(server).service(resource);
+                let service = ServiceBuilder::new()
+                    .layer(auth)
+                    .layer(decompression)
+                    .layer(server)
+                    .service(resource);
                 let answer = service.oneshot(get(URI)).await.unwrap();
                 (answer.status(), answer.into_body().collect().await.unwrap().to_bytes())
             };
             let expected = if renewable { (200, "done") } else { (401, "who are you?") };
-            assert_eq!((status.as_u16(), &body[..]), (expected.0, expected.1.repeat(100).as_bytes()));
+            assert_eq!(
+                (status.as_u16(), &body[..]),
+                (expected.0, expected.1.repeat(100).as_bytes())
+            );
             assert_eq!(endpoint.calls(), 2);
         }
     }

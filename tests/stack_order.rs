@@ -118,7 +118,10 @@ async fn retries_below_of_a_401_send_the_refused_token_again() {
         .layer(RetryLayer::new(While(StatusCode::UNAUTHORIZED, 2)))
         .service(resource.clone());
     assert_eq!(service.oneshot(get(URI)).await.unwrap().status(), 200);
-    assert_eq!(resource.tokens(), ["Bearer token-1", "Bearer token-1", "Bearer token-1", "Bearer token-2"]);
+    assert_eq!(
+        resource.tokens(),
+        ["Bearer token-1", "Bearer token-1", "Bearer token-1", "Bearer token-2"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,7 +185,10 @@ async fn a_limit_above_bounds_how_many_wait_for_a_token() {
         vec![tokio::spawn(first), tokio::spawn(second)]
     };
     settle().await;
-    assert!(futures::poll!(std::pin::pin!(service.ready())).is_pending(), "the third is not taken in");
+    assert!(
+        futures::poll!(std::pin::pin!(service.ready())).is_pending(),
+        "the third is not taken in"
+    );
     gate.send(()).unwrap();
     for call in waiting {
         assert_eq!(call.await.unwrap().unwrap().status(), 200);

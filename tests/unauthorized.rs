@@ -20,7 +20,9 @@ use futures::future::join_all;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use support::{Endpoint, Resource, Step, URI, authorization, get, ok, settle, unauthorized};
 use tower::{Layer, Service, ServiceExt};
-use tower_reauth::{AuthError, AuthLayer, BoxError, CallerAuthorization, ForeignRequests, TokenCache};
+use tower_reauth::{
+    AuthError, AuthLayer, BoxError, CallerAuthorization, CrossOriginRequests, TokenCache,
+};
 use tracing_subscriber::fmt::MakeWriter;
 
 fn cache(endpoint: &Endpoint) -> TokenCache {
@@ -67,7 +69,10 @@ async fn a_second_401_is_returned_as_it_is_without_a_third_attempt() {
     let resource = Resource::accepting("no token at all");
     let service = AuthLayer::new(cache(&endpoint)).layer(resource.clone());
     let response = service.oneshot(get(URI)).await.unwrap();
-    assert_eq!((response.status(), response.body().as_str()), (StatusCode::UNAUTHORIZED, "who are you?"));
+    assert_eq!(
+        (response.status(), response.body().as_str()),
+        (StatusCode::UNAUTHORIZED, "who are you?")
+    );
     assert_eq!((resource.seen().len(), endpoint.calls()), (2, 2));
     assert!(response.extensions().get::<AuthError>().is_none(), "the token was renewed");
 }
@@ -116,8 +121,9 @@ async fn statuses_that_do_not_speak_of_our_token_are_returned_and_invalidate_not
     for status in [403, 407] {
         let endpoint = Endpoint::exclusive();
         let cache = cache(&endpoint);
-        let resource =
-            Resource::new(move |_, _| Response::builder().status(status).body(String::new()).unwrap());
+        let resource = Resource::new(move |_, _| {
+            Response::builder().status(status).body(String::new()).unwrap()
+        });
         let service = AuthLayer::new(cache.clone()).layer(resource.clone());
         assert_eq!(service.oneshot(get(URI)).await.unwrap().status(), status);
         assert_eq!((resource.seen().len(), endpoint.calls()), (1, 1));
@@ -132,7 +138,7 @@ async fn a_401_for_a_request_that_we_did_not_sign_is_returned_and_invalidates_no
     cache.token().await.unwrap();
     let resource = Resource::new(|_, _| unauthorized());
     let service = AuthLayer::new(cache.clone())
-        .foreign_requests(ForeignRequests::PassUnsigned)
+        .cross_origin_requests(CrossOriginRequests::PassUnsigned)
         .caller_authorization(CallerAuthorization::Keep)
         .layer(resource.clone());
     let mut callers_own = get(URI);
@@ -164,7 +170,11 @@ async fn a_body_that_can_not_be_replayed_leaves_the_401_to_the_caller_and_the_to
     let request = || Request::post(URI).body(OneShot("once")).unwrap();
     assert_eq!(service.clone().oneshot(request()).await.unwrap().status(), 401);
     assert!(cache.current().is_none(), "marked");
-    assert_eq!(service.oneshot(request()).await.unwrap().status(), 200, "and renewed for the next request");
+    assert_eq!(
+        service.oneshot(request()).await.unwrap().status(),
+        200,
+        "and renewed for the next request"
+    );
     assert_eq!(endpoint.calls(), 2);
 }
 
@@ -174,7 +184,10 @@ async fn with_replay_switched_off_the_original_401_and_its_body_come_through() {
     let resource = Resource::accepting("token-2");
     let service = AuthLayer::new(cache(&endpoint)).without_replay().layer(resource.clone());
     let response = service.oneshot(get(URI)).await.unwrap();
-    assert_eq!((response.status(), response.body().as_str()), (StatusCode::UNAUTHORIZED, "who are you?"));
+    assert_eq!(
+        (response.status(), response.body().as_str()),
+        (StatusCode::UNAUTHORIZED, "who are you?")
+    );
     assert_eq!((resource.seen().len(), endpoint.calls()), (1, 1));
 }
 
@@ -230,7 +243,10 @@ async fn if_the_refresh_after_a_401_fails_the_original_401_comes_with_its_body_a
     let resource = Resource::accepting("token-2");
     let service = AuthLayer::new(cache).layer(resource.clone());
     let response = service.oneshot(get(URI)).await.unwrap();
-    assert_eq!((response.status(), response.body().as_str()), (StatusCode::UNAUTHORIZED, "who are you?"));
+    assert_eq!(
+        (response.status(), response.body().as_str()),
+        (StatusCode::UNAUTHORIZED, "who are you?")
+    );
     let cause = response.extensions().get::<AuthError>().unwrap();
     assert!(cause.is_rejected());
     assert_eq!(resource.seen().len(), 1);

@@ -1,7 +1,12 @@
 //! A service that has had the token a moment ago takes a shorter way to it. With a paused clock there is none, so these
 //! tests run by the machine's.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "helpers of tests"
+)]
 
 mod support;
 
@@ -11,11 +16,16 @@ use http::{Request, Response, header};
 use support::{Endpoint, Resource, Step, URI, get, ok, settle, unauthorized};
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceExt};
-use tower_reauth::{Auth, AuthError, AuthLayer, CallerAuthorization, Error, TokenCache, replay::Replay};
+use tower_reauth::{
+    Auth, AuthError, AuthLayer, CallerAuthorization, Error, TokenCache, replay::Replay,
+};
 
 type Sent = Result<Response<String>, Error>;
 
-async fn send<R: Replay<String>>(service: &mut Auth<Resource, R>, request: Request<String>) -> Sent {
+async fn send<R: Replay<String>>(
+    service: &mut Auth<Resource, R>,
+    request: Request<String>,
+) -> Sent {
     service.ready().await.unwrap().call(request).await
 }
 
@@ -68,11 +78,14 @@ async fn it_signs_only_what_may_carry_the_token() {
 
 #[tokio::test]
 async fn it_keeps_or_replaces_the_callers_authorization_as_configured() {
-    let own = || Request::get(URI).header(header::AUTHORIZATION, "Basic b3du").body(String::new()).unwrap();
+    let own = || {
+        Request::get(URI).header(header::AUTHORIZATION, "Basic b3du").body(String::new()).unwrap()
+    };
     let layer = AuthLayer::new(TokenCache::new(Endpoint::exclusive()));
-    for (caller, sent) in
-        [(CallerAuthorization::Keep, "Basic b3du"), (CallerAuthorization::Replace, "Bearer token-1")]
-    {
+    for (caller, sent) in [
+        (CallerAuthorization::Keep, "Basic b3du"),
+        (CallerAuthorization::Replace, "Bearer token-1"),
+    ] {
         let resource = Resource::new(|_, _| ok());
         let mut service = used(layer.clone().caller_authorization(caller), &resource).await;
         send(&mut service, own()).await.unwrap();
@@ -102,17 +115,22 @@ async fn it_does_not_send_a_token_that_another_service_was_refused() {
 async fn its_request_is_replayed_as_it_was() {
     let resource = Resource::new(|number, request| {
         let (headers, body) = (request.headers(), request.body());
-        assert_eq!((request.method().as_str(), request.uri().to_string()), ("PUT", format!("{URI}?a=b")));
+        assert_eq!(
+            (request.method().as_str(), request.uri().to_string()),
+            ("PUT", format!("{URI}?a=b"))
+        );
         assert_eq!((&headers["idempotency"], &**body), (&"4d3a9a0e".parse().unwrap(), "body"));
         assert!(headers["x-key"].is_sensitive());
         if number == 4 { unauthorized() } else { ok() }
     });
-    let mut service = AuthLayer::new(TokenCache::new(Endpoint::exclusive())).layer(resource.clone());
+    let mut service =
+        AuthLayer::new(TokenCache::new(Endpoint::exclusive())).layer(resource.clone());
     for _ in 0..4 {
         let mut key = http::HeaderValue::from_static("secret");
         key.set_sensitive(true);
-        let request =
-            Request::put(format!("{URI}?a=b")).header("idempotency", "4d3a9a0e").header("x-key", key);
+        let request = Request::put(format!("{URI}?a=b"))
+            .header("idempotency", "4d3a9a0e")
+            .header("x-key", key);
         let response = send(&mut service, request.body("body".into()).unwrap()).await.unwrap();
         assert_eq!(response.status(), 200);
     }
@@ -141,8 +159,8 @@ async fn it_waits_while_an_exclusive_endpoint_is_asked_for_a_new_token() {
 
 #[tokio::test]
 async fn it_does_not_send_a_token_past_its_time() {
-    let (endpoint, life) = (Endpoint::overlapping(), Duration::from_millis(500));
-    endpoint.then(Step::IssueFor(life));
+    let (endpoint, lifetime) = (Endpoint::overlapping(), Duration::from_millis(500));
+    endpoint.then(Step::IssueFor(lifetime));
     // Its renewal starts in time, and does not end.
     let open = endpoint.gate();
     let resource = Resource::new(|_, _| ok());
@@ -154,9 +172,9 @@ async fn it_does_not_send_a_token_past_its_time() {
         if resource.tokens().len() == before {
             break sent;
         }
-        // The last fiftieth of its life is not used.
+        // The last fiftieth of its lifetime is not used.
         assert!(
-            sending < issued + life * 99 / 100,
+            sending < issued + lifetime * 99 / 100,
             "{:?} after it was issued",
             sending.duration_since(issued)
         );

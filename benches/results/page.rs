@@ -63,8 +63,12 @@ fn bars(results: &Results) -> String {
             verdict,
         ]
     });
-    let mut section =
-        table("The bars", "", &["bar", "what", "must", "aim", "measured", "verdict"], rows.collect());
+    let mut section = table(
+        "The bars",
+        "",
+        &["bar", "what", "must", "aim", "measured", "verdict"],
+        rows.collect(),
+    );
     for bench in &results.missing {
         let _ = writeln!(section, "`{bench}` has not run.\n");
     }
@@ -101,8 +105,10 @@ fn hot_path(results: &Results) -> String {
         let cells = cells.map(|of| format!("{:.0} ({:.2})", of.ns, of.x3));
         std::iter::once(contender.name.clone()).chain(cells).collect()
     });
-    let titles: Vec<String> = works.iter().map(|(work, length)| format!("{work}, token {length}")).collect();
-    let titles: Vec<&str> = std::iter::once("ns (x(3))").chain(titles.iter().map(|title| &**title)).collect();
+    let titles: Vec<String> =
+        works.iter().map(|(work, length)| format!("{work}, token {length}")).collect();
+    let titles: Vec<&str> =
+        std::iter::once("ns (x(3))").chain(titles.iter().map(|title| &**title)).collect();
     section.push_str(&table("", "", &titles, rows.collect()));
     section
 }
@@ -112,7 +118,8 @@ fn hot_path_row(results: &Results, of: &HotPath) -> Vec<String> {
     let mut allocations = allocations.filter(|count| {
         count.name == of.name && count.work == of.work && count.token_length == of.token_length
     });
-    let allocations = allocations.next().map_or("-".to_owned(), |count| count.allocations.to_string());
+    let allocations =
+        allocations.next().map_or("-".to_owned(), |count| count.allocations.to_string());
     let counted = match &*of.name {
         "(2) static header" => "static",
         "(3) static header, clone kept" => "kept",
@@ -148,14 +155,16 @@ fn burst(results: &Results) -> String {
     let mut rows = pivot(&results.burst, |of| (&of.name, of.callers), |of| cell(of.ns_per_waiter));
     let heaps = results.allocations.iter().flat_map(|allocations| &allocations.burst);
     for row in &mut rows {
-        let fetches = results.burst.iter().filter(|of| of.name == row[0]).map(|of| of.fetches).max();
+        let fetches =
+            results.burst.iter().filter(|of| of.name == row[0]).map(|of| of.fetches).max();
         let heap = heaps.clone().rfind(|heap| heap.name == row[0]);
         row.push(heap.map_or("-".to_owned(), |heap| cell(heap.bytes_per_waiter)));
         row.push(fetches.unwrap_or_default().to_string());
     }
     let (mut titles, callers) = titles_of(&results.burst, |of| of.callers);
     rows.extend(results.peers.burst.iter().map(|peer| {
-        let at_1000 = |of: &usize| if *of == 1000 { shown(peer.ns_per_waiter, 0) } else { "-".into() };
+        let at_1000 =
+            |of: &usize| if *of == 1000 { shown(peer.ns_per_waiter, 0) } else { "-".into() };
         let cells = callers.iter().map(at_1000);
         let rest = [peer.heap_per_waiter, peer.fetches].map(|figure| shown(figure, 0));
         std::iter::once(peer.name.clone()).chain(cells).chain(rest).collect()
@@ -207,7 +216,8 @@ fn end_to_end(results: &Results) -> String {
 fn renewal(results: &Results) -> String {
     let rows = results.renewal.iter().map(|of| {
         let hold = of.longest_hold_ms.map_or("-".to_owned(), |hold| format!("{hold:.1}"));
-        let counts = [of.requests, of.renewals, of.seen_401s, of.wire_401s].map(|count| count.to_string());
+        let counts =
+            [of.requests, of.renewals, of.seen_401s, of.wire_401s].map(|count| count.to_string());
         let times = [hold, format!("{:.1}", of.longest_post_ms), format!("{:.1}", of.p99_ms)];
         std::iter::once(of.name.clone()).chain(counts).chain(times).collect()
     });

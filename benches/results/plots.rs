@@ -40,8 +40,10 @@ fn path(name: &str) -> PathBuf {
 
 fn hot_path(results: &Results) {
     let Some(first) = results.hot_path.first() else { return };
-    let ours =
-        results.hot_path.iter().filter(|of| of.work == first.work && of.token_length == first.token_length);
+    let ours = results
+        .hot_path
+        .iter()
+        .filter(|of| of.work == first.work && of.token_length == first.token_length);
     let ours = ours.map(|of| (of.name.clone(), of.x3));
     let peers = results.peers.hot_path.iter().map(|peer| (peer.name.clone(), peer.x3));
     let bars: Vec<_> = ours.chain(peers).collect();
@@ -58,11 +60,16 @@ fn contention(results: &Results) {
 }
 
 fn burst(results: &Results) {
-    let mut series = series(&results.burst, |of| (&of.name, as_f64(of.callers), of.ns_per_waiter / 1e3));
+    let mut series =
+        series(&results.burst, |of| (&of.name, as_f64(of.callers), of.ns_per_waiter / 1e3));
     let peers = results.peers.burst.iter();
-    series.extend(peers.filter_map(|of| Some((of.name.clone(), vec![(1e3, of.ns_per_waiter? / 1e3)]))));
-    let (x, y) = (Axis { title: "callers", log: true }, Axis { title: "microseconds for each", log: true });
-    Lines { file: "burst.svg", title: "A cold burst, from the end of the fetch", x, y }.draw(&series);
+    series.extend(
+        peers.filter_map(|of| Some((of.name.clone(), vec![(1e3, of.ns_per_waiter? / 1e3)]))),
+    );
+    let (x, y) =
+        (Axis { title: "callers", log: true }, Axis { title: "microseconds for each", log: true });
+    Lines { file: "burst.svg", title: "A cold burst, from the end of the fetch", x, y }
+        .draw(&series);
 }
 
 fn renewal(results: &Results) {
@@ -77,7 +84,8 @@ fn renewal(results: &Results) {
         series.push((of.name.clone(), points.collect()));
     }
     let (x, y) = (Axis { title: "seconds", log: false }, Axis { title: "401s so far", log: false });
-    Lines { file: "renewal.svg", title: "Renewals under load: 401s that callers see", x, y }.draw(&series);
+    Lines { file: "renewal.svg", title: "Renewals under load: 401s that callers see", x, y }
+        .draw(&series);
 }
 
 /// The figures of each contender, in the order in which they came.
@@ -118,8 +126,10 @@ impl Lines {
             return;
         }
         let bounds = |of: fn(&(f64, f64)) -> f64| {
-            let ends =
-                all.iter().map(of).fold((0.0, f64::MIN), |(a, b), it| (f64::min(a, it), f64::max(b, it)));
+            let ends = all
+                .iter()
+                .map(of)
+                .fold((0.0, f64::MIN), |(a, b), it| (f64::min(a, it), f64::max(b, it)));
             ends.0..ends.1 + (ends.1 - ends.0) * 0.05
         };
         let (mut width, height) = (bounds(|(x, _)| *x), bounds(|(_, y)| *y));
@@ -143,7 +153,9 @@ impl Lines {
             .y_labels(8)
             .x_desc(self.x.title)
             .y_desc(self.y.title)
-            .x_label_formatter(&|place| if *place > last { String::new() } else { self.x.label(*place) })
+            .x_label_formatter(&|place| {
+                if *place > last { String::new() } else { self.x.label(*place) }
+            })
             .y_label_formatter(&|place| self.y.label(*place))
             .draw()
             .unwrap();
@@ -206,11 +218,19 @@ fn draw_bars(file: &str, title: &str, bars: &[(String, f64)]) {
         .x_label_area_size(25)
         .build_cartesian_2d(0.0..longest * 1.5, 0.0..rows)
         .unwrap();
-    chart.configure_mesh().disable_y_mesh().light_line_style(TRANSPARENT).disable_y_axis().draw().unwrap();
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .light_line_style(TRANSPARENT)
+        .disable_y_axis()
+        .draw()
+        .unwrap();
     for (row, (name, value)) in bars.iter().enumerate() {
         let colour = if is_ours(name) { colour(name, 0) } else { RGBColor(170, 170, 170) };
         let (bottom, top) = (as_f64(row) + 0.15, as_f64(row) + 0.85);
-        chart.draw_series([Rectangle::new([(0.0, bottom), (*value, top)], colour.filled())]).unwrap();
+        chart
+            .draw_series([Rectangle::new([(0.0, bottom), (*value, top)], colour.filled())])
+            .unwrap();
         let label = format!("{name}: {value:.2}");
         let place = (value + longest * 0.01, top - 0.1);
         chart.draw_series([Text::new(label, place, (FONT, 14))]).unwrap();

@@ -28,19 +28,29 @@ const fn at_least(name: &'static str, what: &'static str, must: f64, aim: f64) -
     Bar { name, what, better: Better::More, must, aim }
 }
 
-pub const P1: Bar = at_most("P1", "hot path with replay, over a static header with a clone kept", 1.05, 0.85);
+pub const P1: Bar =
+    at_most("P1", "hot path with replay, over a static header with a clone kept", 1.05, 0.85);
 pub const P2: Bar = at_most("P2", "hot path without replay, over a static header", 1.35, 1.20);
 pub const P3_WITHOUT_REPLAY: Bar = at_most("P3", "allocations of a call without replay", 0.0, 0.0);
 pub const P3_WITH_REPLAY: Bar = at_most("P3", "allocations of a call with replay", 1.0, 0.0);
-pub const P4: Bar = at_least("P4", "speed-up by a second worker, over the bare service's", 0.97, 1.00);
+pub const P4: Bar =
+    at_least("P4", "speed-up by a second worker, over the bare service's", 0.97, 1.00);
 pub const P5_FETCHES: Bar = at_most("P5", "fetches of a cold burst", 1.0, 1.0);
-pub const P5_TIME: Bar = at_most("P5", "time per waiter of a cold burst, over the floor's", 1.25, 1.05);
-pub const P5_HEAP: Bar = at_most("P5", "heap per waiter of a cold burst, over the floor's", 1.15, 1.00);
-pub const P6: Bar =
-    at_least("P6", "requests per second with the layer, over those with a static header", 0.98, 0.995);
+pub const P5_TIME: Bar =
+    at_most("P5", "time per waiter of a cold burst, over the floor's", 1.25, 1.05);
+pub const P5_HEAP: Bar =
+    at_most("P5", "heap per waiter of a cold burst, over the floor's", 1.15, 1.00);
+pub const P6: Bar = at_least(
+    "P6",
+    "requests per second with the layer, over those with a static header",
+    0.98,
+    0.995,
+);
 pub const P7_SEEN: Bar = at_most("P7", "401s that a caller sees", 0.0, 0.0);
-pub const P7_HOLD: Bar = at_most("P7", "longest hold, over drain bound and POST round trip", 1.10, 1.02);
-pub const P8: Bar = at_most("P8", "bytes of the future beyond inner future and kept request", 200.0, 96.0);
+pub const P7_HOLD: Bar =
+    at_most("P7", "longest hold, over drain bound and POST round trip", 1.10, 1.02);
+pub const P8: Bar =
+    at_most("P8", "bytes of the future beyond inner future and kept request", 200.0, 96.0);
 
 /// How a figure stands to its bar.
 #[derive(Clone, Serialize, Deserialize)]
@@ -117,7 +127,8 @@ impl<F> Report<F> {
     /// Prints how `value` stands to `bar`.
     pub fn bar(&mut self, bar: &Bar, case: impl Into<String>, value: impl Into<Option<f64>>) {
         let &Bar { name, what, better, must, aim } = bar;
-        let (name, what, case, value) = (name.to_owned(), what.to_owned(), case.into(), value.into());
+        let (name, what, case, value) =
+            (name.to_owned(), what.to_owned(), case.into(), value.into());
         let measured = Measured { name, what, case, better, must, aim, value };
         println!("{measured}");
         self.bars.push(measured);
@@ -136,7 +147,10 @@ impl<F: Serialize> Report<F> {
 pub fn read<T: DeserializeOwned>(bench: &str) -> Option<T> {
     let path = path(bench);
     let bytes = fs::read(&path).ok()?;
-    Some(serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    Some(
+        serde_json::from_slice(&bytes)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+    )
 }
 
 /// For how many minutes `target/bars/<bench>.json` has been there.

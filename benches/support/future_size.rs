@@ -21,5 +21,6 @@ pub fn beyond_what_it_needs() -> usize {
 
 /// The bytes of the future of a request that is not replayed, less those of the inner future.
 pub fn without_replay() -> usize {
-    size_of::<ResponseFuture<Noop, Body, NoReplay>>() - size_of::<<Noop as Service<Request<Body>>>::Future>()
+    size_of::<ResponseFuture<Noop, Body, NoReplay>>()
+        - size_of::<<Noop as Service<Request<Body>>>::Future>()
 }

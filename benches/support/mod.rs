@@ -161,7 +161,10 @@ fn request(method: &str, headers: usize, body: Body) -> Request<Body> {
         (header::ACCEPT_ENCODING, "gzip, br"),
         (header::ACCEPT_LANGUAGE, "en"),
         (header::CACHE_CONTROL, "no-cache"),
-        (HeaderName::from_static("traceparent"), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        (
+            HeaderName::from_static("traceparent"),
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ),
         (HeaderName::from_static("x-request-id"), "7c4b8a7e-36a5-4a76-8b8e-5f6d1b1c7e55"),
         (HeaderName::from_static("x-tenant"), "tenant-0042"),
         (header::ORIGIN, "https://shop.example.com"),
@@ -258,7 +261,8 @@ pub fn in_a_process<T: DeserializeOwned>(arguments: &[&str]) -> T {
 /// `rustc 1.2.3`.
 pub fn rustc_version() -> String {
     let output = Command::new("rustc").arg("--version").output();
-    let version =
-        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let version = output
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
     version.split(" (").next().unwrap_or_default().trim().to_owned()
 }

@@ -19,7 +19,7 @@ use tower_service::Service;
 
 /// Also in `answer.dict`, so that it gets into bodies and headers.
 const SECRET: &str = "s3cret-of-the-client";
-const LONGEST_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+const LONGEST_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 const LONGEST_TEXT: usize = 500;
 
 thread_local! {
@@ -108,7 +108,7 @@ fn adopted(answer: &Answer, token: &AccessToken) {
     assert!(!secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic()), "{secret:?}");
     assert_eq!(header.as_bytes(), format!("Bearer {secret}").as_bytes());
     assert!(HeaderValue::from_bytes(header.as_bytes()).is_ok() && header.is_sensitive());
-    assert!(!token.life().is_zero() && token.life() <= LONGEST_LIFE, "{:?}", token.life());
+    assert!(!token.lifetime().is_zero() && token.lifetime() <= LONGEST_LIFETIME, "{:?}", token.lifetime());
     // Longer than any word of what is printed.
     if secret.len() > 24 {
         assert!(!format!("{token:?} {header:?}").contains(secret), "the token is printed");

@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     cache::{
         TokenCache,
-        state::{Acquired, Core, Landed, Outcome, Want, interrupted},
+        state::{Acquired, Core, FlightHandle, Outcome, Requirement, interrupted},
     },
     error::{AuthError, Kind},
     sync::oneshot,
@@ -33,20 +33,26 @@ use crate::{
 #[must_use = "futures do nothing unless polled"]
 pub struct TokenFuture {
     cache: TokenCache,
-    want: Want,
+    want: Requirement,
     wait: Wait,
 }
 
 /// The wait itself, for those who hold the cache already and know what they want.
 pub(crate) enum Wait {
-    Start { again: bool },
-    Waiting { outcome: Shared<oneshot::Receiver<Outcome>>, lookout: Option<Pin<Box<Sleep>>>, again: bool },
+    Start {
+        again: bool,
+    },
+    Waiting {
+        outcome: Shared<oneshot::Receiver<Outcome>>,
+        lookout: Option<Pin<Box<Sleep>>>,
+        again: bool,
+    },
     Done,
 }
 
 /// A waiter on another runtime than the flight's can't rely on that one being driven, so it keeps an eye on the time
 /// itself. On the flight's own runtime, where no waiter runs unless the flight does, that would be for nothing.
-fn lookout(landed: &Landed) -> Option<Pin<Box<Sleep>>> {
+fn lookout(landed: &FlightHandle) -> Option<Pin<Box<Sleep>>> {
     let elsewhere = Handle::try_current().is_ok_and(|runtime| runtime.id() != landed.runtime);
     elsewhere.then(|| Box::pin(sleep_until(landed.overdue)))
 }
@@ -61,7 +67,7 @@ impl Wait {
     pub(crate) fn poll(
         &mut self,
         core: &Arc<Core>,
-        want: &Want,
+        want: &Requirement,
         mut is_usable: impl FnMut(&AccessToken) -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<AccessToken, AuthError>> {
@@ -91,8 +97,10 @@ impl Wait {
                         }
                         return Poll::Pending;
                     };
-                    let outcome = outcome
-                        .unwrap_or_else(|_| Outcome { result: Err(interrupted(false)), standing: None });
+                    let outcome = outcome.unwrap_or_else(|_| Outcome {
+                        result: Err(interrupted(false)),
+                        standing: None,
+                    });
                     *self = match judge(want, outcome, &mut is_usable, again) {
                         Some(result) => {
                             *self = Self::Done;
@@ -110,7 +118,7 @@ impl Wait {
 
 /// What the flight brought, for this caller; `None` to go round once more.
 fn judge(
-    want: &Want,
+    want: &Requirement,
     outcome: Outcome,
     is_usable: impl FnOnce(&AccessToken) -> bool,
     again: bool,
@@ -124,7 +132,7 @@ fn judge(
             "the token expired before it could be used; is this task polled too rarely?",
         ))),
         // The refresh was somebody else's wish and failed; this caller only needs a token, and there is one.
-        (Err(_), Some(standing)) if matches!(want, Want::Usable) && standing.is_usable() => {
+        (Err(_), Some(standing)) if matches!(want, Requirement::Usable) && standing.is_usable() => {
             Some(Ok(standing))
         }
         (Err(error), _) => Some(Err(error)),
@@ -132,7 +140,7 @@ fn judge(
 }
 
 impl TokenFuture {
-    pub(crate) fn new(cache: TokenCache, want: Want) -> Self {
+    pub(crate) fn new(cache: TokenCache, want: Requirement) -> Self {
         Self { cache, want, wait: Wait::new() }
     }
 }

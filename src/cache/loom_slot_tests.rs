@@ -1,5 +1,5 @@
 use super::{
-    super::super::slot::{Gone, Leases, Recent, Slot},
+    super::super::slot::{CachedLease, Drained, Leases, Slot},
     *,
 };
 
@@ -79,8 +79,8 @@ fn a_reader_that_found_a_lease_open_does_not_open_it_again_once_the_slot_was_wit
 }
 
 /// A slot, and a service that has had its lease a moment ago.
-fn used() -> (Arc<Slot>, Leases, Gone, Recent) {
-    let (slot, mut recent) = (Arc::new(Slot::default()), Recent::default());
+fn used() -> (Arc<Slot>, Leases, Drained, CachedLease) {
+    let (slot, mut recent) = (Arc::new(Slot::default()), CachedLease::default());
     let (leases, gone) = Lease::new(&fresh(1), &std::sync::Weak::new());
     slot.publish(&leases, clock::now() + Duration::from_secs(1));
     // The copies take turns: the last one that it has is the one that a reader gets when the slot is published again.

@@ -35,12 +35,10 @@ use super::{
     *,
 };
 use crate::{
-    RefreshPolicy,
     endpoint::{IssuedToken, Rotation, TokenEndpoint},
     error::Kind,
-    refresh::schedule::schedule,
-    sync::{Counted, Mutex, block_on, oneshot},
-    token::Times,
+    sync::{self, Mutex, block_on, oneshot},
+    token::{Times, Windows, schedule::schedule},
 };
 
 /// Of the slot alone.
@@ -50,7 +48,7 @@ mod slot;
 const PREEMPTIONS: usize = 3;
 
 /// In seconds. With the default policy, renewed from 236 s on, and held back from 271 s on.
-const LIFE: u64 = 300;
+const LIFETIME: u64 = 300;
 
 /// Runs a model with Tokio's clock standing still.
 fn model(model: impl Fn() + Send + Sync + 'static) {
@@ -58,7 +56,7 @@ fn model(model: impl Fn() + Send + Sync + 'static) {
     static RUNTIME: LazyLock<std::sync::Mutex<Runtime>> = LazyLock::new(|| {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(advance(Duration::from_secs(2 * LIFE)));
+        runtime.block_on(advance(Duration::from_secs(2 * LIFETIME)));
         runtime.into()
     });
     let runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,9 +74,9 @@ fn model(model: impl Fn() + Send + Sync + 'static) {
 }
 
 fn token(sequence: u64, age: Duration) -> AccessToken {
-    let life = Duration::from_secs(LIFE);
-    let schedule = schedule(life, &RefreshPolicy::default(), 0.5);
-    let times = Times { sent: clock::now() - age, slept: clock::slept(), life, schedule };
+    let lifetime = Duration::from_secs(LIFETIME);
+    let schedule = schedule(lifetime, &Windows::default(), 0.5);
+    let times = Times { sent: clock::now() - age, slept: clock::slept(), lifetime, schedule };
     AccessToken::new("Bearer", "x", sequence, times).unwrap()
 }
 
@@ -100,7 +98,7 @@ struct Ledger {
 
 impl Server {
     /// A request that is signed with the lease, from its start to its end.
-    fn serve(&self, lease: Counted<Lease>) {
+    fn serve(&self, lease: sync::Arc<Lease>) {
         let mut ledger = self.0.lock().unwrap();
         assert!(lease.token.sequence() > ledger.dead, "a request was signed with a dead token");
         ledger.in_use += 1;
@@ -140,7 +138,7 @@ impl TokenEndpoint for Endpoint {
             return Err(refused());
         }
         self.server.kill(self.last + requests - 1);
-        Ok(IssuedToken::new("x").expires_in(Duration::from_secs(LIFE)))
+        Ok(IssuedToken::new("x").expires_in(Duration::from_secs(LIFETIME)))
     }
 
     fn rotation(&self) -> Rotation {
@@ -161,19 +159,19 @@ fn empty(server: &Server, fails: bool) -> TokenCache {
 fn with(server: &Server, token: AccessToken) -> TokenCache {
     let cache = TokenCache::new(Endpoint { server: server.clone(), last: 1, fails: false });
     cache.core().lock().last_sequence = 1;
-    cache.core().land(1, Flown { result: Ok(token), fate: Fate::NotIssued });
+    cache.core().land(1, RefreshResult { result: Ok(token), fate: Fate::NotIssued });
     cache
 }
 
 /// Enters a flight that nobody flies: the model takes its steps itself.
 fn enter(core: &Core, sequence: u64) {
     let (waiters, receiver) = oneshot::channel();
-    let overdue = clock::now() + Duration::from_secs(LIFE);
+    let overdue = clock::now() + Duration::from_secs(LIFETIME);
     let runtime = Handle::current().id();
     let flight = Flight {
         sequence,
         stage: Stage::Serving,
-        hurry: Arc::default(),
+        expedite: Arc::default(),
         outcome: receiver.shared(),
         runtime,
         waiters,
@@ -222,7 +220,7 @@ fn a_drain_waits_for_the_leases_from_before_a_renewal_that_failed() {
         enter(core, 2);
         // Its drain has timed out, so it was not waited for.
         assert!(core.hold(2).is_some());
-        core.land(2, Flown { result: Err(refused()), fate: Fate::NotIssued });
+        core.land(2, RefreshResult { result: Err(refused()), fate: Fate::NotIssued });
         enter(core, 3);
         for gone in core.hold(3).unwrap() {
             let _ = block_on(gone);
@@ -243,7 +241,7 @@ fn a_moment_is_quiet_only_if_no_lease_is_out_from_before_a_renewal_that_failed()
         let readers = [reader(&cache, &server), reader(&cache, &server)];
         enter(core, 2);
         assert!(core.hold(2).is_some());
-        core.land(2, Flown { result: Err(refused()), fate: Fate::NotIssued });
+        core.land(2, RefreshResult { result: Err(refused()), fate: Fate::NotIssued });
         enter(core, 3);
         if core.is_quiet(3) {
             server.kill(1);
@@ -262,13 +260,14 @@ fn while_a_newer_token_lands_a_reader_gets_the_one_or_the_other_and_never_none()
             let cache = cache.clone();
             thread::spawn(move || {
                 // From the slot, not from the state behind it.
-                let read = || cache.core().slot.lease().expect("a token is being served").token.sequence();
+                let read =
+                    || cache.core().slot.lease().expect("a token is being served").token.sequence();
                 let (first, second) = (read(), read());
                 assert!(1 <= first && first <= second && second <= 2, "{first} {second}");
             })
         });
         enter(cache.core(), 2);
-        cache.core().land(2, Flown { result: Ok(fresh(2)), fate: Fate::NotIssued });
+        cache.core().land(2, RefreshResult { result: Ok(fresh(2)), fate: Fate::NotIssued });
         assert_eq!(cache.current().unwrap().sequence(), 2);
         for reader in readers {
             reader.join().unwrap();
@@ -325,7 +324,10 @@ fn a_renewal_that_is_due_kills_the_token_under_no_request() {
             server.serve(lease);
         }
         // Now somebody waits for it, and it is no longer put off to a quiet moment.
-        assert_eq!(block_on(TokenFuture::new(cache, Want::NewerThan(old))).unwrap().sequence(), 2);
+        assert_eq!(
+            block_on(TokenFuture::new(cache, Requirement::NewerThan(old))).unwrap().sequence(),
+            2
+        );
         assert_eq!(server.requests(), 1);
         reader.join().unwrap();
     });

@@ -24,13 +24,13 @@
 //! # }
 //! ```
 
+mod acquire;
+mod complete;
 mod future;
-mod landing;
-mod refusal;
-mod renewal;
-mod serve;
+mod invalidate;
 mod slot;
 mod state;
+mod task;
 
 use std::{fmt, sync::Arc};
 
@@ -40,8 +40,8 @@ use tokio::sync::watch;
 pub use self::future::TokenFuture;
 pub(crate) use self::{
     future::Wait,
-    slot::{Lease, Recent},
-    state::{Core, Want},
+    slot::{CachedLease, Lease},
+    state::{Core, Requirement},
 };
 use crate::{
     endpoint::{DynEndpoint, Rotation, TokenEndpoint},
@@ -109,7 +109,12 @@ impl TokenCache {
         }
     }
 
-    fn build(endpoint: impl TokenEndpoint, scheme: Box<str>, policy: RefreshPolicy, keep_warm: bool) -> Self {
+    fn build(
+        endpoint: impl TokenEndpoint,
+        scheme: Box<str>,
+        policy: RefreshPolicy,
+        keep_warm: bool,
+    ) -> Self {
         let (uri, rotation) = (endpoint.uri().cloned(), endpoint.rotation());
         let endpoint: Box<dyn DynEndpoint> = Box::new(endpoint);
         Self(Arc::new(Handle {
@@ -125,7 +130,7 @@ impl TokenCache {
     /// The refresh failed; every caller that waited for it gets the same error. Its time is bounded by
     /// [`RefreshPolicy::drain_timeout`] and [`RefreshPolicy::deadline`] together.
     pub fn token(&self) -> TokenFuture {
-        TokenFuture::new(self.clone(), Want::Usable)
+        TokenFuture::new(self.clone(), Requirement::Usable)
     }
 
     /// The token in use, if it can be sent now; never waits, never starts anything. `None` while an exclusive
@@ -154,7 +159,7 @@ impl TokenCache {
     ///
     /// As [`token`](Self::token).
     pub fn refresh(&self) -> TokenFuture {
-        TokenFuture::new(self.clone(), Want::Fresh)
+        TokenFuture::new(self.clone(), Requirement::Fresh)
     }
 
     /// Sees every new token, from the newest on; in between, some may be missed. It does not keep the cache alive.
@@ -185,7 +190,10 @@ impl TokenCache {
 impl fmt::Debug for TokenCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenCache")
-            .field("endpoint", &self.endpoint_uri().and_then(Origin::of).map(|origin| origin.to_string()))
+            .field(
+                "endpoint",
+                &self.endpoint_uri().and_then(Origin::of).map(|origin| origin.to_string()),
+            )
             .field("rotation", &self.rotation())
             .field("current", &self.current())
             .finish_non_exhaustive()
@@ -217,7 +225,7 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
     }
 
     /// Whether renewals come without traffic too, from the first token on until the last handle is dropped. It spares the
-    /// first request after a quiet time the wait for a token, and costs one request to the endpoint per token's life.
+    /// first request after a quiet time the wait for a token, and costs one request to the endpoint per token's lifetime.
     /// Defaults to `false`: an idle client asks for nothing.
     pub fn keep_warm(mut self, keep_warm: bool) -> Self {
         self.keep_warm = keep_warm;

@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Weak,
+        self as std_sync,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use super::state::Core;
 use crate::{
     clock::{self, Deadline},
-    stripe::Striped,
-    sync::{ArcSwapOption, AtomicU64, Counted, Uncounted, fence, oneshot, thread},
+    sync::Striped,
+    sync::{Arc, ArcSwapOption, AtomicU64, Weak, fence, oneshot, thread},
     token::AccessToken,
 };
 
@@ -38,9 +38,9 @@ pub(crate) struct Lease {
     pub(crate) token: AccessToken,
     /// Whose token it is, for a 401. Not kept alive by its requests: what a cache that is gone would do about it is
     /// nothing.
-    core: Weak<Core>,
+    core: std_sync::Weak<Core>,
     /// Dropped with the last reference to the last of the copies, which tells the receiver.
-    _gone: Counted<oneshot::Sender<()>>,
+    _gone: Arc<oneshot::Sender<()>>,
 }
 
 /// Not in the slot, and never fresh.
@@ -54,23 +54,23 @@ const FRESH: Duration = Duration::from_millis(20);
 
 /// A lease on one token, with a copy of it for each core. Their reference counts together are the number of requests
 /// under way.
-pub(crate) type Leases = Striped<Counted<Lease>>;
+pub(crate) type Leases = Striped<Arc<Lease>>;
 
 /// Resolves, with an error, when no request holds the lease any more; each renewal that waits has a clone of its own.
-pub(crate) type Gone = Shared<oneshot::Receiver<()>>;
+pub(crate) type Drained = Shared<oneshot::Receiver<()>>;
 
 impl Lease {
-    pub(crate) fn new(token: &AccessToken, core: &Weak<Core>) -> (Leases, Gone) {
+    pub(crate) fn new(token: &AccessToken, core: &std_sync::Weak<Core>) -> (Leases, Drained) {
         let (sender, gone) = oneshot::channel();
-        let sender = Counted::new(sender);
+        let sender = Arc::new(sender);
         let leases = Striped::new(|| {
-            Counted::new(Self {
+            Arc::new(Self {
                 token: token.clone(),
                 header: token.copy_header(),
                 fresh_until: AtomicU64::new(CLOSED),
-                core: Weak::clone(core),
+                core: std_sync::Weak::clone(core),
                 accepted: AtomicBool::new(false),
-                _gone: Counted::clone(&sender),
+                _gone: Arc::clone(&sender),
             })
         });
         (leases, gone.shared())
@@ -105,7 +105,7 @@ impl Lease {
         }
     }
 
-    pub(crate) fn core(&self) -> &Weak<Core> {
+    pub(crate) fn core(&self) -> &std_sync::Weak<Core> {
         &self.core
     }
 
@@ -124,7 +124,7 @@ impl Lease {
 
     /// Whether the caller's are the only references.
     pub(crate) fn is_unused(leases: &Leases) -> bool {
-        leases.iter().all(|lease| Counted::strong_count(lease) == 1)
+        leases.iter().all(|lease| Arc::strong_count(lease) == 1)
     }
 }
 
@@ -143,10 +143,10 @@ struct Published {
 impl Slot {
     /// One load of an `ArcSwap`, one look at a clock or (each time that the lease is not [fresh](FRESH) any more) a few, no lock. `None`
     /// is a question for the state.
-    pub(crate) fn lease(&self) -> Option<Counted<Lease>> {
+    pub(crate) fn lease(&self) -> Option<Arc<Lease>> {
         let published = self.published.load();
         let published = published.as_ref()?;
-        let lease = published.leases.mine();
+        let lease = published.leases.local();
         if !lease.is_fresh() {
             let until = published.until.ask_again(FRESH)?;
             if !lease.token.is_usable() {
@@ -154,12 +154,12 @@ impl Slot {
             }
             lease.freshen(until);
         }
-        Some(Counted::clone(lease))
+        Some(Arc::clone(lease))
     }
 
     pub(crate) fn publish(&self, leases: &Leases, until: Instant) {
         let published = Published { leases: leases.clone(), until: Deadline::new(until) };
-        self.replace(Some(Counted::new(published)));
+        self.replace(Some(Arc::new(published)));
         leases.iter().for_each(|lease| lease.open());
     }
 
@@ -168,7 +168,7 @@ impl Slot {
         self.replace(None);
     }
 
-    fn replace(&self, published: Option<Counted<Published>>) {
+    fn replace(&self, published: Option<Arc<Published>>) {
         if let Some(old) = self.published.swap(published) {
             old.leases.iter().for_each(|lease| lease.close());
             drop(old);
@@ -179,15 +179,15 @@ impl Slot {
 /// The lease that a service has taken last. As long as it is fresh, nobody else need be asked: a request then costs the slot
 /// and the state nothing. It does not count as a use of the token.
 #[derive(Default)]
-pub(crate) struct Recent {
-    lease: Uncounted<Lease>,
+pub(crate) struct CachedLease {
+    lease: Weak<Lease>,
     /// Elsewhere, another copy is nearer. 0 is none.
     thread: usize,
 }
 
-impl Recent {
+impl CachedLease {
     #[inline]
-    pub(crate) fn lease(&self) -> Option<Counted<Lease>> {
+    pub(crate) fn lease(&self) -> Option<Arc<Lease>> {
         if self.thread != thread() {
             return None;
         }
@@ -195,10 +195,10 @@ impl Recent {
     }
 
     /// Kept from the second one on, because many a service is cloned for one call.
-    pub(crate) fn keep(&mut self, lease: &Counted<Lease>) {
+    pub(crate) fn keep(&mut self, lease: &Arc<Lease>) {
         let thread = thread();
         if self.thread == thread {
-            self.lease = Counted::downgrade(lease);
+            self.lease = Arc::downgrade(lease);
         } else {
             *self = Self { thread, ..Self::default() };
         }

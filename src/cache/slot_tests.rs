@@ -6,14 +6,13 @@ use tower::{Layer, Service, service_fn};
 use super::*;
 use crate::{
     AuthLayer, BoxError, Credentials, Error, SendPayments, TokenCache,
-    refresh::{RefreshPolicy, schedule::schedule},
-    token::Times,
+    token::{Times, Windows, schedule::schedule},
 };
 
 fn leases(sequence: u64) -> Leases {
-    let life = Duration::from_secs(300);
-    let schedule = schedule(life, &RefreshPolicy::default(), 0.5);
-    let times = Times { sent: clock::now(), slept: clock::slept(), life, schedule };
+    let lifetime = Duration::from_secs(300);
+    let schedule = schedule(lifetime, &Windows::default(), 0.5);
+    let times = Times { sent: clock::now(), slept: clock::slept(), lifetime, schedule };
     Lease::new(&AccessToken::new("Bearer", "x", sequence, times).unwrap(), &Weak::new()).0
 }
 
@@ -22,8 +21,8 @@ fn later(time: Duration) -> Instant {
 }
 
 /// A slot with a token, and a service that had it several times.
-fn used() -> (Slot, Leases, Recent) {
-    let (slot, leases, mut recent) = (Slot::default(), leases(1), Recent::default());
+fn used() -> (Slot, Leases, CachedLease) {
+    let (slot, leases, mut recent) = (Slot::default(), leases(1), CachedLease::default());
     slot.publish(&leases, later(Duration::from_secs(100)));
     for _ in 0..2 {
         recent.keep(&slot.lease().unwrap());
@@ -32,7 +31,7 @@ fn used() -> (Slot, Leases, Recent) {
 }
 
 /// Again, without the slot; asked often, since a busy machine may take longer than a lease stays fresh.
-fn again(slot: &Slot, recent: &Recent) -> Option<Counted<Lease>> {
+fn again(slot: &Slot, recent: &CachedLease) -> Option<Arc<Lease>> {
     (0..1000).find_map(|_| {
         drop(slot.lease()?);
         recent.lease()
@@ -42,7 +41,7 @@ fn again(slot: &Slot, recent: &Recent) -> Option<Counted<Lease>> {
 #[test]
 fn a_lease_is_had_again_and_counts_as_long_as_it_is_out() {
     let (slot, leases, recent) = used();
-    let unused = |leases: &Leases| leases.iter().all(|lease| Counted::strong_count(lease) == 2);
+    let unused = |leases: &Leases| leases.iter().all(|lease| Arc::strong_count(lease) == 2);
     assert!(unused(&leases), "the service's own does not count");
     let lease = again(&slot, &recent).unwrap();
     assert!(!unused(&leases));
@@ -53,11 +52,11 @@ fn a_lease_is_had_again_and_counts_as_long_as_it_is_out() {
 #[test]
 fn of_a_service_that_is_made_for_one_call_nothing_is_kept() {
     let (slot, leases, _) = used();
-    let mut recent = Recent::default();
+    let mut recent = CachedLease::default();
     assert!(recent.lease().is_none());
     recent.keep(&slot.lease().unwrap());
     assert!(recent.lease().is_none());
-    assert!(leases.iter().all(|lease| Counted::weak_count(lease) == 0));
+    assert!(leases.iter().all(|lease| Arc::weak_count(lease) == 0));
 }
 
 #[test]
@@ -142,7 +141,8 @@ async fn a_service_that_is_used_again_does_not_ask_the_slot() {
         let body = r#"{"accessToken": "x", "expiresAt": "2100-01-01T00:00:00Z"}"#;
         Ok::<_, BoxError>(Response::builder().status(201).body(Full::<Bytes>::from(body)).unwrap())
     });
-    let endpoint = SendPayments::new("https://host", endpoint, Credentials::new("id", "secret")).unwrap();
+    let endpoint =
+        SendPayments::new("https://host", endpoint, Credentials::new("id", "secret")).unwrap();
     let cache = TokenCache::new(endpoint);
     let inner = service_fn(async |_: Request<String>| Ok::<_, BoxError>(Response::new(())));
     let layer = AuthLayer::new(cache.clone());

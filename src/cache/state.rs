@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::{
-    renewal::Stage,
-    slot::{Gone, Lease, Leases, Slot},
+    slot::{Drained, Lease, Leases, Slot},
+    task::Stage,
 };
 use crate::{
     clock,
@@ -46,7 +46,7 @@ pub(crate) struct Core {
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) newest: Option<Newest>,
+    pub(super) newest: Option<CurrentToken>,
     pub(super) flight: Option<Flight>,
     /// The number of the newest flight, and of the token that it brings.
     pub(super) last_sequence: u64,
@@ -63,18 +63,20 @@ pub(super) struct State {
 impl State {
     /// The newest token, unless it has expired or was refused, or is being replaced by an endpoint that kills it in
     /// doing so.
-    pub(super) fn servable(&self) -> Option<&Newest> {
+    pub(super) fn servable(&self) -> Option<&CurrentToken> {
         let held = self.flight.as_ref().is_some_and(|flight| flight.stage == Stage::Holding);
         self.newest.as_ref().filter(|newest| !newest.refused && !held && newest.token.is_usable())
     }
 
     /// The token that `want` can have without a flight.
-    pub(super) fn serves(&self, want: &Want) -> Option<AccessToken> {
+    pub(super) fn serves(&self, want: &Requirement) -> Option<AccessToken> {
         let token = &self.servable()?.token;
         match want {
-            Want::Usable => Some(token.clone()),
-            Want::NewerThan(refused) if token.sequence() > refused.sequence() => Some(token.clone()),
-            Want::NewerThan(_) | Want::Fresh => None,
+            Requirement::Usable => Some(token.clone()),
+            Requirement::NewerThan(refused) if token.sequence() > refused.sequence() => {
+                Some(token.clone())
+            }
+            Requirement::NewerThan(_) | Requirement::Fresh => None,
         }
     }
 
@@ -91,13 +93,13 @@ impl State {
 }
 
 /// The newest token.
-pub(super) struct Newest {
+pub(super) struct CurrentToken {
     pub(super) token: AccessToken,
     pub(super) leases: Leases,
     /// Resolves when that lease is held by nobody, not even here.
-    gone: Gone,
+    gone: Drained,
     /// The same, for earlier leases of this token: of requests that may have outlived a drain.
-    earlier: Vec<Gone>,
+    earlier: Vec<Drained>,
     /// A resource answered 401 to it, or it is known to be dead.
     pub(super) refused: bool,
     /// It may be dead: a request for its successor was sent, and what became of that is unknown.
@@ -109,7 +111,7 @@ pub(super) struct Flight {
     pub(super) sequence: u64,
     pub(super) stage: Stage,
     /// Ends the search for a quiet moment, and the drain.
-    pub(super) hurry: Arc<Notify>,
+    pub(super) expedite: Arc<Notify>,
     pub(super) outcome: Shared<oneshot::Receiver<Outcome>>,
     pub(super) runtime: runtime::Id,
     pub(super) waiters: oneshot::Sender<Outcome>,
@@ -120,7 +122,7 @@ pub(super) struct Flight {
 
 /// What a waiter holds of a flight.
 #[derive(Clone)]
-pub(crate) struct Landed {
+pub(crate) struct FlightHandle {
     /// Resolves when it has landed; every waiter polls a clone of its own.
     pub(crate) outcome: Shared<oneshot::Receiver<Outcome>>,
     /// The runtime that drives it.
@@ -138,7 +140,7 @@ pub(crate) struct Outcome {
 
 /// What a caller needs.
 #[derive(Clone, Debug)]
-pub(crate) enum Want {
+pub(crate) enum Requirement {
     /// A token that can be sent.
     Usable,
     /// One that is newer than this, which a resource refused.
@@ -149,7 +151,7 @@ pub(crate) enum Want {
 
 pub(crate) enum Acquired {
     Token(AccessToken),
-    Waiting(Landed),
+    Waiting(FlightHandle),
     Failed(AuthError),
 }
 
@@ -184,7 +186,7 @@ impl Core {
     /// How long a flight may take from where it holds: later than that, the runtime that should drive it does not. Twice
     /// its deadline, because a busy runtime may be late.
     pub(super) fn flight_bound(&self) -> Duration {
-        self.policy.drain_timeout.saturating_add(self.policy.deadline.saturating_mul(2))
+        self.policy.windows.drain_timeout.saturating_add(self.policy.deadline.saturating_mul(2))
     }
 
     /// Shows the read path what `servable` says, until there is a question.
@@ -206,7 +208,7 @@ impl Core {
     }
 }
 
-impl Newest {
+impl CurrentToken {
     pub(super) fn new(token: AccessToken, core: &Weak<Core>) -> Self {
         let (leases, gone) = Lease::new(&token, core);
         Self { token, leases, gone, earlier: Vec::new(), refused: false, suspect: false }
@@ -219,8 +221,8 @@ impl Newest {
 
     /// Leaves the lease to the requests that hold it; those to come, if the token lives on, get another. Returns what
     /// resolves when all that are under way are done.
-    pub(super) fn hand_over(&mut self) -> Vec<Gone> {
-        let (leases, gone) = Lease::new(&self.token, self.leases.mine().core());
+    pub(super) fn hand_over(&mut self) -> Vec<Drained> {
+        let (leases, gone) = Lease::new(&self.token, self.leases.local().core());
         self.leases = leases;
         self.earlier.push(std::mem::replace(&mut self.gone, gone));
         self.earlier.retain(|gone| !is_over(gone));
@@ -234,20 +236,20 @@ impl Newest {
     }
 }
 
-fn is_over(gone: &Gone) -> bool {
+fn is_over(gone: &Drained) -> bool {
     gone.clone().now_or_never().is_some()
 }
 
 impl Flight {
     /// What a waiter gets. It needs the flight now, not at a quiet moment.
-    pub(super) fn join(&mut self, now: Instant, bound: Duration) -> Landed {
+    pub(super) fn join(&mut self, now: Instant, bound: Duration) -> FlightHandle {
         self.overdue = self.overdue.min(clock::later(now, bound));
-        self.hurry.notify_one();
+        self.expedite.notify_one();
         self.landed()
     }
 
-    pub(super) fn landed(&self) -> Landed {
-        Landed { outcome: self.outcome.clone(), runtime: self.runtime, overdue: self.overdue }
+    pub(super) fn landed(&self) -> FlightHandle {
+        FlightHandle { outcome: self.outcome.clone(), runtime: self.runtime, overdue: self.overdue }
     }
 
     /// Wakes its waiters, and stops its task if a runtime still drives it.

@@ -23,11 +23,18 @@ impl crate::TokenEndpoint for Fixed {
 
 fn core() -> Arc<Core> {
     let endpoint = Box::new(Fixed);
-    Arc::new(Core::new(endpoint, None, Rotation::Exclusive, "Bearer".into(), RefreshPolicy::default(), false))
+    Arc::new(Core::new(
+        endpoint,
+        None,
+        Rotation::Exclusive,
+        "Bearer".into(),
+        RefreshPolicy::default(),
+        false,
+    ))
 }
 
 async fn token(core: &Arc<Core>) -> AccessToken {
-    match core.get(&Want::Usable) {
+    match core.get(&Requirement::Usable) {
         Acquired::Token(token) => token,
         Acquired::Waiting(landed) => landed.outcome.await.unwrap().result.unwrap(),
         Acquired::Failed(error) => panic!("{error:?}"),
@@ -49,7 +56,8 @@ async fn a_machine_that_slept_past_the_expiry_renews_first() {
     assert_eq!(token(&core).await.sequence(), 2);
     assert!(core.lease().is_some());
     clock::tests::sleep(Duration::from_secs(100));
-    while core.slot.lease().is_some_and(|lease| lease.token.time_left() > Duration::from_secs(200)) {
+    while core.slot.lease().is_some_and(|lease| lease.token.time_left() > Duration::from_secs(200))
+    {
         tokio::task::yield_now().await;
     }
     assert_eq!(token(&core).await.sequence(), 2, "a shorter sleep costs nothing");
@@ -63,10 +71,15 @@ async fn reading_a_valid_token_takes_no_lock() {
     let (read, done) = mpsc::channel();
     let reader = Arc::clone(&core);
     thread::spawn(move || {
-        let token = reader.lease().is_some() && matches!(reader.get(&Want::Usable), Acquired::Token(_));
+        let token = reader.lease().is_some()
+            && matches!(reader.get(&Requirement::Usable), Acquired::Token(_));
         let _ = read.send(token);
     });
-    assert_eq!(done.recv_timeout(Duration::from_secs(20)), Ok(true), "the reader waits for the lock");
+    assert_eq!(
+        done.recv_timeout(Duration::from_secs(20)),
+        Ok(true),
+        "the reader waits for the lock"
+    );
     drop(held);
 }
 
@@ -99,7 +112,7 @@ async fn a_local_clock_that_is_wrong_and_jumps_costs_no_request_and_no_expired_s
 async fn a_lease_that_another_thread_holds_counts_as_well() {
     let core = core();
     token(&core).await;
-    let mine = Arc::clone(core.lock().newest.as_ref().unwrap().leases.mine());
+    let mine = Arc::clone(core.lock().newest.as_ref().unwrap().leases.local());
     let lease = (0..100)
         .map(|_| thread::scope(|scope| scope.spawn(|| core.lease().unwrap()).join().unwrap()))
         .find(|lease| !Arc::ptr_eq(lease, &mine))

@@ -43,7 +43,9 @@ fn variable(name: &str) -> Result<Zeroizing<String>, BoxError> {
     // Not `env::var(..)?`: its error for a value that is not UTF-8 holds the value.
     match std::env::var(name) {
         Ok(value) => Ok(Zeroizing::new(value)),
-        Err(std::env::VarError::NotPresent) => Err(format!("set the environment variable {name}").into()),
+        Err(std::env::VarError::NotPresent) => {
+            Err(format!("set the environment variable {name}").into())
+        }
         Err(std::env::VarError::NotUnicode(_)) => {
             Err(format!("the environment variable {name} is not UTF-8; set it anew").into())
         }

@@ -79,10 +79,13 @@ impl CredentialsSource for FileCredentials {
 impl Files {
     fn read(&self) -> Result<Credentials, BoxError> {
         match self {
-            Self::Pair(id, secret) => {
-                Ok(Credentials::new(trimmed(&read(id)?), SecretString::from(trimmed(&read(secret)?))))
+            Self::Pair(id, secret) => Ok(Credentials::new(
+                trimmed(&read(id)?),
+                SecretString::from(trimmed(&read(secret)?)),
+            )),
+            Self::Secret(id, secret) => {
+                Ok(Credentials::new(id, SecretString::from(trimmed(&read(secret)?))))
             }
-            Self::Secret(id, secret) => Ok(Credentials::new(id, SecretString::from(trimmed(&read(secret)?)))),
             Self::Json(path) => {
                 // The parser's message may quote what it read, so only its place is passed on.
                 let Json { client_id, client_secret } =
@@ -109,9 +112,14 @@ fn read(path: &Path) -> Result<Zeroizing<String>, BoxError> {
     let file = File::open(path).map_err(failed)?;
     file.take(LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() > LIMIT {
-        return Err(format!("{} is larger than {LIMIT} bytes; is it the right file?", path.display()).into());
+        return Err(format!(
+            "{} is larger than {LIMIT} bytes; is it the right file?",
+            path.display()
+        )
+        .into());
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| format!("{} is not UTF-8", path.display()))?;
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| format!("{} is not UTF-8", path.display()))?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
@@ -159,15 +167,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credentials.json");
         let oversized = vec![b'x'; 70_000];
-        for content in
-            [&b"hunter2"[..], br#"{"clientId": "hunter2"}"#, br#""hunter2""#, b"hunter2\xff", &oversized]
-        {
+        for content in [
+            &b"hunter2"[..],
+            br#"{"clientId": "hunter2"}"#,
+            br#""hunter2""#,
+            b"hunter2\xff",
+            &oversized,
+        ] {
             fs::write(&path, content).unwrap();
             let error = FileCredentials::json(&path).credentials().await.unwrap_err();
             assert!(error.to_string().contains("credentials.json"), "{error}");
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
-        let missing = FileCredentials::json(folder.path().join("none")).credentials().await.unwrap_err();
+        let missing =
+            FileCredentials::json(folder.path().join("none")).credentials().await.unwrap_err();
         assert!(missing.to_string().contains("none"), "{missing}");
     }
 }

@@ -76,7 +76,7 @@ where
                     parts.status,
                     content_type(&parts.headers),
                 );
-                AuthError::answered(Kind::InvalidAnswer, text, parts.status, None)
+                AuthError::answered(Kind::InvalidResponse, text, parts.status, None)
             } else {
                 AuthError::caused_by(
                     Kind::Transient,
@@ -144,7 +144,7 @@ impl<S: HttpService> TokenClient<S> {
 
     /// The largest answer that is read, in bytes. Defaults to 65,536.
     #[must_use]
-    pub fn max_answer_size(mut self, bytes: usize) -> Self {
+    pub fn max_response_size(mut self, bytes: usize) -> Self {
         self.limit = bytes;
         self
     }
@@ -172,7 +172,7 @@ impl<S: HttpService> TokenClient<S> {
         &self,
         request: Request<Full<Bytes>>,
         credentials: &Credentials,
-    ) -> Result<TokenAnswer, AuthError> {
+    ) -> Result<TokenResponse, AuthError> {
         if let Some(origin) =
             Origin::of(request.uri()).filter(|origin| origin.is_exposed() && !self.plain_http)
         {
@@ -187,7 +187,11 @@ impl<S: HttpService> TokenClient<S> {
         let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let secret = credentials.expose_secret();
         let (parts, body) = service.exchange(request, self.limit, secret).await?.into_parts();
-        let answer = TokenAnswer { status: parts.status, headers: parts.headers, body: wiped_on_drop(body) };
+        let answer = TokenResponse {
+            status: parts.status,
+            headers: parts.headers,
+            body: wiped_on_drop(body),
+        };
         match answer.status {
             StatusCode::OK | StatusCode::CREATED => Ok(answer),
             _ => Err(answer.refusal(secret)),
@@ -197,18 +201,20 @@ impl<S: HttpService> TokenClient<S> {
 
 impl<S> fmt::Debug for TokenClient<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenClient").field("max_answer_size", &self.limit).finish_non_exhaustive()
+        f.debug_struct("TokenClient")
+            .field("max_response_size", &self.limit)
+            .finish_non_exhaustive()
     }
 }
 
 /// A 200 or 201 of the token endpoint.
-pub struct TokenAnswer {
+pub struct TokenResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Zeroizing<Vec<u8>>,
 }
 
-impl TokenAnswer {
+impl TokenResponse {
     /// The body as JSON.
     ///
     /// # Errors
@@ -226,7 +232,7 @@ impl TokenAnswer {
             } else {
                 "something that is not JSON"
             };
-            let kind = if error.is_eof() { Kind::Transient } else { Kind::InvalidAnswer };
+            let kind = if error.is_eof() { Kind::Transient } else { Kind::InvalidResponse };
             self.unusable(kind, what)
         })
     }
@@ -260,7 +266,11 @@ impl TokenAnswer {
 
     fn refusal(&self, secret: &str) -> AuthError {
         let (kind, advice) = meaning(self.status);
-        let said = if self.status.is_redirection() { None } else { documented_message(&self.body, secret) };
+        let said = if self.status.is_redirection() {
+            None
+        } else {
+            documented_message(&self.body, secret)
+        };
         let said = said.map_or_else(|| content_type(&self.headers), |said| format!(" ({said})"));
         AuthError::answered(
             kind,
@@ -272,18 +282,19 @@ impl TokenAnswer {
     }
 }
 
-impl fmt::Debug for TokenAnswer {
+impl fmt::Debug for TokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenAnswer").field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("TokenResponse").field("status", &self.status).finish_non_exhaustive()
     }
 }
 
 /// What a status other than 200 and 201 means for the refresh, and for the reader of the error.
 fn meaning(status: StatusCode) -> (Kind, &'static str) {
     match status.as_u16() {
-        300..=399 => {
-            (Kind::InvalidAnswer, "redirects are not followed with a secret, so give the final address")
-        }
+        300..=399 => (
+            Kind::InvalidResponse,
+            "redirects are not followed with a secret, so give the final address",
+        ),
         400 | 401 | 403 => (Kind::Rejected, "check the client id and the secret"),
         408 | 409 | 425 | 429 | 500..=599 => (Kind::Transient, "try again later"),
         404 | 405 | 410 => (Kind::Permanent, "check the token endpoint's address"),
@@ -320,7 +331,8 @@ const SHOWN_CHARACTERS: usize = 200;
 fn documented_message(body: &[u8], secret: &str) -> Option<String> {
     let documented: Documented = serde_json::from_slice(body).ok()?;
     let types = documented.errors.into_iter().filter_map(|error| error.r#type);
-    let parts: Vec<String> = documented.message.into_iter().chain(documented.error).chain(types).collect();
+    let parts: Vec<String> =
+        documented.message.into_iter().chain(documented.error).chain(types).collect();
     let joined = parts.join(", ");
     // Before cutting and escaping, either of which could hide a part of the secret from this look.
     if joined.is_empty() || (!secret.is_empty() && joined.contains(secret)) {

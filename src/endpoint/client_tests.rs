@@ -5,10 +5,14 @@ use crate::endpoint::{SendPayments, TokenEndpoint};
 
 const SECRET: &str = "s3cret-of-the-client";
 
-fn answer(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> TokenAnswer {
+fn answer(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> TokenResponse {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    TokenAnswer { status: StatusCode::from_u16(status).unwrap(), headers, body: Zeroizing::new(body.into()) }
+    TokenResponse {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers,
+        body: Zeroizing::new(body.into()),
+    }
 }
 
 fn refusal(status: u16, body: &str) -> AuthError {
@@ -18,7 +22,7 @@ fn refusal(status: u16, body: &str) -> AuthError {
 #[test]
 fn every_status_is_classed_once() {
     let table: [(&[u16], Kind); 4] = [
-        (&[301, 302, 303, 307, 308], Kind::InvalidAnswer),
+        (&[301, 302, 303, 307, 308], Kind::InvalidResponse),
         (&[400, 401, 403], Kind::Rejected),
         (&[408, 409, 425, 429, 500, 502, 503, 504, 599], Kind::Transient),
         (&[204, 206, 404, 405, 410, 415, 418], Kind::Permanent),
@@ -35,9 +39,12 @@ fn an_html_page_is_named_by_status_and_content_type_and_not_quoted() {
     let page = "<html>the proxy quotes s3cret-of-the-client and more</html>";
     let error = answer(502, "text/html", page).refusal(SECRET);
     assert!(error.is_transient());
-    assert_eq!(error.to_string(), "the token endpoint answered 502 Bad Gateway, text/html; try again later");
+    assert_eq!(
+        error.to_string(),
+        "the token endpoint answered 502 Bad Gateway, text/html; try again later"
+    );
     let error = answer(201, "text/html", page).json::<serde_json::Value>().unwrap_err();
-    assert!(error.is_invalid_answer());
+    assert!(error.is_invalid_response());
     assert_eq!(
         error.to_string(),
         "the token endpoint answered 201 Created with something that is not JSON, text/html; check its address"
@@ -54,9 +61,14 @@ fn the_documented_message_and_types_are_shown() {
         "the token endpoint answered 400 Bad Request (Invalid input, string.pattern, b); \
          check the client id and the secret"
     );
-    assert!(refusal(400, r#"{"error": "invalid_client"}"#).to_string().contains("(invalid_client)"));
+    assert!(
+        refusal(400, r#"{"error": "invalid_client"}"#).to_string().contains("(invalid_client)")
+    );
     for silent in [r#"{"errors": []}"#, "{}", r#"{"errors": 7}"#, "", "[", "null"] {
-        assert!(refusal(401, silent).to_string().contains("401 Unauthorized, application/json;"), "{silent}");
+        assert!(
+            refusal(401, silent).to_string().contains("401 Unauthorized, application/json;"),
+            "{silent}"
+        );
     }
 }
 
@@ -67,7 +79,8 @@ fn a_message_is_cut_escaped_and_dropped_if_it_holds_the_secret() {
     let control = refusal(400, r#"{"message": "a\u001b[31m\nb\u0085"}"#).to_string();
     assert!(!control.chars().any(char::is_control), "{control:?}");
     assert!(control.contains(r"a\u{1b}[31m\u{a}b"), "{control}");
-    let escapes = refusal(400, &format!(r#"{{"message": "{}"}}"#, r"\u0085".repeat(200))).to_string();
+    let escapes =
+        refusal(400, &format!(r#"{{"message": "{}"}}"#, r"\u0085".repeat(200))).to_string();
     assert!(escapes.len() < 300, "{} characters", escapes.len());
     for body in [
         format!(r#"{{"message": "no client with {SECRET}"}}"#),
@@ -124,7 +137,10 @@ impl<B: Send + 'static> Service<Request<Full<Bytes>>> for Answers<B> {
     type Error = BoxError;
     type Future = std::future::Ready<Result<Response<B>, BoxError>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), BoxError>> {
         std::task::Poll::Ready(Ok(()))
     }
 
@@ -135,12 +151,13 @@ impl<B: Send + 'static> Service<Request<Full<Bytes>>> for Answers<B> {
 
 #[tokio::test]
 async fn an_answer_over_the_cap_is_a_typed_error() {
-    let client = TokenClient::new(Answers(|_| Response::new(Full::new(Bytes::from(vec![b' '; 70_000])))));
+    let client =
+        TokenClient::new(Answers(|_| Response::new(Full::new(Bytes::from(vec![b' '; 70_000])))));
     let credentials = Credentials::new("id", SECRET);
     let error = client.send(Request::default(), &credentials).await.unwrap_err();
-    assert!(error.is_invalid_answer() && !error.is_transient());
+    assert!(error.is_invalid_response() && !error.is_transient());
     assert!(error.to_string().contains("more than 65536 bytes"), "{error}");
-    assert!(client.max_answer_size(70_000).send(Request::default(), &credentials).await.is_ok());
+    assert!(client.max_response_size(70_000).send(Request::default(), &credentials).await.is_ok());
 }
 
 #[tokio::test]
@@ -155,8 +172,9 @@ async fn an_answer_that_is_no_success_is_classed_by_its_status_whatever_came_of_
     assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
 
     let client = TokenClient::new(Answers(|_| {
-        let cut =
-            futures_util::stream::iter([Err::<http_body::Frame<Bytes>, _>(std::io::Error::other("reset"))]);
+        let cut = futures_util::stream::iter([Err::<http_body::Frame<Bytes>, _>(
+            std::io::Error::other("reset"),
+        )]);
         Response::builder().status(401).body(http_body_util::StreamBody::new(cut)).unwrap()
     }));
     let error = client.send(Request::default(), &credentials).await.unwrap_err();
@@ -166,7 +184,11 @@ async fn an_answer_that_is_no_success_is_classed_by_its_status_whatever_came_of_
 /// Of so many spaces, with the secret in its content type.
 fn betraying(status: u16, size: usize) -> Response<Full<Bytes>> {
     let body = Full::new(Bytes::from(vec![b' '; size]));
-    Response::builder().status(status).header("content-type", format!("x/{SECRET}")).body(body).unwrap()
+    Response::builder()
+        .status(status)
+        .header("content-type", format!("x/{SECRET}"))
+        .body(body)
+        .unwrap()
 }
 
 #[tokio::test]
@@ -189,7 +211,8 @@ async fn plain_http_beyond_this_machine_is_not_sent_a_secret() {
     let client = TokenClient::new(Answers(|_| Response::new(Full::<Bytes>::default())));
     let credentials = Credentials::new("id", SECRET);
     let request = |uri: &'static str| Request::post(uri).body(Full::default()).unwrap();
-    let error = client.send(request("http://login.internal/token"), &credentials).await.unwrap_err();
+    let error =
+        client.send(request("http://login.internal/token"), &credentials).await.unwrap_err();
     assert!(error.to_string().contains("http://login.internal is plain http"), "{error}");
     assert!(client.send(request("http://127.0.0.1/token"), &credentials).await.is_ok());
     let client = client.allow_plain_http();
@@ -207,7 +230,10 @@ async fn the_request_is_the_contracts() {
         let body = request.into_body().collect();
         let body = futures_util::FutureExt::now_or_never(body).unwrap().unwrap().to_bytes();
         let sent: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(sent, serde_json::json!({"clientId": "my \"id\"", "clientSecret": "s\\e\u{1}cret"}));
+        assert_eq!(
+            sent,
+            serde_json::json!({"clientId": "my \"id\"", "clientSecret": "s\\e\u{1}cret"})
+        );
         Response::new(Full::new(Bytes::from_static(br#"{"accessToken": "t"}"#)))
     });
     let credentials = Credentials::new("my \"id\"", "s\\e\u{1}cret");
@@ -218,8 +244,11 @@ async fn the_request_is_the_contracts() {
 #[tokio::test]
 async fn credentials_that_cannot_be_right_are_refused_before_anything_is_sent() {
     let service = Answers::<Full<Bytes>>(|_| unreachable!("nothing is sent"));
-    for credentials in [Credentials::new("", "x"), Credentials::new("a\nb", "x"), Credentials::new("a", "")] {
-        let endpoint = SendPayments::new("https://api.example.com", service.clone(), credentials).unwrap();
+    for credentials in
+        [Credentials::new("", "x"), Credentials::new("a\nb", "x"), Credentials::new("a", "")]
+    {
+        let endpoint =
+            SendPayments::new("https://api.example.com", service.clone(), credentials).unwrap();
         assert!(endpoint.issue().await.unwrap_err().is_credentials());
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 
 /// The Send Payments API's `POST /auth`.
 ///
-/// - 200 and 201 are both success. The life of the token is `expiresAt` less the `Date` of the same answer; an
+/// - 200 and 201 are both success. The lifetime of the token is `expiresAt` less the `Date` of the same answer; an
 ///   `expiresAt` that can't be read costs nothing but precision, because a 201 has killed the old token and must
 ///   be used.
 /// - Its tokens are [exclusive](Rotation::Exclusive): asking for one kills the one in use.
@@ -66,21 +66,21 @@ impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
     /// # Errors
     ///
     /// `base_url` is not an absolute http or https URL, or has user information or a query; or it is plain http
-    /// beyond this machine, which [`allowing_plain_http`](Self::allowing_plain_http) takes.
+    /// beyond this machine, which [`allow_plain_http`](Self::allow_plain_http) takes.
     pub fn new(base_url: impl AsRef<str>, service: S, credentials: C) -> Result<Self, ConfigError> {
         let uri = origin::join(base_url.as_ref(), "/auth")?;
-        origin::check_transport(&uri, "SendPayments::allowing_plain_http")?;
+        origin::check_transport(&uri, "SendPayments::allow_plain_http")?;
         Ok(Self::with(TokenClient::new(service), credentials, uri))
     }
 
     /// Like [`new`](Self::new), for a base URL whose plain http beyond this machine is wanted: the secret and the
     /// token can be read by everybody on the way. The layer's requests have to be
-    /// [allowed](crate::AuthLayer::allow_plain_http_origin) as well.
+    /// [allowed](crate::AuthLayer::allow_plain_http) as well.
     ///
     /// # Errors
     ///
     /// `base_url` is not an absolute http or https URL, or has user information or a query.
-    pub fn allowing_plain_http(
+    pub fn allow_plain_http(
         base_url: impl AsRef<str>,
         service: S,
         credentials: C,
@@ -107,7 +107,7 @@ struct AuthRequest<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct AuthAnswer {
+struct AuthResponse {
     access_token: Option<SecretString>,
     /// Any JSON: what can't be read as a date must not cost the token.
     expires_at: Option<serde_json::Value>,
@@ -119,11 +119,12 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
         let request = auth_request(self.uri.clone(), &credentials)?;
         self.sent.store(self.sum(&credentials), Ordering::Relaxed);
         let answer = self.client.send(request, &credentials).await?;
-        let AuthAnswer { access_token, expires_at } = answer.json()?;
+        let AuthResponse { access_token, expires_at } = answer.json()?;
         let Some(secret) = access_token else {
-            return Err(answer.unusable(Kind::InvalidAnswer, "no `accessToken`"));
+            return Err(answer.unusable(Kind::InvalidResponse, "no `accessToken`"));
         };
-        let expires_at = expires_at.as_ref().and_then(serde_json::Value::as_str).and_then(parse_date);
+        let expires_at =
+            expires_at.as_ref().and_then(serde_json::Value::as_str).and_then(parse_date);
         Ok(IssuedToken::new(secret).expires_at(expires_at).server_date(answer.date()))
     }
 
@@ -137,13 +138,17 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
 
     async fn credentials_changed(&self) -> bool {
         let credentials = self.credentials.credentials().await;
-        credentials.is_ok_and(|credentials| self.sum(&credentials) != self.sent.load(Ordering::Relaxed))
+        credentials
+            .is_ok_and(|credentials| self.sum(&credentials) != self.sent.load(Ordering::Relaxed))
     }
 }
 
 fn auth_request(uri: Uri, credentials: &Credentials) -> Result<Request<Full<Bytes>>, AuthError> {
     credentials.check()?;
-    let body = AuthRequest { client_id: credentials.client_id(), client_secret: credentials.expose_secret() };
+    let body = AuthRequest {
+        client_id: credentials.client_id(),
+        client_secret: credentials.expose_secret(),
+    };
     // Sized ahead: a buffer that grows leaves unwiped copies behind.
     let room = 128 + 6 * (body.client_id.len() + body.client_secret.len());
     let mut json = Zeroizing::new(Vec::with_capacity(room));

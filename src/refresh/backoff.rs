@@ -13,7 +13,7 @@ pub(crate) fn pause(
     random: f64,
 ) -> Duration {
     let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
-    let longest = policy.backoff_base.saturating_mul(doubled).min(policy.backoff_cap);
+    let longest = policy.retry_base.saturating_mul(doubled).min(policy.retry_cap);
     let pause = longest.mul_f64(random.clamp(0.0, 1.0));
     pause.max(retry_after.unwrap_or_default())
 }
@@ -25,8 +25,8 @@ mod tests {
     #[test]
     fn the_pause_doubles_up_to_its_cap_and_jitter_takes_a_part_of_it() {
         let policy = RefreshPolicy::default()
-            .backoff_base(Duration::from_millis(100))
-            .backoff_cap(Duration::from_secs(1));
+            .retry_base(Duration::from_millis(100))
+            .retry_cap(Duration::from_secs(1));
         let longest: Vec<_> = (1..=6).map(|n| pause(&policy, n, None, 1.0).as_millis()).collect();
         assert_eq!(longest, [100, 200, 400, 800, 1000, 1000]);
         assert_eq!(pause(&policy, 2, None, 0.25), Duration::from_millis(50));

@@ -17,7 +17,7 @@ const BREAKER: u32 = 3;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cooldown {
-    /// Tokens in a row that were refused early in their life.
+    /// Tokens in a row that were refused early in their lifetime.
     early: u32,
     /// Those of them, in a row up to now, that were refused on first use.
     never_accepted: u32,
@@ -31,7 +31,7 @@ pub(crate) struct Cooldown {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refused {
     pub(crate) issued: Instant,
-    pub(crate) life: Duration,
+    pub(crate) lifetime: Duration,
     /// Some resource has accepted it before.
     pub(crate) accepted: bool,
 }
@@ -56,7 +56,7 @@ impl Cooldown {
     ) -> Decision {
         let age = now.saturating_duration_since(token.issued);
         // No wait is so long, so a resource that refuses every token never gets here.
-        if age >= (token.life / 2).max(policy.cooldown_cap.saturating_mul(2)) {
+        if age >= (token.lifetime / 2).max(policy.cooldown_cap.saturating_mul(2)) {
             *self = Self::default();
         }
         let breaker = !token.accepted && self.never_accepted >= BREAKER;
@@ -67,15 +67,16 @@ impl Cooldown {
             return Decision::Wait { until, breaker };
         }
         self.early = self.early.saturating_add(1);
-        self.never_accepted = if token.accepted { 0 } else { self.never_accepted.saturating_add(1) };
+        self.never_accepted =
+            if token.accepted { 0 } else { self.never_accepted.saturating_add(1) };
         self.jitter = random.clamp(0.0, 1.0);
         Decision::Renew { shared: self.early > 1 }
     }
 
-    /// A token was replaced that nobody had refused. If it was in use for half its life, all is well.
+    /// A token was replaced that nobody had refused. If it was in use for half its lifetime, all is well.
     pub(crate) fn replaced(&mut self, now: Instant, times: &Times) {
         let refused = std::mem::take(&mut self.waiting);
-        if !refused && now.saturating_duration_since(times.sent) >= times.life / 2 {
+        if !refused && now.saturating_duration_since(times.sent) >= times.lifetime / 2 {
             *self = Self::default();
         }
     }
@@ -84,9 +85,10 @@ impl Cooldown {
     fn pause(&self, policy: &RefreshPolicy) -> Duration {
         match self.early.checked_sub(2) {
             None => Duration::ZERO,
-            Some(doublings) => {
-                policy.cooldown_base.saturating_mul(2_u32.saturating_pow(doublings)).min(policy.cooldown_cap)
-            }
+            Some(doublings) => policy
+                .cooldown_base
+                .saturating_mul(2_u32.saturating_pow(doublings))
+                .min(policy.cooldown_cap),
         }
     }
 }
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
 
     fn token(issued: Instant, accepted: bool) -> Refused {
-        Refused { issued, life: Duration::from_secs(300), accepted }
+        Refused { issued, lifetime: Duration::from_secs(300), accepted }
     }
 
     /// Tokens refused at once, for an hour at one request per 20 ms: when each was replaced.
@@ -106,13 +108,13 @@ mod tests {
         renewals_of(accepted, 300)
     }
 
-    fn renewals_of(accepted: bool, life: u64) -> Vec<f64> {
+    fn renewals_of(accepted: bool, lifetime: u64) -> Vec<f64> {
         let (policy, start) = (RefreshPolicy::default(), clock::now());
         let (mut cooldown, mut issued, mut renewals) = (Cooldown::default(), start, Vec::new());
         for tick in 0..50 * 3600 {
             let now = start + Duration::from_millis(20) * tick;
             if let Decision::Renew { .. } = cooldown.refused(
-                Refused { life: Duration::from_secs(life), ..token(issued, accepted) },
+                Refused { lifetime: Duration::from_secs(lifetime), ..token(issued, accepted) },
                 now,
                 &policy,
                 1.0,
@@ -141,9 +143,9 @@ mod tests {
     #[test]
     fn a_token_that_nobody_refused_until_it_was_replaced_starts_the_count_anew() {
         let (policy, start) = (RefreshPolicy::default(), clock::now());
-        let life = Duration::from_secs(300);
-        let schedule = crate::refresh::schedule::schedule(life, &policy, 0.5);
-        let times = Times { sent: start, slept: clock::slept(), life, schedule };
+        let lifetime = Duration::from_secs(300);
+        let schedule = crate::token::schedule::schedule(lifetime, &policy.windows, 0.5);
+        let times = Times { sent: start, slept: clock::slept(), lifetime, schedule };
         let shaken = Cooldown { early: 5, never_accepted: 3, ..Cooldown::default() };
         let mut cooldown = shaken;
         cooldown.replaced(start + Duration::from_secs(100), &times);
@@ -153,17 +155,24 @@ mod tests {
         // Refused meanwhile: it was no good.
         let mut cooldown = shaken;
         let early = start + Duration::from_secs(1);
-        assert!(matches!(cooldown.refused(token(start, false), early, &policy, 0.5), Decision::Wait { .. }));
+        assert!(matches!(
+            cooldown.refused(token(start, false), early, &policy, 0.5),
+            Decision::Wait { .. }
+        ));
         cooldown.replaced(start + Duration::from_secs(240), &times);
         assert_eq!(cooldown.early, 5);
     }
 
     #[test]
     fn short_lives_do_not_lift_the_bound() {
-        for life in [5, 20, 40, 59] {
+        for lifetime in [5, 20, 40, 59] {
             for accepted in [true, false] {
-                let renewals = renewals_of(accepted, life);
-                assert!(renewals.len() <= 200, "{} renewals in an hour of {life} s tokens", renewals.len());
+                let renewals = renewals_of(accepted, lifetime);
+                assert!(
+                    renewals.len() <= 200,
+                    "{} renewals in an hour of {lifetime} s tokens",
+                    renewals.len()
+                );
             }
         }
     }
@@ -177,7 +186,10 @@ mod tests {
             cooldown.refused(token(start, true), late, &policy, 1.0),
             Decision::Renew { shared: false }
         );
-        assert_eq!(cooldown.refused(token(late, true), late, &policy, 1.0), Decision::Renew { shared: true });
+        assert_eq!(
+            cooldown.refused(token(late, true), late, &policy, 1.0),
+            Decision::Renew { shared: true }
+        );
         assert_eq!(
             cooldown.refused(token(late, true), late, &policy, 1.0),
             Decision::Wait { until: late + Duration::from_secs(1), breaker: false }

@@ -33,9 +33,14 @@ impl Gate {
         random: f64,
     ) -> Self {
         let failures = previous.map_or(0, |gate| gate.failures).saturating_add(1);
-        let base =
-            if error.is_transient() { policy.backoff_base } else { policy.backoff_base.max(REFUSED_BASE) };
-        let longest = base.saturating_mul(2_u32.saturating_pow(failures - 1)).min(policy.gate_cap.max(base));
+        let base = if error.is_transient() {
+            policy.retry_base
+        } else {
+            policy.retry_base.max(REFUSED_BASE)
+        };
+        let longest = base
+            .saturating_mul(2_u32.saturating_pow(failures - 1))
+            .min(policy.max_backoff.max(base));
         let pause = longest.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0);
         let pause = pause.max(error.retry_after().unwrap_or_default());
         Self { error, until: clock::later(now, pause), failures, looked: now }
@@ -79,7 +84,10 @@ mod tests {
         let transient = AuthError::transient("x");
         assert_eq!(pauses(&transient, 1.0), [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0]);
         assert_eq!(pauses(&transient, 0.0)[..3], [0.1, 0.2, 0.4]);
-        assert_eq!(pauses(&AuthError::rejected("x"), 1.0)[..7], [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]);
+        assert_eq!(
+            pauses(&AuthError::rejected("x"), 1.0)[..7],
+            [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+        );
     }
 
     #[test]
@@ -96,8 +104,8 @@ mod tests {
             let (policy, now) = (RefreshPolicy::default(), clock::now());
             let previous = Gate { error: AuthError::transient("x"), until: now, failures, looked: now };
             let gate = Gate::after(Some(&previous), AuthError::transient("x"), now, &policy, random);
-            prop_assert!(gate.until - now <= policy.gate_cap);
-            prop_assert!(gate.until - now >= policy.backoff_base);
+            prop_assert!(gate.until - now <= policy.max_backoff);
+            prop_assert!(gate.until - now >= policy.retry_base);
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::error::ConfigError;
+use crate::{error::ConfigError, token::Windows};
 
 /// When a token is renewed, how long a refresh may take, and how often the endpoint is asked when things go wrong.
 ///
-/// Times of a token's life are fractions of its usable life, so that one policy fits tokens of 5 seconds and of 24
+/// Times of a token's lifetime are fractions of its usable lifetime, so that one policy fits tokens of 5 seconds and of 24
 /// hours. For the 300 s of the Send Payments API, the defaults mean: a renewal is due between 221 s and 251 s, is
 /// made at the first quiet moment, by 271 s at the latest, and the token is not sent from 295 s on.
 ///
@@ -14,7 +14,7 @@ use crate::error::ConfigError;
 ///
 /// While all is well: once per renewal. While it fails or refuses: a refresh makes attempts with growing pauses until
 /// its [`deadline`](Self::deadline), and after it the endpoint is left alone for a pause that grows up to
-/// [`gate_cap`](Self::gate_cap). With the defaults that is less than 1,500 requests an hour to an endpoint that always
+/// [`max_backoff`](Self::max_backoff). With the defaults that is less than 1,500 requests an hour to an endpoint that always
 /// answers 500 or not at all, and less than 200 to one that refuses the credentials, whatever the traffic. A resource
 /// that refuses every token costs less than 200 an hour, by [`cooldown_cap`](Self::cooldown_cap), if tokens live for a
 /// minute or more; shorter ones are renewed more often anyway.
@@ -35,16 +35,12 @@ use crate::error::ConfigError;
 pub struct RefreshPolicy {
     pub(crate) attempt_timeout: Duration,
     pub(crate) deadline: Duration,
-    pub(crate) backoff_base: Duration,
-    pub(crate) backoff_cap: Duration,
-    pub(crate) gate_cap: Duration,
+    pub(crate) retry_base: Duration,
+    pub(crate) retry_cap: Duration,
+    pub(crate) max_backoff: Duration,
     pub(crate) cooldown_base: Duration,
     pub(crate) cooldown_cap: Duration,
-    pub(crate) renew_at: f64,
-    pub(crate) jitter: f64,
-    pub(crate) hold_at: f64,
-    pub(crate) expiry_margin: Option<Duration>,
-    pub(crate) drain_timeout: Duration,
+    pub(crate) windows: Windows,
     pub(crate) hold: bool,
 }
 
@@ -53,16 +49,12 @@ impl Default for RefreshPolicy {
         Self {
             attempt_timeout: Duration::from_secs(10),
             deadline: Duration::from_secs(30),
-            backoff_base: Duration::from_millis(200),
-            backoff_cap: Duration::from_secs(5),
-            gate_cap: Duration::from_secs(30),
+            retry_base: Duration::from_millis(200),
+            retry_cap: Duration::from_secs(5),
+            max_backoff: Duration::from_secs(30),
             cooldown_base: Duration::from_secs(1),
             cooldown_cap: Duration::from_secs(30),
-            renew_at: 0.80,
-            jitter: 0.05,
-            hold_at: 0.92,
-            expiry_margin: None,
-            drain_timeout: Duration::from_secs(2),
+            windows: Windows::default(),
             hold: true,
         }
     }
@@ -88,16 +80,16 @@ impl RefreshPolicy {
     /// The pause after a failed attempt is a random part of this, doubled for each further attempt ("full
     /// jitter"); the pause between refreshes starts from it as well. Defaults to 200 milliseconds.
     #[must_use]
-    pub fn backoff_base(mut self, base: Duration) -> Self {
-        self.backoff_base = base;
+    pub fn retry_base(mut self, base: Duration) -> Self {
+        self.retry_base = base;
         self
     }
 
     /// No pause between two attempts of a refresh is longer, unless the endpoint asks for it with `Retry-After`.
     /// Defaults to 5 seconds.
     #[must_use]
-    pub fn backoff_cap(mut self, cap: Duration) -> Self {
-        self.backoff_cap = cap;
+    pub fn retry_cap(mut self, cap: Duration) -> Self {
+        self.retry_cap = cap;
         self
     }
 
@@ -105,12 +97,12 @@ impl RefreshPolicy {
     /// doubles with each further failure up to this, or as long as the endpoint asks for with `Retry-After`.
     /// Defaults to 30 seconds.
     #[must_use]
-    pub fn gate_cap(mut self, cap: Duration) -> Self {
-        self.gate_cap = cap;
+    pub fn max_backoff(mut self, cap: Duration) -> Self {
+        self.max_backoff = cap;
         self
     }
 
-    /// A token that a resource refuses early in its life is replaced at once, and the next one in a row too; the third
+    /// A token that a resource refuses early in its lifetime is replaced at once, and the next one in a row too; the third
     /// only when it is as old as this, and so on, doubling. Less up to half of it, for jitter. Defaults to 1 second.
     #[must_use]
     pub fn cooldown_base(mut self, base: Duration) -> Self {
@@ -125,10 +117,10 @@ impl RefreshPolicy {
         self
     }
 
-    /// From this fraction of its usable life on, a token's renewal is due. Defaults to 0.80.
+    /// From this fraction of its usable lifetime on, a token's renewal is due. Defaults to 0.80.
     #[must_use]
     pub fn renew_at(mut self, fraction: f64) -> Self {
-        self.renew_at = fraction;
+        self.windows.renew_at = fraction;
         self
     }
 
@@ -136,32 +128,32 @@ impl RefreshPolicy {
     /// instances apart that were started together. Defaults to 0.05.
     #[must_use]
     pub fn jitter(mut self, fraction: f64) -> Self {
-        self.jitter = fraction;
+        self.windows.jitter = fraction;
         self
     }
 
-    /// For exclusive endpoints: from when its renewal is due up to this fraction of the usable life, a moment without
+    /// For exclusive endpoints: from when its renewal is due up to this fraction of the usable lifetime, a moment without
     /// requests under way is looked for. Then new requests are held back. Defaults to 0.92.
     #[must_use]
     pub fn hold_at(mut self, fraction: f64) -> Self {
-        self.hold_at = fraction;
+        self.windows.hold_at = fraction;
         self
     }
 
-    /// A token is not sent any more when this much of its life is left; a quarter of the life at the most, more is cut
-    /// with a warning. Defaults to 2 % of the life, 5 seconds at the most.
+    /// A token is not sent any more when this much of its lifetime is left; a quarter of the lifetime at the most, more is cut
+    /// with a warning. Defaults to 2 % of the lifetime, 5 seconds at the most.
     #[must_use]
     pub fn expiry_margin(mut self, margin: Duration) -> Self {
-        self.expiry_margin = Some(margin);
+        self.windows.expiry_margin = Some(margin);
         self
     }
 
     /// For exclusive endpoints: how long a renewal waits for the requests under way, with new ones held back. Those that
-    /// are still unanswered then may be answered 401, and are replayed. Never more than a twentieth of the token's life.
+    /// are still unanswered then may be answered 401, and are replayed. Never more than a twentieth of the token's lifetime.
     /// Defaults to 2 seconds.
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.drain_timeout = timeout;
+        self.windows.drain_timeout = timeout;
         self
     }
 
@@ -179,15 +171,18 @@ impl RefreshPolicy {
             "an attempt needs time; give attempt_timeout more than zero"
         } else if self.deadline.is_zero() {
             "a refresh needs time; give deadline more than zero"
-        } else if self.backoff_base.is_zero() {
-            "attempts need a pause; give backoff_base more than zero"
-        } else if self.backoff_cap < self.backoff_base || self.gate_cap < self.backoff_base {
-            "backoff_cap and gate_cap must not be shorter than backoff_base"
+        } else if self.retry_base.is_zero() {
+            "attempts need a pause; give retry_base more than zero"
+        } else if self.retry_cap < self.retry_base || self.max_backoff < self.retry_base {
+            "retry_cap and max_backoff must not be shorter than retry_base"
         } else if self.cooldown_base.is_zero() || self.cooldown_cap < self.cooldown_base {
             "cooldown_base must be more than zero, and cooldown_cap not shorter"
-        } else if !(self.jitter >= 0.0 && self.renew_at - self.jitter > 0.0) {
+        } else if !(self.windows.jitter >= 0.0 && self.windows.renew_at - self.windows.jitter > 0.0)
+        {
             "renew_at less jitter must be more than 0, and jitter not negative"
-        } else if !(self.renew_at + self.jitter <= self.hold_at && self.hold_at < 1.0) {
+        } else if !(self.windows.renew_at + self.windows.jitter <= self.windows.hold_at
+            && self.windows.hold_at < 1.0)
+        {
             "renew_at plus jitter must not exceed hold_at, and hold_at must be less than 1"
         } else {
             return Ok(());
@@ -207,9 +202,9 @@ mod tests {
         for policy in [
             policy().attempt_timeout(zero),
             policy().deadline(zero),
-            policy().backoff_base(zero),
-            policy().backoff_cap(Duration::from_millis(1)),
-            policy().gate_cap(Duration::from_millis(1)),
+            policy().retry_base(zero),
+            policy().retry_cap(Duration::from_millis(1)),
+            policy().max_backoff(Duration::from_millis(1)),
             policy().cooldown_base(zero),
             policy().cooldown_cap(Duration::from_millis(1)),
             policy().renew_at(0.0),

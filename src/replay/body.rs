@@ -79,8 +79,15 @@ impl<B: Body> ReplayBody<B> {
         let too_long = body.size_hint().lower() > cap as u64;
         let kept = if too_long { Kept::No } else { Kept::Frames(Vec::new()) };
         let ended = body.is_end_stream();
-        let shared =
-            Shared { rest: Box::pin(body), kept, room: cap, attempt: 0, paused: false, ended, reader: None };
+        let shared = Shared {
+            rest: Box::pin(body),
+            kept,
+            room: cap,
+            attempt: 0,
+            paused: false,
+            ended,
+            reader: None,
+        };
         Self { shared: Arc::new(Mutex::new(shared)), attempt: OnceLock::from(0), sent: 0 }
     }
 
@@ -110,7 +117,8 @@ impl<B: Body> ReplayBody<B> {
     /// ```
     pub fn try_clone(&self) -> Option<Self> {
         let shared = self.lock();
-        let fits = || shared.rest.size_hint().upper().is_some_and(|most| most <= shared.room as u64);
+        let fits =
+            || shared.rest.size_hint().upper().is_some_and(|most| most <= shared.room as u64);
         let kept = matches!(shared.kept, Kept::Frames(_)) && (shared.ended || fits());
         kept.then(|| Self { shared: Arc::clone(&self.shared), attempt: OnceLock::new(), sent: 0 })
     }
@@ -162,7 +170,8 @@ impl<B> KeptBody<B> {
     /// outgrows the cap nor is cut off in vain. `false` if there can't be a replay.
     pub(super) fn pause(&self) -> bool {
         let mut shared = lock(&self.shared);
-        let can_be_replayed = self.attempt == Some(shared.attempt) && matches!(shared.kept, Kept::Frames(_));
+        let can_be_replayed =
+            self.attempt == Some(shared.attempt) && matches!(shared.kept, Kept::Frames(_));
         shared.paused |= can_be_replayed;
         can_be_replayed
     }
@@ -174,7 +183,11 @@ impl<B> KeptBody<B> {
             return None;
         }
         let attempt = begin(shared)?;
-        Some(ReplayBody { shared: Arc::clone(&self.shared), attempt: OnceLock::from(attempt), sent: 0 })
+        Some(ReplayBody {
+            shared: Arc::clone(&self.shared),
+            attempt: OnceLock::from(attempt),
+            sent: 0,
+        })
     }
 }
 

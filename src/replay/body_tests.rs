@@ -299,7 +299,8 @@ fn a_clone_of_a_body_that_is_longer_than_it_said_is_an_error_and_the_first_attem
             SizeHint::with_exact(2)
         }
     }
-    let mut first = ReplayBody::new(Liar(http_body_util::Full::new(Bytes::from_static(b"hello"))), 4);
+    let mut first =
+        ReplayBody::new(Liar(http_body_util::Full::new(Bytes::from_static(b"hello"))), 4);
     let mut clone = first.try_clone().unwrap();
     assert_eq!(next(&mut first).unwrap().unwrap().into_data().unwrap(), "hello");
     assert!(next(&mut clone).unwrap().is_err());

@@ -208,7 +208,8 @@ fn write(place: &mut [u8], first: &[u8], second: &[u8], is_sensitive: bool) {
 fn take<'a>(pairs: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8], bool)> {
     let (lengths, rest) = pairs.split_first_chunk()?;
     let lengths = u64::from_ne_bytes(*lengths);
-    let (first, rest) = rest.split_at_checked(usize::try_from(lengths >> (u64::BITS - FIRST_BITS)).ok()?)?;
+    let (first, rest) =
+        rest.split_at_checked(usize::try_from(lengths >> (u64::BITS - FIRST_BITS)).ok()?)?;
     let second = lengths & (SENSITIVE - 1);
     let (second, rest) = rest.split_at_checked(usize::try_from(second).ok()?)?;
     *pairs = rest;
@@ -259,7 +260,11 @@ mod tests {
         let authority = "([a-z]{1,5}(:[a-z]{0,3})?@)?([a-zA-Z0-9.-]{1,20}|\\[::1\\])(:[0-9]{1,5})?";
         let path = "(/[a-zA-Z0-9%._~é!-]{0,12}){0,4}(\\?[a-z0-9=&/?%é]{0,20})?";
         prop_oneof![
-            (prop_oneof![Just("http"), Just("https"), Just("HTTPS"), Just("coap+tcp")], authority, path)
+            (
+                prop_oneof![Just("http"), Just("https"), Just("HTTPS"), Just("coap+tcp")],
+                authority,
+                path
+            )
                 .prop_map(|(scheme, authority, path)| format!("{scheme}://{authority}{path}")),
             path.prop_map(|path| format!("/{path}")),
             authority.prop_map(String::from),
@@ -295,15 +300,18 @@ mod tests {
     #[test]
     fn what_there_is_no_room_for_is_kept_all_the_same() {
         // The first pair that does not fit, wherever it is: short ones come after it.
-        for lengths in [[ROOM, 1, 1], [1, ROOM, 1], [ROOM - 100, 100, 1], [1, 1, 100_000], [300, 300, 300]] {
+        for lengths in
+            [[ROOM, 1, 1], [1, ROOM, 1], [ROOM - 100, 100, 1], [1, 1, 100_000], [300, 300, 300]]
+        {
             let mut headers = HeaderMap::new();
             for length in lengths {
                 headers.append(header::COOKIE, HeaderValue::try_from("x".repeat(length)).unwrap());
             }
             for path in [10, ROOM, 60_000] {
                 let uri = Uri::try_from(format!("https://host/{}", "p".repeat(path))).unwrap();
-                let restored =
-                    KeptHead::of(&Method::GET, &uri, Version::HTTP_11, &headers).restore(()).unwrap();
+                let restored = KeptHead::of(&Method::GET, &uri, Version::HTTP_11, &headers)
+                    .restore(())
+                    .unwrap();
                 assert_eq!((restored.uri(), restored.headers()), (&uri, &headers));
             }
         }
@@ -316,7 +324,8 @@ mod tests {
         let uri = Uri::builder().scheme("https").authority(&*authority).path_and_query("*").build();
         let method = Method::try_from(&*"M".repeat(1 << FIRST_BITS)).unwrap();
         for (method, uri) in [(Method::GET, uri.unwrap()), (method, Uri::from_static("/"))] {
-            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("text/html"))]);
+            let headers =
+                HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("text/html"))]);
             let kept = KeptHead::of(&method, &uri, Version::HTTP_11, &headers);
             assert!(kept.restore(()).is_none());
         }
@@ -331,7 +340,8 @@ mod tests {
                 headers
             };
             let uri = Uri::from_static("/");
-            let kept = |length| KeptHead::of(&Method::GET, &uri, Version::HTTP_11, &headers(length));
+            let kept =
+                |length| KeptHead::of(&Method::GET, &uri, Version::HTTP_11, &headers(length));
             let place = |kept: &KeptHead| std::ptr::from_ref(&**kept.0.as_ref().unwrap());
             let many: Vec<_> = (0..=MOST_SPARE).map(|_| kept(10)).collect();
             let first = place(&many[0]);

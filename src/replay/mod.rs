@@ -107,7 +107,11 @@ pub trait Replay<B>: Clone + sealed::Sealed {
     fn keep(request: &Request<B>) -> Option<Self::Kept> {
         let (method, uri, version, headers) =
             (request.method(), request.uri(), request.version(), request.headers());
-        if Self::KEEPS { Self::keep_with(KeptHead::of(method, uri, version, headers), request) } else { None }
+        if Self::KEEPS {
+            Self::keep_with(KeptHead::of(method, uri, version, headers), request)
+        } else {
+            None
+        }
     }
 
     /// Stops the body of the attempt under way, until what was kept is restored or dropped; `false` if it can't be sent
@@ -172,7 +176,11 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
 
     #[inline]
     fn keep_with(head: KeptHead, request: &Request<B>) -> Option<KeptRequest<B::Kept>> {
-        Some(KeptRequest { head, extensions: request.extensions().clone(), body: request.body().keep() })
+        Some(KeptRequest {
+            head,
+            extensions: request.extensions().clone(),
+            body: request.body().keep(),
+        })
     }
 
     fn pause(kept: &KeptRequest<B::Kept>) -> bool {

@@ -79,21 +79,28 @@ pub(super) async fn create(
         Err(why) => return Problem::malformed([why]).into_response(),
     };
     let Some(name) = read_name(&body) else {
-        return Problem::malformed(["the body must be a JSON object with a string as its name".to_owned()])
-            .into_response();
+        return Problem::malformed([
+            "the body must be a JSON object with a string as its name".to_owned()
+        ])
+        .into_response();
     };
 
     // One lock from the look-up to the storing: of two requests with the same key, one creates.
     let mut accounts = shared.accounts.lock();
     if let Some(answered) = key.as_deref().and_then(|key| accounts.answers.get(key)) {
         if answered.asked != body {
-            return Problem::new(StatusCode::CONFLICT, "The key was used with another body", "conflict")
-                .into_response();
+            return Problem::new(
+                StatusCode::CONFLICT,
+                "The key was used with another body",
+                "conflict",
+            )
+            .into_response();
         }
         shared.tally.count(|counters| counters.idempotent_replays += 1);
         return (StatusCode::CREATED, Json(answered.account.clone())).into_response();
     }
-    let account = Account { id: token::random_id(), name, created_at: clock::rfc3339(shared.clock.now()) };
+    let account =
+        Account { id: token::random_id(), name, created_at: clock::rfc3339(shared.clock.now()) };
     let stored = Stored { owner, account: account.clone() };
     let size = stored.owner.len() + account.size();
     accounts.by_id.add(account.id.clone(), stored, size);

@@ -57,7 +57,8 @@ pub(super) async fn issue_token(State(shared): State<Arc<Shared>>, request: Requ
 
     // A task of its own: from here on the request is carried out, even when its caller hangs up. That is what
     // makes a lost answer on an exclusive endpoint costly.
-    let carried_out = tokio::spawn(async move { (carry_out(&shared, fault, asked).await, in_flight) }).await;
+    let carried_out =
+        tokio::spawn(async move { (carry_out(&shared, fault, asked).await, in_flight) }).await;
     // Held, so that a request that hangs counts as under way until its connection is gone.
     let Ok((outcome, _in_flight)) = carried_out else { return Problem::internal().into_response() };
     match outcome {
@@ -120,7 +121,11 @@ fn check_credentials(shared: &Shared, asked: Credentials) -> Result<String, Prob
     if shared.clients.accepts(&asked.id, &asked.secret) {
         Ok(asked.id)
     } else {
-        Err(Problem::new(StatusCode::UNAUTHORIZED, "The credentials are wrong", "invalid_credentials"))
+        Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "The credentials are wrong",
+            "invalid_credentials",
+        ))
     }
 }
 

@@ -13,7 +13,13 @@ pub(super) struct Bounded<V> {
 
 impl<V> Bounded<V> {
     pub(super) fn new(max_entries: usize, max_bytes: usize) -> Self {
-        Self { entries: HashMap::new(), oldest_first: VecDeque::new(), bytes: 0, max_entries, max_bytes }
+        Self {
+            entries: HashMap::new(),
+            oldest_first: VecDeque::new(),
+            bytes: 0,
+            max_entries,
+            max_bytes,
+        }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&V> {

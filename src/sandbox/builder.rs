@@ -29,7 +29,7 @@ use super::{
 /// # async fn main() -> std::io::Result<()> {
 /// let sandbox = Sandbox::builder()
 ///     .client("acme_0a1b2c3d-0000-4000-8000-0123456789ab", "its-secret")
-///     .token_life(Duration::from_secs(10))
+///     .token_lifetime(Duration::from_secs(10))
 ///     .auth_latency(Duration::from_millis(50))
 ///     .clock_ahead(Duration::from_secs(3600))
 ///     .start()
@@ -40,7 +40,7 @@ use super::{
 #[must_use]
 pub struct SandboxBuilder {
     clients: HashMap<String, String>,
-    token_life: Duration,
+    token_lifetime: Duration,
     auth_latency: Duration,
     resource_latency: Duration,
     offset: Offset,
@@ -50,8 +50,11 @@ pub struct SandboxBuilder {
 impl SandboxBuilder {
     pub(super) fn new() -> Self {
         Self {
-            clients: HashMap::from([(Sandbox::CLIENT_ID.to_owned(), Sandbox::CLIENT_SECRET.to_owned())]),
-            token_life: Duration::from_secs(300),
+            clients: HashMap::from([(
+                Sandbox::CLIENT_ID.to_owned(),
+                Sandbox::CLIENT_SECRET.to_owned(),
+            )]),
+            token_lifetime: Duration::from_secs(300),
             auth_latency: Duration::ZERO,
             resource_latency: Duration::ZERO,
             offset: Offset::Ahead(Duration::ZERO),
@@ -76,8 +79,8 @@ impl SandboxBuilder {
     /// second less. With zero, tokens are dead when they are issued.
     ///
     /// Defaults to 300 seconds.
-    pub fn token_life(mut self, life: Duration) -> Self {
-        self.token_life = life;
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.token_lifetime = lifetime;
         self
     }
 
@@ -137,7 +140,7 @@ impl SandboxBuilder {
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared::new(
             Clock::new(self.offset),
-            Signer::new(self.token_life),
+            Signer::new(self.token_lifetime),
             self.clients,
             self.auth_latency,
             self.resource_latency,
@@ -152,7 +155,7 @@ impl fmt::Debug for SandboxBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SandboxBuilder")
             .field("clients", &self.clients.len())
-            .field("token_life", &self.token_life)
+            .field("token_lifetime", &self.token_lifetime)
             .field("auth_latency", &self.auth_latency)
             .field("resource_latency", &self.resource_latency)
             .field("clock", &self.offset)

@@ -18,7 +18,10 @@ struct Client {
 
 impl Clients {
     pub(super) fn new(secrets: HashMap<String, String>) -> Self {
-        let by_id = secrets.into_iter().map(|(id, secret)| (id, Client { secret, current: None })).collect();
+        let by_id = secrets
+            .into_iter()
+            .map(|(id, secret)| (id, Client { secret, current: None }))
+            .collect();
         Self { by_id: Mutex::new(by_id) }
     }
 

@@ -35,14 +35,19 @@ impl Clock {
     /// The current time as the value of a `Date` header.
     pub(super) fn date(self) -> HeaderValue {
         let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(self.now()));
-        HeaderValue::try_from(date).unwrap_or(HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
+        HeaderValue::try_from(date)
+            .unwrap_or(HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
     }
 }
 
 /// `seconds` since 1970 in UTC, exactly 20 characters: `2026-11-24T02:44:00Z`.
 pub(super) fn rfc3339(seconds: u64) -> String {
     let seconds = seconds.min(last_second());
-    i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok()).unwrap_or_default().to_string()
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|s| Timestamp::from_second(s).ok())
+        .unwrap_or_default()
+        .to_string()
 }
 
 /// In the year 9999.

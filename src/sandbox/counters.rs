@@ -21,7 +21,7 @@ use serde::Serialize;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Counters {
+pub struct SandboxCounters {
     /// `POST /auth` requests that arrived.
     pub auth_requests: u64,
     /// Tokens that were issued, each killing the one before it: whether the answer said so or a fault spoilt it,
@@ -59,16 +59,16 @@ pub(super) struct Tally {
 
 #[derive(Default)]
 struct Inner {
-    counters: Counters,
+    counters: SandboxCounters,
     auth_in_flight: u64,
 }
 
 impl Tally {
-    pub(super) fn snapshot(&self) -> Counters {
+    pub(super) fn snapshot(&self) -> SandboxCounters {
         self.lock().counters
     }
 
-    pub(super) fn count(&self, change: impl FnOnce(&mut Counters)) {
+    pub(super) fn count(&self, change: impl FnOnce(&mut SandboxCounters)) {
         change(&mut self.lock().counters);
     }
 
@@ -77,7 +77,8 @@ impl Tally {
         let mut inner = self.lock();
         inner.auth_in_flight += 1;
         inner.counters.auth_requests += 1;
-        inner.counters.auth_in_flight_max = inner.counters.auth_in_flight_max.max(inner.auth_in_flight);
+        inner.counters.auth_in_flight_max =
+            inner.counters.auth_in_flight_max.max(inner.auth_in_flight);
         AuthInFlight { tally: Arc::clone(self) }
     }
 

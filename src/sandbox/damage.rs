@@ -27,7 +27,9 @@ const OVERSIZED_CHUNKS: usize = 512;
 /// The end of a request whose fault lets nothing be issued; `None` for any other fault.
 pub(super) fn before_issuing(fault: &AuthFault) -> Option<Outcome> {
     match fault {
-        AuthFault::Status { status, retry_after } => Some(Outcome::Answer(refused(*status, *retry_after))),
+        AuthFault::Status { status, retry_after } => {
+            Some(Outcome::Answer(refused(*status, *retry_after)))
+        }
         AuthFault::Html(status) => Some(Outcome::answer((*status, Html(PROXY_PAGE)))),
         AuthFault::ResetBeforeIssuing => Some(Outcome::Reset),
         AuthFault::Hang => Some(Outcome::Hang),
@@ -52,7 +54,9 @@ pub(super) fn after_issuing(fault: Option<&AuthFault>, issued: &Issued) -> Outco
         Some(AuthFault::UnsendableToken) => {
             json!({"accessToken": format!("{token}\n"), "expiresAt": expires_at})
         }
-        Some(AuthFault::BadExpiry) => json!({"accessToken": token, "expiresAt": "in a short while"}),
+        Some(AuthFault::BadExpiry) => {
+            json!({"accessToken": token, "expiresAt": "in a short while"})
+        }
         Some(AuthFault::NoExpiry) => json!({"accessToken": token}),
         // `Expired` is in the token and its date already.
         _ => return Outcome::Answer(auth::created(token, expires_at)),
@@ -61,7 +65,8 @@ pub(super) fn after_issuing(fault: Option<&AuthFault>, issued: &Issued) -> Outco
 }
 
 fn refused(status: StatusCode, retry_after: Option<Duration>) -> Response {
-    let mut response = Problem::new(status, "The sandbox was told to answer so", "fault").into_response();
+    let mut response =
+        Problem::new(status, "The sandbox was told to answer so", "fault").into_response();
     if let Some(after) = retry_after {
         let seconds = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0));
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -71,7 +76,9 @@ fn refused(status: StatusCode, retry_after: Option<Duration>) -> Response {
 
 fn redirected(location: &str) -> Outcome {
     match HeaderValue::from_str(location) {
-        Ok(location) => Outcome::answer((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)])),
+        Ok(location) => {
+            Outcome::answer((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]))
+        }
         Err(_) => Outcome::answer(Problem::internal()),
     }
 }
@@ -83,15 +90,19 @@ fn cut_body(issued: &Issued) -> Response {
     // Hyper drops what it has not flushed when a body ends early, so let it flush between the half and the end.
     let end = stream::once(tokio::task::yield_now()).map(|()| Ok(Bytes::new()));
     let body = Body::from_stream(stream::iter([Ok::<_, Infallible>(half)]).chain(end));
-    (StatusCode::CREATED, [JSON, (header::CONTENT_LENGTH, &whole.len().to_string())], body).into_response()
+    (StatusCode::CREATED, [JSON, (header::CONTENT_LENGTH, &whole.len().to_string())], body)
+        .into_response()
 }
 
 /// The documented answer with one more field, which is large.
 fn oversized(issued: &Issued) -> Response {
-    let start =
-        format!(r#"{{"accessToken":"{}","expiresAt":"{}","padding":""#, issued.token, issued.expires_at);
+    let start = format!(
+        r#"{{"accessToken":"{}","expiresAt":"{}","padding":""#,
+        issued.token, issued.expires_at
+    );
     let padding = stream::iter((0..OVERSIZED_CHUNKS).map(|_| Bytes::from_static(OVERSIZED_CHUNK)));
-    let parts =
-        stream::iter([Bytes::from(start)]).chain(padding).chain(stream::iter([Bytes::from_static(b"\"}")]));
+    let parts = stream::iter([Bytes::from(start)])
+        .chain(padding)
+        .chain(stream::iter([Bytes::from_static(b"\"}")]));
     (StatusCode::CREATED, [JSON], Body::from_stream(parts.map(Ok::<_, Infallible>))).into_response()
 }

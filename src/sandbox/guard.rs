@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
     auth,
-    counters::Counters,
+    counters::SandboxCounters,
     problem::{self, Problem},
     state::Shared,
 };
@@ -99,7 +99,7 @@ fn bearer_token(headers: &HeaderMap) -> Result<&str, Refused> {
 }
 
 impl Refused {
-    fn count(self, counters: &mut Counters) {
+    fn count(self, counters: &mut SandboxCounters) {
         let counter = match self {
             Self::Missing => &mut counters.unauthorized_missing,
             Self::Unknown => &mut counters.unauthorized_unknown,
@@ -114,12 +114,15 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         // One text for every cause: a client must not be able to tell them apart by it.
         let mut response =
-            Problem::new(StatusCode::UNAUTHORIZED, "A valid token is needed", "unauthorized").into_response();
+            Problem::new(StatusCode::UNAUTHORIZED, "A valid token is needed", "unauthorized")
+                .into_response();
         let challenge = match self {
             Self::Missing => "Bearer",
             _ => r#"Bearer error="invalid_token""#,
         };
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         response
     }
 }

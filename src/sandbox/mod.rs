@@ -25,7 +25,7 @@
 //!
 //! # Counters
 //!
-//! `GET /_sandbox/counters` answers with [`Counters`] as JSON, for a sandbox that runs in another process.
+//! `GET /_sandbox/counters` answers with [`SandboxCounters`] as JSON, for a sandbox that runs in another process.
 //! [`Sandbox::counters`] is the same from inside.
 //!
 //! # Faults
@@ -42,7 +42,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> std::io::Result<()> {
-//! let sandbox = Sandbox::builder().token_life(Duration::from_secs(60)).start().await?;
+//! let sandbox = Sandbox::builder().token_lifetime(Duration::from_secs(60)).start().await?;
 //! sandbox.fail_next_auth(AuthFault::ResetAfterIssuing);
 //!
 //! // Point the client under test at `sandbox.base_url()`, with `Sandbox::CLIENT_ID` and
@@ -62,7 +62,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use self::state::Shared;
 
-pub use self::{builder::SandboxBuilder, counters::Counters, faults::AuthFault};
+pub use self::{builder::SandboxBuilder, counters::SandboxCounters, faults::AuthFault};
 
 mod accounts;
 mod auth;
@@ -136,7 +136,7 @@ impl Sandbox {
     }
 
     /// What has been counted up to now.
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> SandboxCounters {
         self.shared.tally.snapshot()
     }
 
@@ -154,7 +154,7 @@ impl Sandbox {
     /// Does what another process that asks for a token does: issues a new one and kills the one in use.
     ///
     /// Returns the new token; `None` when no such client is known. It is counted in
-    /// [`tokens_issued`](Counters::tokens_issued), not in [`auth_requests`](Counters::auth_requests), and meets
+    /// [`tokens_issued`](SandboxCounters::tokens_issued), not in [`auth_requests`](SandboxCounters::auth_requests), and meets
     /// no fault and no latency.
     pub fn issue_elsewhere(&self, client_id: &str) -> Option<String> {
         self.shared

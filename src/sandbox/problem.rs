@@ -46,7 +46,11 @@ impl Problem {
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "This method is not allowed here", "method_not_allowed")
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "This method is not allowed here",
+            "method_not_allowed",
+        )
     }
 
     pub(super) fn internal() -> Self {
@@ -66,7 +70,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, Json(ProblemBody { message: self.message, errors: self.details })).into_response()
+        (self.status, Json(ProblemBody { message: self.message, errors: self.details }))
+            .into_response()
     }
 }
 
@@ -74,9 +79,11 @@ impl IntoResponse for Problem {
 pub(super) async fn read_body(body: Body) -> Result<Bytes, Problem> {
     match Limited::new(body, MAX_REQUEST_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than 1 MiB", "too_large"))
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The body is larger than 1 MiB",
+            "too_large",
+        )),
         Err(_) => Err(Problem::malformed(["the body broke off".to_owned()])),
     }
 }

@@ -16,7 +16,7 @@ use super::{
     auth,
     clients::Clients,
     clock::Clock,
-    counters::{Counters, Tally},
+    counters::{SandboxCounters, Tally},
     faults::Faults,
     guard,
     problem::Problem,
@@ -66,7 +66,10 @@ impl Shared {
     }
 
     /// As [`issue`](Self::issue), but what it issues has expired already.
-    pub(super) fn issue_expired(&self, client: &str) -> Result<Issued, jsonwebtoken::errors::Error> {
+    pub(super) fn issue_expired(
+        &self,
+        client: &str,
+    ) -> Result<Issued, jsonwebtoken::errors::Error> {
         let issued = self.signer.sign_expired(client, self.clock.now())?;
         self.put_in_use(client, &issued);
         Ok(issued)
@@ -94,7 +97,7 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         .with_state(Arc::clone(shared))
 }
 
-async fn show_counters(State(shared): State<Arc<Shared>>) -> Json<Counters> {
+async fn show_counters(State(shared): State<Arc<Shared>>) -> Json<SandboxCounters> {
     Json(shared.tally.snapshot())
 }
 

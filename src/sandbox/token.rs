@@ -36,14 +36,14 @@ pub(super) struct Issued {
 
 /// Signs tokens with a key of its own, and knows them again.
 pub(super) struct Signer {
-    life: u64,
+    lifetime: u64,
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
 }
 
 impl Signer {
-    pub(super) fn new(life: Duration) -> Self {
+    pub(super) fn new(lifetime: Duration) -> Self {
         // A key for a double: unique to this sandbox, not fit to protect anything.
         let key: [u8; 32] = array::from_fn(|_| fastrand::u8(..));
         // Life and owner are judged by the caller, who needs the cause and has another clock.
@@ -52,7 +52,7 @@ impl Signer {
         validation.validate_exp = false;
         validation.validate_aud = false;
         Self {
-            life: life.as_secs().saturating_add(u64::from(life.subsec_nanos() > 0)),
+            lifetime: lifetime.as_secs().saturating_add(u64::from(lifetime.subsec_nanos() > 0)),
             encoding: EncodingKey::from_secret(&key),
             decoding: DecodingKey::from_secret(&key),
             validation,
@@ -60,15 +60,23 @@ impl Signer {
     }
 
     /// A token that lives from `now` on.
-    pub(super) fn sign(&self, client: &str, now: u64) -> Result<Issued, jsonwebtoken::errors::Error> {
-        let exp = now.saturating_add(self.life).min(clock::last_second());
+    pub(super) fn sign(
+        &self,
+        client: &str,
+        now: u64,
+    ) -> Result<Issued, jsonwebtoken::errors::Error> {
+        let exp = now.saturating_add(self.lifetime).min(clock::last_second());
         self.sign_claims(client, now, exp)
     }
 
     /// A token with a good signature that died a minute before `now`.
-    pub(super) fn sign_expired(&self, client: &str, now: u64) -> Result<Issued, jsonwebtoken::errors::Error> {
+    pub(super) fn sign_expired(
+        &self,
+        client: &str,
+        now: u64,
+    ) -> Result<Issued, jsonwebtoken::errors::Error> {
         let exp = now.saturating_sub(60);
-        self.sign_claims(client, exp.saturating_sub(self.life), exp)
+        self.sign_claims(client, exp.saturating_sub(self.lifetime), exp)
     }
 
     /// The claims of a token with this sandbox's signature; `None` for anything else.
@@ -76,7 +84,12 @@ impl Signer {
         jsonwebtoken::decode(token, &self.decoding, &self.validation).ok().map(|read| read.claims)
     }
 
-    fn sign_claims(&self, sub: &str, iat: u64, exp: u64) -> Result<Issued, jsonwebtoken::errors::Error> {
+    fn sign_claims(
+        &self,
+        sub: &str,
+        iat: u64,
+        exp: u64,
+    ) -> Result<Issued, jsonwebtoken::errors::Error> {
         let id = random_id();
         let claims = SignedClaims { sub, iat, exp, jti: &id, services: SERVICES };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)?;

@@ -7,7 +7,7 @@ use std::{
     ops::Deref,
     pin::pin,
     sync::{
-        Arc, Weak,
+        self as std_sync,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     task::{Context, Poll, Wake, Waker},
@@ -25,33 +25,33 @@ use tokio::runtime::Handle;
 
 /// The standard library's `Arc` with its memory orderings, which loom's own does not have: there, looking at the count
 /// sees the latest value, and here, whatever a relaxed load may see.
-pub(crate) struct Counted<T> {
-    value: Arc<T>,
-    count: Arc<AtomicUsize>,
+pub(crate) struct Arc<T> {
+    value: std_sync::Arc<T>,
+    count: std_sync::Arc<AtomicUsize>,
 }
 
-impl<T> Counted<T> {
+impl<T> Arc<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { value: Arc::new(value), count: Arc::new(AtomicUsize::new(1)) }
+        Self { value: std_sync::Arc::new(value), count: std_sync::Arc::new(AtomicUsize::new(1)) }
     }
 
     pub(crate) fn strong_count(this: &Self) -> usize {
         this.count.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn downgrade(this: &Self) -> Uncounted<T> {
-        Uncounted(Some((Arc::downgrade(&this.value), Arc::clone(&this.count))))
+    pub(crate) fn downgrade(this: &Self) -> Weak<T> {
+        Weak(Some((std_sync::Arc::downgrade(&this.value), std_sync::Arc::clone(&this.count))))
     }
 }
 
-impl<T> Clone for Counted<T> {
+impl<T> Clone for Arc<T> {
     fn clone(&self) -> Self {
         self.count.fetch_add(1, Ordering::Relaxed);
-        Self { value: Arc::clone(&self.value), count: Arc::clone(&self.count) }
+        Self { value: std_sync::Arc::clone(&self.value), count: std_sync::Arc::clone(&self.count) }
     }
 }
 
-impl<T> Drop for Counted<T> {
+impl<T> Drop for Arc<T> {
     fn drop(&mut self) {
         // No thread goes on between this and the drop of the value's own `Arc`, so that both counts agree.
         if self.count.fetch_sub(1, Ordering::Release) == 1 {
@@ -60,7 +60,7 @@ impl<T> Drop for Counted<T> {
     }
 }
 
-impl<T> Deref for Counted<T> {
+impl<T> Deref for Arc<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -69,25 +69,25 @@ impl<T> Deref for Counted<T> {
 }
 
 /// The standard library's `Weak`, and no more of its memory ordering than what follows from its being one.
-pub(crate) struct Uncounted<T>(Option<(Weak<T>, Arc<AtomicUsize>)>);
+pub(crate) struct Weak<T>(Option<(std_sync::Weak<T>, std_sync::Arc<AtomicUsize>)>);
 
-impl<T> Default for Uncounted<T> {
+impl<T> Default for Weak<T> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<T> Uncounted<T> {
-    pub(crate) fn upgrade(&self) -> Option<Counted<T>> {
+impl<T> Weak<T> {
+    pub(crate) fn upgrade(&self) -> Option<Arc<T>> {
         let (value, count) = self.0.as_ref()?;
         let more = |count| (count > 0).then_some(count + 1);
         count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Counted { value: value.upgrade()?, count: Arc::clone(count) })
+        Some(Arc { value: value.upgrade()?, count: std_sync::Arc::clone(count) })
     }
 }
 
 /// `arc-swap` as its users see it: a guard keeps what it has loaded alive, and counts; what a store replaces, it drops.
-pub(crate) struct ArcSwapOption<T>(Mutex<Option<Counted<T>>>);
+pub(crate) struct ArcSwapOption<T>(Mutex<Option<Arc<T>>>);
 
 impl<T> Default for ArcSwapOption<T> {
     fn default() -> Self {
@@ -96,11 +96,11 @@ impl<T> Default for ArcSwapOption<T> {
 }
 
 impl<T> ArcSwapOption<T> {
-    pub(crate) fn load(&self) -> Option<Counted<T>> {
+    pub(crate) fn load(&self) -> Option<Arc<T>> {
         self.0.lock().unwrap().clone()
     }
 
-    pub(crate) fn swap(&self, new: Option<Counted<T>>) -> Option<Counted<T>> {
+    pub(crate) fn swap(&self, new: Option<Arc<T>>) -> Option<Arc<T>> {
         std::mem::replace(&mut *self.0.lock().unwrap(), new)
     }
 }
@@ -211,8 +211,12 @@ pub(crate) fn spawn(_: &Handle, task: impl Future<Output = ()> + Send + 'static)
 
 /// As loom's own, but waking is no operation at which another thread may go on: others wake under locks of theirs.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let parker = Arc::new(Parker { thread: thread::current(), woken: false.into(), is_parked: false.into() });
-    let waker = Waker::from(Arc::clone(&parker));
+    let parker = std_sync::Arc::new(Parker {
+        thread: thread::current(),
+        woken: false.into(),
+        is_parked: false.into(),
+    });
+    let waker = Waker::from(std_sync::Arc::clone(&parker));
     let mut future = pin!(future);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
@@ -233,7 +237,7 @@ struct Parker {
 }
 
 impl Wake for Parker {
-    fn wake(self: Arc<Self>) {
+    fn wake(self: std_sync::Arc<Self>) {
         self.woken.store(true, SeqCst);
         // Only then: to loom, a thread that waits for a lock looks the same as one that is parked.
         if self.is_parked.swap(false, SeqCst) {

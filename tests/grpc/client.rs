@@ -33,7 +33,11 @@ pub(crate) const PIECES: u64 = 20;
 pub(crate) fn signed(channel: Channel, auth: AuthLayer) -> Signed {
     // What goes into a channel must be tonic's own body type.
     let into_body: fn(Sent) -> _ = |request| request.map(Body::new);
-    ServiceBuilder::new().layer(ReplayLayer::new()).layer(auth).map_request(into_body).service(channel)
+    ServiceBuilder::new()
+        .layer(ReplayLayer::new())
+        .layer(auth)
+        .map_request(into_body)
+        .service(channel)
 }
 
 pub(crate) fn client(channel: Channel, cache: &TokenCache) -> Client {

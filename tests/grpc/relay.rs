@@ -78,7 +78,8 @@ impl Relay {
         let answering = relay.clone();
         let service = service_fn(move |request| answering.clone().answer(request));
         tokio::spawn(Server::builder().serve_with_incoming(service, incoming));
-        let channel = Endpoint::from_shared(relay.url().to_owned()).unwrap().connect().await.unwrap();
+        let channel =
+            Endpoint::from_shared(relay.url().to_owned()).unwrap().connect().await.unwrap();
         (relay, channel)
     }
 
@@ -104,24 +105,39 @@ impl Relay {
         self.0.applied.lock().unwrap().clone()
     }
 
-    async fn answer(self, request: http::Request<Body>) -> Result<http::Response<Body>, Infallible> {
+    async fn answer(
+        self,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, Infallible> {
         self.0.arrived.fetch_add(1, Ordering::SeqCst);
         let mut grpc = Grpc::new(ProstCodec::<Piece, Piece>::default());
         let path = request.uri().path().to_owned();
         Ok(match path.as_str() {
-            UNARY => grpc.unary(service_fn(move |request| ready(self.unary(request))), request).await,
+            UNARY => {
+                grpc.unary(service_fn(move |request| ready(self.unary(request))), request).await
+            }
             GATHER => {
-                grpc.client_streaming(service_fn(move |request| self.clone().gather(request)), request).await
+                grpc.client_streaming(
+                    service_fn(move |request| self.clone().gather(request)),
+                    request,
+                )
+                .await
             }
             SCATTER => {
-                grpc.server_streaming(service_fn(move |request| ready(self.scatter(request))), request).await
+                grpc.server_streaming(
+                    service_fn(move |request| ready(self.scatter(request))),
+                    request,
+                )
+                .await
             }
             CONVERSE => {
-                grpc.streaming(service_fn(move |request| self.clone().converse(request)), request).await
+                grpc.streaming(service_fn(move |request| self.clone().converse(request)), request)
+                    .await
             }
             BREAK_OFF => {
-                let break_off =
-                    |request: Request<Piece>| ready(Ok(Response::new(break_off(request.into_inner()))));
+                let break_off = |request: Request<Piece>| {
+                    ready(Ok(Response::new(break_off(request.into_inner()))))
+                };
                 grpc.server_streaming(service_fn(break_off), request).await
             }
             REFUSE => Status::unauthenticated("no token is good enough").into_http(),
@@ -182,9 +198,13 @@ impl Relay {
         Err(Status::unauthenticated("a live token is needed"))
     }
 
-    async fn admit_stream(&self, request: Request<Streaming<Piece>>) -> Result<Streaming<Piece>, Status> {
+    async fn admit_stream(
+        &self,
+        request: Request<Streaming<Piece>>,
+    ) -> Result<Streaming<Piece>, Status> {
         let admitted = self.admit(request.metadata());
-        let after = request.metadata().get(REFUSE_AFTER).map_or(0, |value| value.as_bytes()[0] - b'0');
+        let after =
+            request.metadata().get(REFUSE_AFTER).map_or(0, |value| value.as_bytes()[0] - b'0');
         let mut pieces = request.into_inner();
         if admitted.is_err() {
             for _ in 0..after {

@@ -5,7 +5,9 @@ use jsonwebtoken::dangerous::insecure_decode;
 use serde_json::{Value, json};
 use tower_reauth::sandbox::Sandbox;
 
-use crate::support::{JSON, authenticate, create_account, credentials, send, start, until, use_token};
+use crate::support::{
+    JSON, authenticate, create_account, credentials, send, start, until, use_token,
+};
 
 fn claims(token: &str) -> Value {
     insecure_decode::<Value>(token).unwrap().claims
@@ -92,9 +94,10 @@ async fn a_revoked_token_is_dead() {
 
 #[tokio::test]
 async fn a_token_is_dead_from_its_exp_on() {
-    let sandbox = Sandbox::builder().token_life(Duration::from_millis(900)).start().await.unwrap();
+    let sandbox =
+        Sandbox::builder().token_lifetime(Duration::from_millis(900)).start().await.unwrap();
     let token = sandbox.issue_elsewhere(Sandbox::CLIENT_ID).unwrap();
-    // The life is rounded up to one whole second, so that `exp` is at most one second away.
+    // The lifetime is rounded up to one whole second, so that `exp` is at most one second away.
     let issued = Instant::now();
     until(|| issued.elapsed() > Duration::from_millis(1010)).await;
     assert_eq!(use_token(&sandbox, &token).await, StatusCode::UNAUTHORIZED);
@@ -103,7 +106,7 @@ async fn a_token_is_dead_from_its_exp_on() {
 
 #[tokio::test]
 async fn a_token_with_no_life_is_dead_at_once() {
-    let sandbox = Sandbox::builder().token_life(Duration::ZERO).start().await.unwrap();
+    let sandbox = Sandbox::builder().token_lifetime(Duration::ZERO).start().await.unwrap();
     let token = authenticate(&sandbox).await.token();
     assert_eq!(use_token(&sandbox, &token).await, StatusCode::UNAUTHORIZED);
     assert_eq!(sandbox.counters().unauthorized_expired, 1);
@@ -112,14 +115,16 @@ async fn a_token_with_no_life_is_dead_at_once() {
 #[tokio::test]
 async fn a_wrong_clock_moves_every_date_together_and_tokens_still_work() {
     let hour = Duration::from_secs(3600);
-    for (builder, expected) in
-        [(Sandbox::builder().clock_ahead(hour), 3600), (Sandbox::builder().clock_behind(hour), -3600)]
-    {
+    for (builder, expected) in [
+        (Sandbox::builder().clock_ahead(hour), 3600),
+        (Sandbox::builder().clock_behind(hour), -3600),
+    ] {
         let sandbox = builder.start().await.unwrap();
         let answer = authenticate(&sandbox).await;
         let date = httpdate::parse_http_date(answer.header("date")).unwrap();
         let iat = claims(&answer.token())["iat"].as_i64().unwrap();
-        let date = i64::try_from(date.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()).unwrap();
+        let date =
+            i64::try_from(date.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()).unwrap();
         assert!((date - iat).abs() <= 1);
         let expires = seconds_from_now(answer.json()["expiresAt"].as_str().unwrap());
         assert!((expires - 300 - expected).abs() <= 2, "{expires}");
@@ -132,11 +137,14 @@ async fn a_wrong_clock_moves_every_date_together_and_tokens_still_work() {
 async fn wrong_credentials_are_answered_401_and_kill_nothing() {
     let sandbox = start().await;
     let token = authenticate(&sandbox).await.token();
-    for (id, secret) in
-        [(Sandbox::CLIENT_ID, "wrong"), ("demo_00000000-0000-4000-8000-00000000000f", Sandbox::CLIENT_SECRET)]
-    {
+    for (id, secret) in [
+        (Sandbox::CLIENT_ID, "wrong"),
+        ("demo_00000000-0000-4000-8000-00000000000f", Sandbox::CLIENT_SECRET),
+    ] {
         let body = json!({"clientId": id, "clientSecret": secret}).to_string();
-        send(&sandbox, Method::POST, "/auth", &[JSON], body).await.assert_problem(StatusCode::UNAUTHORIZED);
+        send(&sandbox, Method::POST, "/auth", &[JSON], body)
+            .await
+            .assert_problem(StatusCode::UNAUTHORIZED);
     }
     assert_eq!(use_token(&sandbox, &token).await, StatusCode::NOT_FOUND);
     let counters = sandbox.counters();
@@ -183,11 +191,14 @@ async fn an_idempotency_key_outside_the_pattern_is_answered_400() {
     let long = "k".repeat(37);
     for key in ["a.b", "k\u{e4}", long.as_str()] {
         let answer =
-            send(&sandbox, Method::POST, "/auth", &[JSON, ("idempotency", key)], credentials()).await;
+            send(&sandbox, Method::POST, "/auth", &[JSON, ("idempotency", key)], credentials())
+                .await;
         answer.assert_problem(StatusCode::BAD_REQUEST);
     }
     let longest = "k".repeat(36);
-    send(&sandbox, Method::POST, "/auth", &[JSON, ("idempotency", &longest)], credentials()).await.token();
+    send(&sandbox, Method::POST, "/auth", &[JSON, ("idempotency", &longest)], credentials())
+        .await
+        .token();
 }
 
 #[tokio::test]
@@ -212,7 +223,8 @@ async fn latency_is_waited_for_before_a_token_is_issued() {
 
 #[tokio::test]
 async fn a_request_whose_caller_hangs_up_is_carried_out() {
-    let sandbox = Sandbox::builder().auth_latency(Duration::from_millis(100)).start().await.unwrap();
+    let sandbox =
+        Sandbox::builder().auth_latency(Duration::from_millis(100)).start().await.unwrap();
     let old = sandbox.issue_elsewhere(Sandbox::CLIENT_ID).unwrap();
     tokio::select! {
         _ = authenticate(&sandbox) => panic!("it is answered later than it arrives"),
@@ -224,7 +236,8 @@ async fn a_request_whose_caller_hangs_up_is_carried_out() {
 
 #[tokio::test]
 async fn the_most_requests_under_way_at_once_are_counted() {
-    let sandbox = Sandbox::builder().auth_latency(Duration::from_millis(200)).start().await.unwrap();
+    let sandbox =
+        Sandbox::builder().auth_latency(Duration::from_millis(200)).start().await.unwrap();
     authenticate(&sandbox).await;
     assert_eq!(sandbox.counters().auth_in_flight_max, 1);
     tokio::join!(authenticate(&sandbox), authenticate(&sandbox), authenticate(&sandbox));

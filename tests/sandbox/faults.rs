@@ -8,7 +8,8 @@ use tower::ServiceExt;
 use tower_reauth::sandbox::{AuthFault, Sandbox};
 
 use crate::support::{
-    Answer, JSON, authenticate, credentials, send, start, try_authenticate, try_send, until, use_token,
+    Answer, JSON, authenticate, credentials, send, start, try_authenticate, try_send, until,
+    use_token,
 };
 
 /// A sandbox whose next `POST /auth` meets `fault`, and the token that was in use before.
@@ -39,7 +40,9 @@ async fn spoilt(fault: AuthFault) -> (Sandbox, Answer) {
 }
 
 fn is_reset(error: &(dyn Error + 'static)) -> bool {
-    let io = error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::ConnectionReset);
+    let io = error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|e| e.kind() == io::ErrorKind::ConnectionReset);
     io || error.source().is_some_and(is_reset)
 }
 
@@ -139,7 +142,8 @@ async fn a_cut_body_ends_before_its_content_length() {
         let response =
             try_send(&sandbox, http2, Method::POST, "/auth", &[JSON], credentials()).await.unwrap();
         assert_eq!(response.status(), StatusCode::CREATED);
-        let promised: usize = response.headers()["content-length"].to_str().unwrap().parse().unwrap();
+        let promised: usize =
+            response.headers()["content-length"].to_str().unwrap().parse().unwrap();
         let mut body = response.into_body();
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert!(!first.is_empty() && first.len() < promised);
@@ -211,7 +215,8 @@ async fn an_oversized_body_is_streamed_and_valid_when_read_whole() {
 
 #[tokio::test]
 async fn a_redirect_is_a_307_to_the_location() {
-    let (sandbox, token) = start_with(AuthFault::Redirect("http://127.0.0.1:9/auth".to_owned())).await;
+    let (sandbox, token) =
+        start_with(AuthFault::Redirect("http://127.0.0.1:9/auth".to_owned())).await;
     let answer = authenticate(&sandbox).await;
     assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT);
     assert_eq!(answer.header("location"), "http://127.0.0.1:9/auth");
@@ -251,6 +256,8 @@ async fn a_standing_fault_is_met_until_it_is_lifted_and_after_queued_ones() {
 async fn a_fault_of_the_answer_spares_wrong_credentials_but_is_used_up() {
     let sandbox = start().await;
     sandbox.fail_next_auth(AuthFault::Garbage);
-    send(&sandbox, Method::POST, "/auth", &[JSON], "{}").await.assert_problem(StatusCode::BAD_REQUEST);
+    send(&sandbox, Method::POST, "/auth", &[JSON], "{}")
+        .await
+        .assert_problem(StatusCode::BAD_REQUEST);
     authenticate(&sandbox).await.token();
 }

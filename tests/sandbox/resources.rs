@@ -27,7 +27,10 @@ async fn an_account_is_created_and_found_again() {
     let found = send(&sandbox, Method::GET, &path, &[("authorization", &bearer(&token))], "").await;
     assert_eq!((found.status, found.json()), (StatusCode::OK, created.json()));
     let counters = sandbox.counters();
-    assert_eq!((counters.resource_requests, counters.resource_ok, counters.accounts_created), (2, 2, 1));
+    assert_eq!(
+        (counters.resource_requests, counters.resource_ok, counters.accounts_created),
+        (2, 2, 1)
+    );
 }
 
 #[tokio::test]
@@ -38,7 +41,8 @@ async fn an_account_of_another_client_is_not_found() {
     let theirs = sandbox.issue_elsewhere(other).unwrap();
     let created = create_account(&sandbox, &mine, &[], PETRA).await;
     let path = format!("/accounts/{}", created.json()["id"].as_str().unwrap());
-    let found = send(&sandbox, Method::GET, &path, &[("authorization", &bearer(&theirs))], "").await;
+    let found =
+        send(&sandbox, Method::GET, &path, &[("authorization", &bearer(&theirs))], "").await;
     found.assert_problem(StatusCode::NOT_FOUND);
 }
 
@@ -48,7 +52,8 @@ async fn the_scheme_is_read_in_any_case() {
     for scheme in ["bearer", "BEARER", "Bearer "] {
         let authorization = format!("{scheme} {token}");
         let answer =
-            send(&sandbox, Method::POST, "/accounts", &[("authorization", &authorization)], PETRA).await;
+            send(&sandbox, Method::POST, "/accounts", &[("authorization", &authorization)], PETRA)
+                .await;
         assert_eq!(answer.status, StatusCode::CREATED, "{scheme}");
     }
 }
@@ -56,7 +61,9 @@ async fn the_scheme_is_read_in_any_case() {
 #[tokio::test]
 async fn a_request_without_a_token_is_challenged_without_an_error() {
     let sandbox = start().await;
-    for headers in [&[][..], &[("authorization", "Basic dTpw")][..], &[("authorization", "Bearer")][..]] {
+    for headers in
+        [&[][..], &[("authorization", "Basic dTpw")][..], &[("authorization", "Bearer")][..]]
+    {
         let answer = send(&sandbox, Method::POST, "/accounts", headers, PETRA).await;
         answer.assert_problem(StatusCode::UNAUTHORIZED);
         assert_eq!(answer.header("www-authenticate"), "Bearer");
@@ -92,7 +99,7 @@ async fn accepts_says_what_a_request_with_the_token_would_meet() {
     assert!(!sandbox.accepts(&newer), "revoked");
     assert!(!start().await.accepts(&newer), "another sandbox's");
 
-    let sandbox = Sandbox::builder().token_life(Duration::ZERO).start().await.unwrap();
+    let sandbox = Sandbox::builder().token_lifetime(Duration::ZERO).start().await.unwrap();
     assert!(!sandbox.accepts(&sandbox.issue_elsewhere(Sandbox::CLIENT_ID).unwrap()), "expired");
     assert_eq!(sandbox.counters().resource_requests, 0);
 }
@@ -100,7 +107,8 @@ async fn accepts_says_what_a_request_with_the_token_would_meet() {
 #[tokio::test]
 async fn two_authorization_headers_are_refused() {
     let (sandbox, token) = start_with_token().await;
-    let answer = create_account(&sandbox, &token, &[("authorization", &bearer(&token))], PETRA).await;
+    let answer =
+        create_account(&sandbox, &token, &[("authorization", &bearer(&token))], PETRA).await;
     answer.assert_problem(StatusCode::UNAUTHORIZED);
     assert_eq!(sandbox.counters().unauthorized_unknown, 1);
 }
@@ -135,7 +143,8 @@ async fn a_token_replaced_while_a_slow_request_is_under_way_is_refused() {
 
 #[tokio::test]
 async fn a_slow_request_whose_caller_hangs_up_is_applied() {
-    let sandbox = Sandbox::builder().resource_latency(Duration::from_millis(100)).start().await.unwrap();
+    let sandbox =
+        Sandbox::builder().resource_latency(Duration::from_millis(100)).start().await.unwrap();
     let token = sandbox.issue_elsewhere(Sandbox::CLIENT_ID).unwrap();
     let sent = create_account(&sandbox, &token, &[], PETRA);
     tokio::select! {
@@ -170,8 +179,13 @@ async fn the_same_key_with_another_body_is_a_conflict() {
 #[tokio::test]
 async fn other_keys_and_no_key_create_again() {
     let (sandbox, token) = start_with_token().await;
-    for headers in [&[("idempotency", "a")][..], &[("idempotency", "b")], &[("idempotency", "")], &[], &[]] {
-        assert_eq!(create_account(&sandbox, &token, headers, PETRA).await.status, StatusCode::CREATED);
+    for headers in
+        [&[("idempotency", "a")][..], &[("idempotency", "b")], &[("idempotency", "")], &[], &[]]
+    {
+        assert_eq!(
+            create_account(&sandbox, &token, headers, PETRA).await.status,
+            StatusCode::CREATED
+        );
     }
     assert_eq!(sandbox.counters().accounts_created, 5);
 }
@@ -180,7 +194,9 @@ async fn other_keys_and_no_key_create_again() {
 async fn an_account_needs_a_name_and_a_well_formed_key() {
     let (sandbox, token) = start_with_token().await;
     for body in ["", "[]", "{}", r#"{"name":1}"#] {
-        create_account(&sandbox, &token, &[JSON], body).await.assert_problem(StatusCode::BAD_REQUEST);
+        create_account(&sandbox, &token, &[JSON], body)
+            .await
+            .assert_problem(StatusCode::BAD_REQUEST);
     }
     let answer = create_account(&sandbox, &token, &[("idempotency", "a.b")], PETRA).await;
     answer.assert_problem(StatusCode::BAD_REQUEST);
@@ -191,15 +207,20 @@ async fn an_account_needs_a_name_and_a_well_formed_key() {
 async fn a_body_over_1_mib_is_answered_413() {
     let (sandbox, token) = start_with_token().await;
     let body = json!({"name": "x".repeat(1024 * 1024)}).to_string();
-    create_account(&sandbox, &token, &[], &body).await.assert_problem(StatusCode::PAYLOAD_TOO_LARGE);
+    create_account(&sandbox, &token, &[], &body)
+        .await
+        .assert_problem(StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test]
 async fn unknown_paths_need_a_token_before_they_are_not_found() {
     let (sandbox, token) = start_with_token().await;
-    send(&sandbox, Method::GET, "/payments", &[], "").await.assert_problem(StatusCode::UNAUTHORIZED);
+    send(&sandbox, Method::GET, "/payments", &[], "")
+        .await
+        .assert_problem(StatusCode::UNAUTHORIZED);
     let authorization = bearer(&token);
-    let answer = send(&sandbox, Method::GET, "/payments", &[("authorization", &authorization)], "").await;
+    let answer =
+        send(&sandbox, Method::GET, "/payments", &[("authorization", &authorization)], "").await;
     answer.assert_problem(StatusCode::NOT_FOUND);
     assert_eq!(use_token(&sandbox, &token).await, StatusCode::NOT_FOUND);
 }

@@ -55,7 +55,8 @@ async fn a_port_in_use_is_an_error() {
 
 #[tokio::test]
 async fn shutdown_lets_a_request_under_way_end() {
-    let sandbox = Sandbox::builder().auth_latency(Duration::from_millis(150)).start().await.unwrap();
+    let sandbox =
+        Sandbox::builder().auth_latency(Duration::from_millis(150)).start().await.unwrap();
     let (answer, ()) = tokio::join!(authenticate(&sandbox), async {
         while sandbox.counters().auth_requests == 0 {
             tokio::task::yield_now().await;
@@ -86,8 +87,13 @@ async fn drop_stops_the_server() {
         let (client, request) = (addr, credentials());
         async move {
             let mut stream = tokio::net::TcpStream::connect(client).await.unwrap();
-            let head = format!("POST /auth HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", request.len());
-            tokio::io::AsyncWriteExt::write_all(&mut stream, (head + &request).as_bytes()).await.unwrap();
+            let head = format!(
+                "POST /auth HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
+                request.len()
+            );
+            tokio::io::AsyncWriteExt::write_all(&mut stream, (head + &request).as_bytes())
+                .await
+                .unwrap();
             tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 1]).await.unwrap_or(0)
         }
     });
@@ -124,5 +130,9 @@ async fn debug_output_shows_no_secret_and_no_token() {
     let token = authenticate(&sandbox).await.token();
     create_account(&sandbox, &token, &[], r#"{"name":"Petra"}"#).await;
     let shown = format!("{sandbox:?}");
-    assert!(!shown.contains("hunter2") && !shown.contains(Sandbox::CLIENT_SECRET) && !shown.contains(&token));
+    assert!(
+        !shown.contains("hunter2")
+            && !shown.contains(Sandbox::CLIENT_SECRET)
+            && !shown.contains(&token)
+    );
 }

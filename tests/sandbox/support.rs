@@ -55,9 +55,12 @@ pub(crate) async fn try_send(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Result<http::Response<Incoming>, Error> {
-    let client: Client<HttpConnector, Full<Bytes>> =
-        Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).http2_only(http2).build_http();
-    let mut request = Request::builder().method(method).uri(format!("{}{path}", sandbox.base_url()));
+    let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .http2_only(http2)
+        .build_http();
+    let mut request =
+        Request::builder().method(method).uri(format!("{}{path}", sandbox.base_url()));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -73,7 +76,11 @@ pub(crate) async fn send(
 ) -> Answer {
     let response = try_send(sandbox, false, method, path, headers, body).await.unwrap();
     let (parts, body) = response.into_parts();
-    Answer { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: body.collect().await.unwrap().to_bytes(),
+    }
 }
 
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
@@ -113,7 +120,9 @@ pub(crate) async fn create_account(
 
 /// A request that needs a token: 404 when the token is good.
 pub(crate) async fn use_token(sandbox: &Sandbox, token: &str) -> StatusCode {
-    send(sandbox, Method::GET, "/accounts/none", &[("authorization", &bearer(token))], "").await.status
+    send(sandbox, Method::GET, "/accounts/none", &[("authorization", &bearer(token))], "")
+        .await
+        .status
 }
 
 /// Waits for what the sandbox is about to do.

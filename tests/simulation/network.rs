@@ -30,15 +30,22 @@ pub(crate) async fn serve(world: Arc<World>) -> Result<(), Box<dyn std::error::E
         let (stream, _) = listener.accept().await?;
         let world = Arc::clone(&world);
         tokio::spawn(async move {
-            let service = hyper::service::service_fn(move |request| answer(Arc::clone(&world), request));
+            let service =
+                hyper::service::service_fn(move |request| answer(Arc::clone(&world), request));
             let mut server = hyper::server::conn::http1::Builder::new();
             // An error of the service ends the connection without an answer.
-            let _ = server.auto_date_header(false).serve_connection(TokioIo::new(stream), service).await;
+            let _ = server
+                .auto_date_header(false)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
 
-async fn answer(world: Arc<World>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, io::Error> {
+async fn answer(
+    world: Arc<World>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, io::Error> {
     let (parts, body) = request.into_parts();
     body.collect().await.map_err(io::Error::other)?;
     let date = httpdate::fmt_http_date(crate::wall(world.skew));
@@ -63,7 +70,11 @@ async fn answer(world: Arc<World>, request: Request<Incoming>) -> Result<Respons
                 Fault::GarbageAfter => (201, Bytes::from_static(b"<html>")),
                 _ => {
                     let end = jiff::Timestamp::try_from(end).map_err(io::Error::other)?;
-                    (201, format!(r#"{{"accessToken": "token.{token}", "expiresAt": "{end}"}}"#).into())
+                    (
+                        201,
+                        format!(r#"{{"accessToken": "token.{token}", "expiresAt": "{end}"}}"#)
+                            .into(),
+                    )
                 }
             }
         }
@@ -114,8 +125,12 @@ impl Service<Request<Full<Bytes>>> for Http {
         Box::pin(async move {
             let on_the_wire = world.asks_for_a_token();
             let response = exchange(request).await?;
-            let body =
-                response.body().clone().collect().await.unwrap_or_else(|never: Infallible| match never {});
+            let body = response
+                .body()
+                .clone()
+                .collect()
+                .await
+                .unwrap_or_else(|never: Infallible| match never {});
             let answer: Option<serde_json::Value> = serde_json::from_slice(&body.to_bytes()).ok();
             let token = answer.as_ref().and_then(|answer| answer["accessToken"].as_str());
             if let Some(number) = token.and_then(|token| token.strip_prefix("token.")) {
@@ -130,7 +145,8 @@ impl Service<Request<Full<Bytes>>> for Http {
 async fn exchange(request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, BoxError> {
     let host = request.uri().host().unwrap_or_default().to_owned();
     let stream = TcpStream::connect((host, 80)).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let (parts, body) = sender.send_request(request).await?.into_parts();
     let body = body.collect().await?.to_bytes();

@@ -27,7 +27,7 @@ pub(crate) struct World {
     pub(crate) stormy: bool,
     /// How wrong the servers' clocks are, in seconds.
     pub(crate) skew: i64,
-    life: u64,
+    lifetime: u64,
     /// While it storms, one in so many requests for a token meets a fault; with 1, all of them.
     one_in: u32,
     /// The fault is that it refuses the credentials.
@@ -74,7 +74,7 @@ impl World {
         };
         let one_in = [3, 3, 3, 1][rng.usize(0..4)];
         let refuses = one_in == 1 && rng.bool();
-        Self { stormy, skew, life: rng.u64(6..30), one_in, refuses, state: Mutex::new(state) }
+        Self { stormy, skew, lifetime: rng.u64(6..30), one_in, refuses, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -114,7 +114,7 @@ impl World {
     pub(crate) fn issue(&self) -> (usize, std::time::SystemTime) {
         let mut state = self.lock();
         // Whole seconds, as dates have them.
-        let end = Duration::from_secs(now().as_secs() + self.life);
+        let end = Duration::from_secs(now().as_secs() + self.lifetime);
         state.ends.push(end);
         let number = state.ends.len() - 1;
         state.alive = Some(number);
@@ -183,13 +183,19 @@ impl World {
         let mut state = self.lock();
         let (posts, unauthorized, seconds) = (state.posts, state.unauthorized, now().as_secs());
         if posts != counters.token_requests {
-            state.wrong.push(format!("{posts} requests for tokens, and {} counted", counters.token_requests));
+            state.wrong.push(format!(
+                "{posts} requests for tokens, and {} counted",
+                counters.token_requests
+            ));
         }
-        // A renewal is due when 75 % of the usable life have passed; a failing endpoint is asked once a second at most.
-        let bound = if self.stormy { 10 + seconds } else { 2 + seconds * 10 / (self.life - 1) / 7 };
+        // A renewal is due when 75 % of the usable lifetime have passed; a failing endpoint is asked once a second at most.
+        let bound =
+            if self.stormy { 10 + seconds } else { 2 + seconds * 10 / (self.lifetime - 1) / 7 };
         let bound = bound + state.forced;
         if posts > bound {
-            state.wrong.push(format!("{posts} requests for tokens in {seconds} s, {bound} at most"));
+            state
+                .wrong
+                .push(format!("{posts} requests for tokens in {seconds} s, {bound} at most"));
         }
         if !self.stormy && unauthorized > 0 {
             state.wrong.push(format!("{unauthorized} requests were answered 401 in fine weather"));
@@ -199,7 +205,9 @@ impl World {
     pub(crate) fn verdict(&self) -> Result<(), BoxError> {
         let state = self.lock();
         match state.wrong.first() {
-            None if state.requests_on_the_wire > 0 => Err("a request for a token is left on the wire".into()),
+            None if state.requests_on_the_wire > 0 => {
+                Err("a request for a token is left on the wire".into())
+            }
             None => Ok(()),
             Some(first) => Err(format!("{first} ({} in all)", state.wrong.len()).into()),
         }

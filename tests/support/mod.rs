@@ -27,7 +27,7 @@ use tower_reauth::{
 pub(crate) enum Step {
     Issue,
     IssueFor(Duration),
-    /// Answers after this time, with a token of this life.
+    /// Answers after this time, with a token of this lifetime.
     Late(Duration, Duration),
     Fail(AuthError),
     Hang,
@@ -42,7 +42,7 @@ pub(crate) struct Endpoint(Arc<Inner>);
 
 struct Inner {
     rotation: Rotation,
-    life: Duration,
+    lifetime: Duration,
     uri: Option<http::Uri>,
     name: &'static str,
     script: Mutex<VecDeque<Step>>,
@@ -66,10 +66,10 @@ impl Endpoint {
         Self::new(Rotation::Overlapping)
     }
 
-    pub(crate) fn custom(rotation: Rotation, name: &'static str, life: Duration) -> Self {
+    pub(crate) fn custom(rotation: Rotation, name: &'static str, lifetime: Duration) -> Self {
         Self(Arc::new(Inner {
             rotation,
-            life,
+            lifetime,
             uri: Some(http::Uri::from_static("https://api.example.com/auth")),
             name,
             script: Mutex::default(),
@@ -130,20 +130,22 @@ impl TokenEndpoint for Endpoint {
             tokio::time::sleep(delay).await;
         }
         let step = inner.script.lock().unwrap().pop_front().unwrap_or(Step::Issue);
-        let token = |life| Ok(IssuedToken::new(format!("{}-{number}", inner.name)).expires_in(life));
+        let token = |lifetime| {
+            Ok(IssuedToken::new(format!("{}-{number}", inner.name)).expires_in(lifetime))
+        };
         match step {
-            Step::Issue => token(inner.life),
-            Step::IssueFor(life) => token(life),
-            Step::Late(delay, life) => {
+            Step::Issue => token(inner.lifetime),
+            Step::IssueFor(lifetime) => token(lifetime),
+            Step::Late(delay, lifetime) => {
                 tokio::time::sleep(delay).await;
-                token(life)
+                token(lifetime)
             }
             Step::Fail(error) => Err(error),
             Step::Hang => std::future::pending().await,
             Step::Panic => panic!("the endpoint panics, as it was told to"),
             Step::Gate(gate) => {
                 let _ = gate.await;
-                token(inner.life)
+                token(inner.lifetime)
             }
         }
     }
@@ -159,7 +161,11 @@ impl TokenEndpoint for Endpoint {
 
 /// The value of the `Authorization` header, or nothing.
 pub(crate) fn authorization<B>(request: &Request<B>) -> String {
-    request.headers().get(header::AUTHORIZATION).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default()
+    request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .map(|v| v.to_str().unwrap().to_owned())
+        .unwrap_or_default()
 }
 
 pub(crate) fn get(uri: &str) -> Request<String> {
@@ -202,11 +208,9 @@ impl Resource {
 
     /// 200 for this token, 401 for every other.
     pub(crate) fn accepting(token: &'static str) -> Self {
-        Self::new(
-            move |_, request| {
-                if authorization(request) == format!("Bearer {token}") { ok() } else { unauthorized() }
-            },
-        )
+        Self::new(move |_, request| {
+            if authorization(request) == format!("Bearer {token}") { ok() } else { unauthorized() }
+        })
     }
 
     /// Accepts the token that `endpoint` has issued last, as it is after `latency`.

@@ -47,7 +47,8 @@ impl Tls {
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
+                let (acceptor, service) =
+                    (acceptor.clone(), TowerToHyperService::new(router.clone()));
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let server = auto::Builder::new(TokioExecutor::new());

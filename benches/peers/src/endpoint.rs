@@ -13,7 +13,7 @@ use crate::{plugin, server::Server, support};
 pub const FETCH: Duration = Duration::from_millis(5);
 
 /// How long a token lives: longer than any of these benches, and than any margin that a peer keeps.
-pub const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+pub const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 const TOKEN_LENGTH: usize = 200;
 

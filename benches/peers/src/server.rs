@@ -10,7 +10,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::endpoint::{Endpoint, LIFE};
+use crate::endpoint::{Endpoint, LIFETIME};
 
 /// More than any bench opens at once.
 const CONNECTIONS: usize = 2048;
@@ -71,9 +71,9 @@ async fn connection(mut stream: TcpStream, endpoint: Endpoint) -> std::io::Resul
     while request(&mut stream, &mut buffer).await? {
         let answer = match endpoint.fetch().await {
             Ok(token) => {
-                let life = LIFE.as_secs();
+                let lifetime = LIFETIME.as_secs();
                 let body = serde_json::json!({
-                    "access_token": token, "token_type": "Bearer", "expires_in": life,
+                    "access_token": token, "token_type": "Bearer", "expires_in": lifetime,
                 });
                 response("200 OK", &body.to_string())
             }

@@ -15,7 +15,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use http::Request;
 
 use crate::{
-    endpoint::{Endpoint, LIFE},
+    endpoint::{Endpoint, LIFETIME},
     peer::{Outcome, Peer, bearer, send},
     support::{self, Body},
 };
@@ -27,7 +27,7 @@ impl ResolveIdentity for InProcess {
     fn resolve_identity<'a>(&'a self, _: &'a RuntimeComponents, _: &'a ConfigBag) -> IdentityFuture<'a> {
         IdentityFuture::new(async {
             let token = self.0.fetch().await?;
-            let expires = SystemTime::now() + LIFE;
+            let expires = SystemTime::now() + LIFETIME;
             Ok(Identity::new(Token::new(token, Some(expires)), Some(expires)))
         })
     }

@@ -19,7 +19,7 @@ use azure_core::{
 };
 
 use crate::{
-    endpoint::{Endpoint, LIFE},
+    endpoint::{Endpoint, LIFETIME},
     peer::{Outcome, Peer},
     support,
 };
@@ -32,8 +32,8 @@ impl TokenCredential for InProcess {
     async fn get_token(&self, _: &[&str], _: Option<TokenRequestOptions<'_>>) -> Result<AccessToken> {
         let refused = |error| Error::with_error(ErrorKind::Credential, error, "refused");
         let token = self.0.fetch().await.map_err(refused)?;
-        let life = Duration::try_from(LIFE).unwrap();
-        Ok(AccessToken::new(token, OffsetDateTime::now_utc() + life))
+        let lifetime = Duration::try_from(LIFETIME).unwrap();
+        Ok(AccessToken::new(token, OffsetDateTime::now_utc() + lifetime))
     }
 }
 

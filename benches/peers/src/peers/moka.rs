@@ -6,7 +6,7 @@ use http::{HeaderValue, Request};
 use moka::future::Cache;
 
 use crate::{
-    endpoint::{Endpoint, LIFE, Refused},
+    endpoint::{Endpoint, LIFETIME, Refused},
     peer::{Outcome, Peer, bearer, send},
     support::{self, Body},
 };
@@ -22,7 +22,7 @@ impl Peer for Moka {
     type Input = Request<Body>;
 
     async fn make(endpoint: &Endpoint) -> Self {
-        let cache = Cache::builder().max_capacity(1).time_to_live(LIFE).build();
+        let cache = Cache::builder().max_capacity(1).time_to_live(LIFETIME).build();
         Self { cache, endpoint: endpoint.clone() }
     }
 

@@ -12,7 +12,7 @@ use tower_reauth::{
 
 use super::plain::ready;
 use crate::{
-    endpoint::{Endpoint, LIFE},
+    endpoint::{Endpoint, LIFETIME},
     peer::{Outcome, Peer},
     support::{self, Body, Noop},
 };
@@ -25,7 +25,7 @@ struct InProcess {
 impl TokenEndpoint for InProcess {
     async fn issue(&self) -> Result<IssuedToken, AuthError> {
         let token = self.endpoint.fetch().await.map_err(AuthError::rejected)?;
-        Ok(IssuedToken::new(token).expires_in(LIFE))
+        Ok(IssuedToken::new(token).expires_in(LIFETIME))
     }
 
     fn rotation(&self) -> Rotation {

@@ -1,15 +1,18 @@
 //! What the threads that read, hold and replace a token share. The models in `cache/loom_tests.rs` put stand-ins in its
 //! place, which [loom](https://docs.rs/loom) can interleave.
 
+mod striped;
+
 #[cfg(not(all(test, tower_reauth_loom)))]
 pub(crate) use self::real::*;
 #[cfg(all(test, tower_reauth_loom))]
 pub(crate) use self::stand_in::*;
+pub(crate) use self::striped::Striped;
 
 #[cfg(not(all(test, tower_reauth_loom)))]
 mod real {
     /// An `Arc` whose count decides something, and what does not count.
-    pub(crate) use std::sync::{Arc as Counted, Weak as Uncounted};
+    pub(crate) use std::sync::{Arc, Weak};
     pub(crate) use std::sync::{
         Mutex, MutexGuard,
         atomic::{AtomicU64, fence},
@@ -57,11 +60,13 @@ mod real {
     }
 
     #[inline]
-    pub(crate) fn spawn(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    pub(crate) fn spawn(
+        runtime: &Handle,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> AbortHandle {
         runtime.spawn(task).abort_handle()
     }
 }
 
 #[cfg(all(test, tower_reauth_loom))]
-#[path = "sync/stand_in.rs"]
-pub(crate) mod stand_in;
+mod stand_in;

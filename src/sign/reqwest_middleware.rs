@@ -15,9 +15,9 @@ use reqwest_middleware::{
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::layer::AuthLayer;
 use crate::{
     error::{BoxError, Error},
-    layer::AuthLayer,
     replay::{Replay, ReplayableBody},
 };
 
@@ -63,7 +63,8 @@ where
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
         let mut head = http::Request::new(());
-        *head.uri_mut() = Uri::try_from(request.url().as_str()).map_err(MiddlewareError::middleware)?;
+        *head.uri_mut() =
+            Uri::try_from(request.url().as_str()).map_err(MiddlewareError::middleware)?;
         *head.method_mut() = request.method().clone();
         *head.headers_mut() = mem::take(request.headers_mut());
         let shared = Arc::new(Mutex::new(extensions.clone()));

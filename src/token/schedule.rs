@@ -1,12 +1,12 @@
-//! When a token is renewed, as a function of its observed life. Pure.
+//! When a token is renewed, as a function of its observed lifetime. Pure.
 //!
 //! ```text
-//! sent ──────────────────── due ─────────── hold ── unusable ─ end of life
+//! sent ──────────────────── due ─────────── hold ── unusable ─ end of lifetime
 //!        served, no contact     renewed at a quiet    served     never
 //!                               moment; served        no more    sent
 //! ```
 //!
-//! All of it is in fractions of the usable life, so it fits a token of 5 seconds as one of 24 hours. For the 300 s of
+//! All of it is in fractions of the usable lifetime, so it fits a token of 5 seconds as one of 24 hours. For the 300 s of
 //! the Send Payments API with the defaults: unusable from 295 s, due between 221 and 251 s, the window ends at 271 s.
 //! That leaves 24 s for a drain and the POST, with room for one that fails, and spreads instances that were started
 //! together over 30 s. For 5 s: unusable from 4.9 s, due between 3.7 and 4.2 s, window until 4.5 s. For 24 h: due
@@ -14,7 +14,27 @@
 
 use std::time::Duration;
 
-use crate::refresh::RefreshPolicy;
+/// The part of a refresh policy that says when a token is renewed.
+#[derive(Clone, Debug)]
+pub(crate) struct Windows {
+    pub(crate) renew_at: f64,
+    pub(crate) jitter: f64,
+    pub(crate) hold_at: f64,
+    pub(crate) expiry_margin: Option<Duration>,
+    pub(crate) drain_timeout: Duration,
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        Self {
+            renew_at: 0.80,
+            jitter: 0.05,
+            hold_at: 0.92,
+            expiry_margin: None,
+            drain_timeout: Duration::from_secs(2),
+        }
+    }
+}
 
 /// The windows of one token, counted from the moment when it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,32 +47,32 @@ pub(crate) struct Schedule {
     pub(crate) unusable: Duration,
     /// How long requests under way are waited for.
     pub(crate) drain: Duration,
-    /// The policy's margin would have eaten the life, and was cut.
+    /// The policy's margin would have eaten the lifetime, and was cut.
     pub(crate) clamped: bool,
 }
 
-/// The windows for a token of this `life`, for a `random` number in 0..1.
-pub(crate) fn schedule(life: Duration, policy: &RefreshPolicy, random: f64) -> Schedule {
-    let (margin, clamped) = margin(life, policy);
-    let usable = life.saturating_sub(margin);
-    let jitter = policy.jitter * (2.0 * random.clamp(0.0, 1.0) - 1.0);
-    let hold = usable.mul_f64(policy.hold_at);
+/// The windows for a token of this `lifetime`, for a `random` number in 0..1.
+pub(crate) fn schedule(lifetime: Duration, windows: &Windows, random: f64) -> Schedule {
+    let (margin, clamped) = margin(lifetime, windows);
+    let usable = lifetime.saturating_sub(margin);
+    let jitter = windows.jitter * (2.0 * random.clamp(0.0, 1.0) - 1.0);
+    let hold = usable.mul_f64(windows.hold_at);
     Schedule {
-        due: usable.mul_f64((policy.renew_at + jitter).clamp(0.0, policy.hold_at)),
+        due: usable.mul_f64((windows.renew_at + jitter).clamp(0.0, windows.hold_at)),
         hold,
         unusable: usable,
-        drain: policy.drain_timeout.min(life / 20).min(life.saturating_sub(hold)),
+        drain: windows.drain_timeout.min(lifetime / 20).min(lifetime.saturating_sub(hold)),
         clamped,
     }
 }
 
 /// How long before its end a token is no longer sent: the request has to arrive and be looked at while the token
-/// still lives. By default 2 % of the life, 5 seconds at the most.
-fn margin(life: Duration, policy: &RefreshPolicy) -> (Duration, bool) {
-    let most = life / 4;
-    match policy.expiry_margin {
+/// still lives. By default 2 % of the lifetime, 5 seconds at the most.
+fn margin(lifetime: Duration, windows: &Windows) -> (Duration, bool) {
+    let most = lifetime / 4;
+    match windows.expiry_margin {
         Some(margin) => (margin.min(most), margin > most),
-        None => ((life / 50).min(Duration::from_secs(5)), false),
+        None => ((lifetime / 50).min(Duration::from_secs(5)), false),
     }
 }
 
@@ -62,8 +82,8 @@ mod tests {
 
     use super::*;
 
-    fn seconds(life: f64, random: f64) -> [f64; 4] {
-        let schedule = schedule(Duration::from_secs_f64(life), &RefreshPolicy::default(), random);
+    fn seconds(lifetime: f64, random: f64) -> [f64; 4] {
+        let schedule = schedule(Duration::from_secs_f64(lifetime), &Windows::default(), random);
         [schedule.due, schedule.hold, schedule.unusable, schedule.drain].map(|at| at.as_secs_f64())
     }
 
@@ -89,8 +109,9 @@ mod tests {
 
     #[test]
     fn a_margin_that_would_eat_the_life_is_cut_and_says_so() {
-        let policy = RefreshPolicy::default().expiry_margin(Duration::from_secs(300));
-        let schedule = schedule(Duration::from_secs(300), &policy, 0.5);
+        let windows =
+            Windows { expiry_margin: Some(Duration::from_secs(300)), ..Windows::default() };
+        let schedule = schedule(Duration::from_secs(300), &windows, 0.5);
         assert!(schedule.clamped);
         assert_eq!(schedule.unusable, Duration::from_secs(225));
         assert!(schedule.due < schedule.hold && schedule.hold < schedule.unusable);
@@ -99,24 +120,22 @@ mod tests {
     proptest! {
         #[test]
         fn the_windows_are_always_in_order(
-            life in 1_u64..40_000_000,
+            lifetime in 1_u64..40_000_000,
             margin in prop::option::of(0_u64..1_000_000),
             renew_at in 0.1_f64..0.9,
             jitter in 0.0_f64..0.1,
             hold_at in 0.9_f64..0.9999,
             random in -1.0_f64..2.0,
         ) {
-            let mut policy = RefreshPolicy::default().renew_at(renew_at).jitter(jitter).hold_at(hold_at);
-            if let Some(margin) = margin {
-                policy = policy.expiry_margin(Duration::from_millis(margin));
-            }
-            let life = Duration::from_millis(life);
-            let schedule = schedule(life, &policy, random);
+            let expiry_margin = margin.map(Duration::from_millis);
+            let windows = Windows { renew_at, jitter, hold_at, expiry_margin, ..Windows::default() };
+            let lifetime = Duration::from_millis(lifetime);
+            let schedule = schedule(lifetime, &windows, random);
             prop_assert!(schedule.due <= schedule.hold);
-            prop_assert!(schedule.hold <= schedule.unusable || life < Duration::from_micros(10));
-            prop_assert!(schedule.unusable <= life);
-            prop_assert!(schedule.unusable >= life / 4 * 3);
-            prop_assert!(schedule.hold + schedule.drain <= life);
+            prop_assert!(schedule.hold <= schedule.unusable || lifetime < Duration::from_micros(10));
+            prop_assert!(schedule.unusable <= lifetime);
+            prop_assert!(schedule.unusable >= lifetime / 4 * 3);
+            prop_assert!(schedule.hold + schedule.drain <= lifetime);
         }
     }
 }

@@ -15,9 +15,13 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::{clock, refresh::schedule::Schedule};
+use super::{
+    claims::{ClaimsError, unverified_claims},
+    schedule::Schedule,
+};
+use crate::clock;
 
-/// One issued access token: the secret as a ready-made header value, its place in the order of tokens, its life.
+/// One issued access token: the secret as a ready-made header value, its place in the order of tokens, its lifetime.
 ///
 /// Cheap to clone. Neither `Debug` nor anything else in this crate prints the secret; the header value is marked
 /// [sensitive](HeaderValue::is_sensitive), so HTTP clients keep it out of their logs and out of HPACK's dynamic
@@ -57,18 +61,18 @@ pub(crate) enum Unsendable {
     Characters,
 }
 
-/// The times of a token, counted from when it was asked for, so that the time on the wire is never added to its life.
+/// The times of a token, counted from when it was asked for, so that the time on the wire is never added to its lifetime.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) sent: Instant,
     /// What [`clock::slept`] said then.
     pub(crate) slept: Duration,
-    pub(crate) life: Duration,
+    pub(crate) lifetime: Duration,
     pub(crate) schedule: Schedule,
 }
 
 impl Times {
-    /// The moment `after` so much of the life. A sleep of the machine brings it forward, as it does the end of the
+    /// The moment `after` so much of the lifetime. A sleep of the machine brings it forward, as it does the end of the
     /// token: the earlier of the two clocks counts.
     pub(crate) fn at(&self, after: Duration) -> Instant {
         let slept = clock::slept().saturating_sub(self.slept);
@@ -80,7 +84,12 @@ impl Times {
 
 impl AccessToken {
     /// Joins `scheme` (may be empty) and `secret` into the header value.
-    pub(crate) fn new(scheme: &str, secret: &str, sequence: u64, times: Times) -> Result<Self, Unsendable> {
+    pub(crate) fn new(
+        scheme: &str,
+        secret: &str,
+        sequence: u64,
+        times: Times,
+    ) -> Result<Self, Unsendable> {
         if secret.is_empty() {
             return Err(Unsendable::Empty);
         }
@@ -96,7 +105,13 @@ impl AccessToken {
         }
         value.extend_from_slice(secret.as_bytes());
         let header = wiped_header(value).ok_or(Unsendable::Characters)?;
-        Ok(Self(Arc::new(Issued { header, secret_from, sequence, times, accepted: AtomicBool::new(false) })))
+        Ok(Self(Arc::new(Issued {
+            header,
+            secret_from,
+            sequence,
+            times,
+            accepted: AtomicBool::new(false),
+        })))
     }
 
     /// The header value, with bytes of its own.
@@ -143,16 +158,16 @@ impl AccessToken {
 
     /// How long the token lives in all, counted from when it was asked for. In whole or part seconds, as observed
     /// from the answer that brought it, less up to a second for the resolution of its dates.
-    pub fn life(&self) -> Duration {
-        self.0.times.life
+    pub fn lifetime(&self) -> Duration {
+        self.0.times.lifetime
     }
 
-    /// How much of its life is left; zero once it has expired.
+    /// How much of its lifetime is left; zero once it has expired.
     pub fn time_left(&self) -> Duration {
-        self.0.times.at(self.0.times.life).saturating_duration_since(clock::now())
+        self.0.times.at(self.0.times.lifetime).saturating_duration_since(clock::now())
     }
 
-    /// Whether the token can be sent by the clock: its life, less a safety margin of 2 % (5 seconds at the most), has
+    /// Whether the token can be sent by the clock: its lifetime, less a safety margin of 2 % (5 seconds at the most), has
     /// not passed. The endpoint may have revoked it all the same.
     pub fn is_usable(&self) -> bool {
         clock::now() < self.0.times.at(self.0.times.schedule.unusable)
@@ -182,7 +197,7 @@ impl AccessToken {
     /// # }
     /// ```
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, ClaimsError> {
-        unverified_claims(self.expose_secret()).ok_or(ClaimsError(()))
+        unverified_claims(self.expose_secret()).ok_or(ClaimsError::new())
     }
 
     /// The claims of a JWT, with its signature and dates checked against `key` as `validation` says.
@@ -200,7 +215,7 @@ impl AccessToken {
         key: &jsonwebtoken::DecodingKey,
         validation: &jsonwebtoken::Validation,
     ) -> Result<T, jsonwebtoken::errors::Error> {
-        crate::verify::with_key(self.expose_secret(), key, validation)
+        super::verify::with_key(self.expose_secret(), key, validation)
     }
 
     /// Like [`verified_claims`](Self::verified_claims), with the key that the token's `kid` names in a key set.
@@ -216,7 +231,7 @@ impl AccessToken {
         keys: &jsonwebtoken::jwk::JwkSet,
         validation: &jsonwebtoken::Validation,
     ) -> Result<T, jsonwebtoken::errors::Error> {
-        crate::verify::with_jwks(self.expose_secret(), keys, validation)
+        super::verify::with_jwks(self.expose_secret(), keys, validation)
     }
 }
 
@@ -224,7 +239,7 @@ impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AccessToken")
             .field("sequence", &self.0.sequence)
-            .field("life", &self.0.times.life)
+            .field("lifetime", &self.0.times.lifetime)
             .finish_non_exhaustive()
     }
 }
@@ -237,27 +252,15 @@ fn wiped_header(value: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
     Some(header)
 }
 
-/// The claims of `token` if it is a JWT whose claims fit `T`.
-pub(crate) fn unverified_claims<T: DeserializeOwned>(token: &str) -> Option<T> {
-    jsonwebtoken::dangerous::insecure_decode_claims(token).ok()
-}
-
-/// The token is not a JWT, or its claims do not fit the type asked for.
-///
-/// It has no source on purpose: a parser's message may quote what it read, and that is a token.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the access token is not a JWT whose claims fit the type asked for; check the type's fields")]
-pub struct ClaimsError(());
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refresh::{RefreshPolicy, schedule::schedule};
+    use crate::token::schedule::{Windows, schedule};
 
     fn times() -> Times {
-        let life = Duration::from_secs(300);
-        let schedule = schedule(life, &RefreshPolicy::default(), 0.5);
-        Times { sent: clock::now(), slept: clock::slept(), life, schedule }
+        let lifetime = Duration::from_secs(300);
+        let schedule = schedule(lifetime, &Windows::default(), 0.5);
+        Times { sent: clock::now(), slept: clock::slept(), lifetime, schedule }
     }
 
     #[test]
@@ -295,7 +298,11 @@ mod tests {
             ("a\u{e9}", Unsendable::Characters),
             (" a", Unsendable::Characters),
         ] {
-            assert_eq!(AccessToken::new("Bearer", secret, 1, times()).unwrap_err(), why, "{secret:?}");
+            assert_eq!(
+                AccessToken::new("Bearer", secret, 1, times()).unwrap_err(),
+                why,
+                "{secret:?}"
+            );
         }
     }
 

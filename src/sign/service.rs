@@ -11,13 +11,15 @@ use std::{
 use http::{Request, Response};
 use tower_service::Service;
 
-use crate::{
-    cache::Recent,
-    error::{BoxError, Error},
+use super::{
     future::{Again, ResponseFuture},
-    layer::{Shared, Unsigned},
+    handle::Inner,
+    signer::{NotSigned, Signer},
+};
+use crate::{
+    cache::CachedLease,
+    error::{BoxError, Error},
     replay::{Replay, ReplayOnce},
-    template::Common,
 };
 
 /// A service whose requests are signed. Made by [`AuthLayer`](crate::AuthLayer), which says what it does.
@@ -33,14 +35,19 @@ use crate::{
 #[rustfmt::skip]
 pub struct Auth<S, R = ReplayOnce> { // `S` has to be Clone, and its body too, or behind a ReplayLayer
     inner: S,
-    common: Arc<Common<S>>,
-    recent: Recent,
+    common: Arc<Inner<S>>,
+    cached: CachedLease,
     replay: PhantomData<R>,
 }
 
 impl<S, R> Auth<S, R> {
-    pub(crate) fn new(inner: S, shared: Arc<Shared>) -> Self {
-        Self { inner, common: Arc::new(Common::new(shared)), recent: Recent::default(), replay: PhantomData }
+    pub(crate) fn new(inner: S, signer: Arc<Signer>) -> Self {
+        Self {
+            inner,
+            common: Arc::new(Inner::new(signer)),
+            cached: CachedLease::default(),
+            replay: PhantomData,
+        }
     }
 
     /// The service below. To change what its clones do not share, use [`get_mut`](Self::get_mut).
@@ -51,7 +58,7 @@ impl<S, R> Auth<S, R> {
     /// The service below, to be changed. Requests that wait already, or are under way, go on with what was there before, and
     /// so do the clones of this service.
     pub fn get_mut(&mut self) -> &mut S {
-        self.common = Arc::new(Common::new(Arc::clone(&self.common.shared)));
+        self.common = Arc::new(Inner::new(Arc::clone(&self.common.signer)));
         &mut self.inner
     }
 
@@ -76,20 +83,24 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Self { common, recent, .. } = self;
+        let Self { common, cached, .. } = self;
         let (method, uri, version, headers) =
             (request.method(), request.uri(), request.version(), request.headers());
-        let (lease, head) = match common.shared.admit(recent, method, uri, version, headers, R::KEEPS) {
-            Some(admitted) => admitted,
-            None => match common.shared.admit_closely(recent, method, uri, version, headers, R::KEEPS) {
-                Ok(admitted) => admitted,
-                Err(unsigned) => return self.call_unsigned(request, unsigned),
-            },
-        };
-        let template = R::KEEPS.then(|| self.common.template(&self.inner));
+        let (lease, head) =
+            match common.signer.admit(cached, method, uri, version, headers, R::KEEPS) {
+                Some(admitted) => admitted,
+                None => {
+                    match common.signer.admit_slow(cached, method, uri, version, headers, R::KEEPS)
+                    {
+                        Ok(admitted) => admitted,
+                        Err(unsigned) => return self.call_unsigned(request, unsigned),
+                    }
+                }
+            };
+        let handle = R::KEEPS.then(|| self.common.handle(&self.inner));
         let again =
-            R::keep_with(head, &request).zip(template).map(|(kept, template)| Again { kept, template });
-        self.common.shared.sign(request.headers_mut(), &lease);
+            R::keep_with(head, &request).zip(handle).map(|(kept, handle)| Again { kept, handle });
+        self.common.signer.sign(request.headers_mut(), &lease);
         ResponseFuture::signed(self.inner.call(request), lease, again)
     }
 }
@@ -97,24 +108,28 @@ where
 impl<S, R> Auth<S, R> {
     /// Apart, because few requests come here.
     #[inline(never)]
-    fn call_unsigned<B, ResB>(&mut self, request: Request<B>, unsigned: Unsigned) -> ResponseFuture<S, B, R>
+    fn call_unsigned<B, ResB>(
+        &mut self,
+        request: Request<B>,
+        unsigned: NotSigned,
+    ) -> ResponseFuture<S, B, R>
     where
         S: Service<Request<B>, Response = Response<ResB>> + Clone,
         R: Replay<B>,
     {
         match unsigned {
-            Unsigned::Passes => ResponseFuture::passing(self.inner.call(request)),
-            Unsigned::Refused(error) => {
+            NotSigned::PassThrough => ResponseFuture::passing(self.inner.call(request)),
+            NotSigned::Refused(error) => {
                 drop(take_ready(&mut self.inner));
                 ResponseFuture::refused(error)
             }
-            Unsigned::Waits => {
+            NotSigned::NoToken => {
                 // Whatever the ready service holds, a slot say, is let go for the wait: the flight may need it, if the
                 // token endpoint is reached through the same limit.
                 drop(take_ready(&mut self.inner));
-                let template = self.common.template(&self.inner);
-                template.update(self.inner.clone());
-                ResponseFuture::acquiring(request, template)
+                let handle = self.common.handle(&self.inner);
+                handle.update(self.inner.clone());
+                ResponseFuture::acquiring(request, handle)
             }
         }
     }
@@ -131,7 +146,7 @@ impl<S: Clone, R> Clone for Auth<S, R> {
         Self {
             inner: self.inner.clone(),
             common: Arc::clone(&self.common),
-            recent: Recent::default(),
+            cached: CachedLease::default(),
             replay: PhantomData,
         }
     }
@@ -141,7 +156,7 @@ impl<S: fmt::Debug, R> fmt::Debug for Auth<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Auth")
             .field("inner", &self.inner)
-            .field("shared", &self.common.shared)
+            .field("shared", &self.common.signer)
             .finish_non_exhaustive()
     }
 }

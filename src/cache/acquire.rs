@@ -8,21 +8,21 @@ use tokio::{runtime::Handle, time::Instant};
 use tracing::Instrument;
 
 use super::{
-    renewal::{Landing, Stage, Why},
     slot::Lease,
-    state::{Acquired, Core, Flight, Landed, State, Want, interrupted},
+    state::{Acquired, Core, Flight, FlightHandle, Requirement, State, interrupted},
+    task::{RefreshTask, Stage, Trigger},
 };
 use crate::{
     clock,
     error::{AuthError, Kind},
     events::TARGET,
-    sync::{self, Counted, MutexGuard, oneshot},
+    sync::{self, MutexGuard, oneshot},
     token::AccessToken,
 };
 
 impl Core {
     /// The token that a request can be signed with now, on lease until its response head is there.
-    pub(crate) fn lease(self: &Arc<Self>) -> Option<Counted<Lease>> {
+    pub(crate) fn lease(self: &Arc<Self>) -> Option<sync::Arc<Lease>> {
         if let Some(lease) = self.slot.lease() {
             return Some(lease);
         }
@@ -30,11 +30,11 @@ impl Core {
     }
 
     #[cold]
-    fn lease_in_question(self: &Arc<Self>) -> Option<Counted<Lease>> {
+    fn lease_in_question(self: &Arc<Self>) -> Option<sync::Arc<Lease>> {
         // Its renewal may be due, which is no reason not to serve it.
         let mut state = self.lock();
         let newest = state.servable()?;
-        let (token, lease) = (newest.token.clone(), Counted::clone(newest.leases.mine()));
+        let (token, lease) = (newest.token.clone(), sync::Arc::clone(newest.leases.local()));
         self.start_if_due(&mut state, &token).unlock(self, state);
         Some(lease)
     }
@@ -47,12 +47,12 @@ impl Core {
     /// The token that can be sent now; starts nothing.
     pub(crate) fn current(&self) -> Option<AccessToken> {
         let lease = self.slot.lease();
-        lease.map(|lease| lease.token.clone()).or_else(|| self.lock().serves(&Want::Usable))
+        lease.map(|lease| lease.token.clone()).or_else(|| self.lock().serves(&Requirement::Usable))
     }
 
     /// A token at once, or the flight to wait for: the one under way, or one that this call starts.
-    pub(crate) fn get(self: &Arc<Self>, want: &Want) -> Acquired {
-        if let Want::Usable = want
+    pub(crate) fn get(self: &Arc<Self>, want: &Requirement) -> Acquired {
+        if let Requirement::Usable = want
             && let Some(lease) = self.slot.lease()
         {
             return Acquired::Token(lease.token.clone());
@@ -77,9 +77,9 @@ impl Core {
             ));
         };
         let why = match want {
-            Want::Usable if state.is_probe(now) => Why::Probe,
-            Want::Usable | Want::NewerThan(_) => Why::Needed,
-            Want::Fresh => Why::Forced,
+            Requirement::Usable if state.is_probe(now) => Trigger::Probe,
+            Requirement::Usable | Requirement::NewerThan(_) => Trigger::Needed,
+            Requirement::Fresh => Trigger::Forced,
         };
         let start = self.prepare(&mut state, runtime, why, now);
         let landed = start.landed();
@@ -87,9 +87,9 @@ impl Core {
         landed
     }
 
-    /// Why no flight may start now.
-    fn held_off(&self, state: &State, want: &Want, now: Instant) -> Option<AuthError> {
-        if let (Want::NewerThan(refused), Some(newest)) = (want, &state.newest)
+    /// Trigger no flight may start now.
+    fn held_off(&self, state: &State, want: &Requirement, now: Instant) -> Option<AuthError> {
+        if let (Requirement::NewerThan(refused), Some(newest)) = (want, &state.newest)
             && newest.token.is(refused)
             && !newest.refused
         {
@@ -99,9 +99,9 @@ impl Core {
                  yet; is the client id used by another process, or has the client no right to this resource?",
             ));
         }
-        let probe = matches!(want, Want::Usable) && state.is_probe(now);
+        let probe = matches!(want, Requirement::Usable) && state.is_probe(now);
         let gate = state.gate.as_ref().filter(|gate| gate.is_shut(now) && !probe)?;
-        self.tally.gated.add();
+        self.tally.backed_off.add();
         Some(gate.error.clone())
     }
 
@@ -115,7 +115,7 @@ impl Core {
             && state.flight.is_none()
             && let Ok(runtime) = Handle::try_current()
         {
-            return self.prepare(state, runtime, Why::Due, now);
+            return self.prepare(state, runtime, Trigger::Due, now);
         }
         // The machine may have slept, so that what was shown was too early or too late.
         self.publish(state);
@@ -123,23 +123,33 @@ impl Core {
     }
 
     /// Enters a new flight into the state.
-    fn prepare(self: &Arc<Self>, state: &mut State, runtime: Handle, why: Why, now: Instant) -> Start {
+    fn prepare(
+        self: &Arc<Self>,
+        state: &mut State,
+        runtime: Handle,
+        why: Trigger,
+        now: Instant,
+    ) -> Start {
         self.tally.refreshes.add();
         state.last_sequence += 1;
         let sequence = state.last_sequence;
         let mut overdue = clock::later(now, self.flight_bound());
         match why {
-            Why::Due => {
-                overdue += state.newest.as_ref().map(|newest| newest.token.time_left()).unwrap_or_default();
+            Trigger::Due => {
+                overdue += state
+                    .newest
+                    .as_ref()
+                    .map(|newest| newest.token.time_left())
+                    .unwrap_or_default();
             }
-            Why::Probe => state.gate.iter_mut().for_each(|gate| gate.looked(now)),
-            Why::Needed | Why::Forced => {}
+            Trigger::Probe => state.gate.iter_mut().for_each(|gate| gate.looked(now)),
+            Trigger::Needed | Trigger::Forced => {}
         }
         let (waiters, receiver) = oneshot::channel();
         let flight = Flight {
             sequence,
             stage: Stage::first(why, self.holds() && state.newest.is_some()),
-            hurry: Arc::default(),
+            expedite: Arc::default(),
             outcome: receiver.shared(),
             runtime: runtime.id(),
             waiters,
@@ -149,7 +159,10 @@ impl Core {
         let landed = flight.landed();
         let abandoned = state.flight.replace(flight);
         self.publish(state);
-        Start { landing: Some((runtime, Landing::new(Arc::clone(self), sequence, why), landed)), abandoned }
+        Start {
+            landing: Some((runtime, RefreshTask::new(Arc::clone(self), sequence, why), landed)),
+            abandoned,
+        }
     }
 
     /// The last handle is gone, and nobody is left to use what a flight would bring.
@@ -171,7 +184,7 @@ impl Core {
 /// shutting down drops a task where it is spawned, and with it the landing.
 #[must_use]
 struct Start {
-    landing: Option<(Handle, Landing, Landed)>,
+    landing: Option<(Handle, RefreshTask, FlightHandle)>,
     /// What it has replaced, overdue.
     abandoned: Option<Flight>,
 }
@@ -197,9 +210,12 @@ impl Start {
             let sequence = landing.sequence();
             // Of no caller: whoever started it, it is everybody's.
             let why = tracing::field::debug(landing.why());
-            let span = tracing::info_span!(target: TARGET, parent: None, "token_refresh", sequence, why);
-            let task = sync::spawn(&runtime, landing.fly().instrument(span));
-            if let Some(flight) = core.lock().flight.as_mut().filter(|flight| flight.sequence == sequence) {
+            let span =
+                tracing::info_span!(target: TARGET, parent: None, "token_refresh", sequence, why);
+            let task = sync::spawn(&runtime, landing.run().instrument(span));
+            if let Some(flight) =
+                core.lock().flight.as_mut().filter(|flight| flight.sequence == sequence)
+            {
                 flight.task = Some(task);
             }
         }

@@ -42,8 +42,12 @@ mod tests {
     fn signed(kid: Option<&str>, exp: u64) -> String {
         choose_backend();
         let header = Header { kid: kid.map(str::to_owned), ..Header::new(Algorithm::HS256) };
-        jsonwebtoken::encode(&header, &json!({"sub": "me", "exp": exp}), &EncodingKey::from_secret(KEY))
-            .unwrap()
+        jsonwebtoken::encode(
+            &header,
+            &json!({"sub": "me", "exp": exp}),
+            &EncodingKey::from_secret(KEY),
+        )
+        .unwrap()
     }
 
     fn keys() -> JwkSet {
@@ -60,13 +64,17 @@ mod tests {
         let claims: Value = with_key(&signed(None, 4_000_000_000), &key, &validation).unwrap();
         assert_eq!(claims["sub"], "me");
         assert!(with_key::<Value>(&signed(None, 4_000_000_000), &wrong, &validation).is_err());
-        assert!(with_key::<Value>(&signed(None, 1_000_000_000), &key, &validation).is_err(), "expired");
+        assert!(
+            with_key::<Value>(&signed(None, 1_000_000_000), &key, &validation).is_err(),
+            "expired"
+        );
     }
 
     #[test]
     fn a_key_set_is_asked_for_the_key_that_the_token_names() {
         let validation = Validation::new(Algorithm::HS256);
-        let claims: Value = with_jwks(&signed(Some("one"), 4_000_000_000), &keys(), &validation).unwrap();
+        let claims: Value =
+            with_jwks(&signed(Some("one"), 4_000_000_000), &keys(), &validation).unwrap();
         assert_eq!(claims["sub"], "me");
         for kid in [None, Some("two")] {
             assert!(

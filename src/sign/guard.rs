@@ -11,7 +11,7 @@ use crate::{
 
 /// What becomes of a request to an origin that may not see the token. It is never signed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ForeignRequests {
+pub enum CrossOriginRequests {
     /// It is not sent; the caller gets an [`AuthError::is_refused_origin`] that names the origin and nothing else of the
     /// URI.
     #[default]
@@ -28,11 +28,11 @@ pub(crate) struct Guard {
     token_path: Option<Box<str>>,
     allowed: Vec<Origin>,
     plain: Vec<Origin>,
-    pub(crate) foreign: ForeignRequests,
+    pub(crate) foreign: CrossOriginRequests,
 }
 
 #[derive(Debug)]
-pub(crate) enum Verdict {
+pub(crate) enum Admission {
     Sign,
     PassUnsigned,
     Refuse(AuthError),
@@ -46,13 +46,13 @@ impl Guard {
             token_path: endpoint.map(|endpoint| endpoint.path().into()),
             allowed: endpoint.and_then(Origin::of).into_iter().collect(),
             plain: Vec::new(),
-            foreign: ForeignRequests::default(),
+            foreign: CrossOriginRequests::default(),
         }
     }
 
     pub(crate) fn allow(&mut self, url: &str) -> Result<(), ConfigError> {
         let uri = origin::parse(url)?;
-        origin::check_transport(&uri, "AuthLayer::allow_plain_http_origin")?;
+        origin::check_transport(&uri, "AuthLayer::allow_plain_http")?;
         self.allowed.extend(Origin::of(&uri));
         Ok(())
     }
@@ -65,28 +65,28 @@ impl Guard {
     }
 
     /// Nearly every request: to an origin that may see the token, written as ours is, or to wherever the service below is
-    /// connected. If none of its headers [says otherwise](may_say_otherwise), it is to be signed.
+    /// connected. If none of its headers [says otherwise](overrides_authority), it is to be signed.
     #[inline]
-    pub(crate) fn is_usual(&self, method: &Method, uri: &Uri) -> bool {
+    pub(crate) fn is_fast_path(&self, method: &Method, uri: &Uri) -> bool {
         let may_see_it = |origin: &Origin| !self.is_exposed(origin);
         let is_to_it = |origin: &Origin| uri.authority().is_none() || origin.is_written_in(uri);
         self.allowed.iter().any(|origin| is_to_it(origin) && may_see_it(origin))
             && !self.has_token_path(method, uri)
     }
 
-    pub(crate) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
+    pub(crate) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Admission {
         // There are few headers, so looking at each name is quicker than a lookup.
-        if self.is_usual(method, uri) && !headers.keys().any(may_say_otherwise) {
-            Verdict::Sign
+        if self.is_fast_path(method, uri) && !headers.keys().any(overrides_authority) {
+            Admission::Sign
         } else {
-            self.check_closely(method, uri, headers)
+            self.check_slow(method, uri, headers)
         }
     }
 
     /// What [`check`](Self::check) says of usual requests as well, 5 ns later.
-    fn check_closely(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
+    fn check_slow(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Admission {
         if self.is_token_request(method, uri, headers) {
-            return Verdict::PassUnsigned;
+            return Admission::PassUnsigned;
         }
         if uri.authority().is_none() {
             return self.check_relative(headers);
@@ -98,7 +98,7 @@ impl Guard {
                 match hosts.find(|host| !origin.is_host(host.as_bytes())) {
                     Some(host) => self.foreign(&shown_host(host)),
                     None if self.is_exposed(origin) => Self::exposed(origin),
-                    None => Verdict::Sign,
+                    None => Admission::Sign,
                 }
             }
             None => self.foreign(&shown(uri)),
@@ -107,16 +107,17 @@ impl Guard {
 
     /// A URI without host goes where the service below is connected to, as in gRPC channels and on hyper's own
     /// connections: whoever built that chose its origin. A `Host` header that says otherwise is believed.
-    fn check_relative(&self, headers: &HeaderMap) -> Verdict {
+    fn check_relative(&self, headers: &HeaderMap) -> Admission {
         let hosts = || hosts(headers);
-        let mut named =
-            self.allowed.iter().filter(|origin| hosts().all(|host| origin.is_host(host.as_bytes())));
+        let mut named = self
+            .allowed
+            .iter()
+            .filter(|origin| hosts().all(|host| origin.is_host(host.as_bytes())));
         match (named.clone().find(|origin| !self.is_exposed(origin)), named.next()) {
-            (Some(_), _) => Verdict::Sign,
+            (Some(_), _) => Admission::Sign,
             (None, Some(origin)) => Self::exposed(origin),
-            (None, None) => {
-                self.foreign(&hosts().next().map_or_else(|| "a URI without host".into(), shown_host))
-            }
+            (None, None) => self
+                .foreign(&hosts().next().map_or_else(|| "a URI without host".into(), shown_host)),
         }
     }
 
@@ -124,25 +125,25 @@ impl Guard {
         origin.is_exposed() && !self.plain.contains(origin)
     }
 
-    fn exposed(origin: &Origin) -> Verdict {
-        Verdict::Refuse(AuthError::new(
+    fn exposed(origin: &Origin) -> Admission {
+        Admission::Refuse(AuthError::new(
             Kind::RefusedOrigin,
             format!(
                 "{origin} is plain http and not this machine, so the token was not sent; use https, or allow it \
-                 with AuthLayer::allow_plain_http_origin"
+                 with AuthLayer::allow_plain_http"
             ),
         ))
     }
 
-    fn foreign(&self, target: &str) -> Verdict {
+    fn foreign(&self, target: &str) -> Admission {
         match self.foreign {
-            ForeignRequests::PassUnsigned => Verdict::PassUnsigned,
-            ForeignRequests::Refuse => Verdict::Refuse(AuthError::new(
+            CrossOriginRequests::PassUnsigned => Admission::PassUnsigned,
+            CrossOriginRequests::Refuse => Admission::Refuse(AuthError::new(
                 Kind::RefusedOrigin,
                 format!(
                     "{target} is not of an origin that may see the token, so the request was not sent; name the \
                      origin with AuthLayer::allow_origin, or let such requests pass unsigned with \
-                     AuthLayer::foreign_requests"
+                     AuthLayer::cross_origin_requests"
                 ),
             )),
         }
@@ -165,7 +166,7 @@ impl Guard {
 
 /// Whether a header of this name may say that the request is for another origin than the URI's.
 #[inline]
-pub(crate) fn may_say_otherwise(name: &HeaderName) -> bool {
+pub(crate) fn overrides_authority(name: &HeaderName) -> bool {
     *name == header::HOST
 }
 
@@ -204,19 +205,24 @@ mod tests {
         Guard::new(Some(&Uri::from_static("https://api.example.com/v1/auth")))
     }
 
-    fn check(guard: &Guard, method: &Method, uri: &'static str, host: Option<&'static str>) -> &'static str {
+    fn check(
+        guard: &Guard,
+        method: &Method,
+        uri: &'static str,
+        host: Option<&'static str>,
+    ) -> &'static str {
         let mut headers = HeaderMap::new();
         if let Some(host) = host {
             headers.insert(header::HOST, http::HeaderValue::from_static(host));
         }
         let uri = Uri::from_static(uri);
         let (verdict, closely) =
-            (guard.check(method, &uri, &headers), guard.check_closely(method, &uri, &headers));
+            (guard.check(method, &uri, &headers), guard.check_slow(method, &uri, &headers));
         assert_eq!(format!("{verdict:?}"), format!("{closely:?}"), "{uri}");
         match verdict {
-            Verdict::Sign => "sign",
-            Verdict::PassUnsigned => "pass",
-            Verdict::Refuse(error) => {
+            Admission::Sign => "sign",
+            Admission::PassUnsigned => "pass",
+            Admission::Refuse(error) => {
                 assert!(error.is_refused_origin());
                 "refuse"
             }
@@ -224,9 +230,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_as_the_endpoint_or_has_no_host_is_usual_and_the_token_request_itself_is_not() {
+    fn what_is_written_as_the_endpoint_or_has_no_host_is_usual_and_the_token_request_itself_is_not()
+    {
         let guard = guard();
-        for (method, uri, is_usual) in [
+        for (method, uri, is_fast_path) in [
             (Method::GET, "https://api.example.com/v1/accounts?limit=10", true),
             (Method::POST, "https://api.example.com/v1/accounts", true),
             (Method::POST, "/v1/accounts", true),
@@ -234,7 +241,7 @@ mod tests {
             (Method::GET, "https://API.example.com/", false),
             (Method::POST, "https://api.example.com/v1/auth", false),
         ] {
-            assert_eq!(guard.is_usual(&method, &Uri::from_static(uri)), is_usual, "{uri}");
+            assert_eq!(guard.is_fast_path(&method, &Uri::from_static(uri)), is_fast_path, "{uri}");
         }
     }
 
@@ -251,7 +258,7 @@ mod tests {
         ] {
             assert_eq!(check(&guard, &Method::GET, uri, None), verdict, "{uri}");
         }
-        guard.foreign = ForeignRequests::PassUnsigned;
+        guard.foreign = CrossOriginRequests::PassUnsigned;
         assert_eq!(check(&guard, &Method::GET, "https://evil.example/", None), "pass");
     }
 
@@ -285,19 +292,26 @@ mod tests {
         assert_eq!(check(&guard, &Method::POST, "/v1/auth", Some("evil.example")), "refuse");
         assert_eq!(check(&guard, &Method::POST, "/v1/auth", Some("reports.example.com")), "sign");
         assert_eq!(check(&guard, &Method::POST, "/v1/auth", Some("api.example.com")), "pass");
-        assert_eq!(check(&guard, &Method::POST, "https://reports.example.com/v1/auth", None), "sign");
+        assert_eq!(
+            check(&guard, &Method::POST, "https://reports.example.com/v1/auth", None),
+            "sign"
+        );
     }
 
     #[test]
     fn a_foreign_host_header_is_named_without_what_may_be_a_secret() {
         for (uri, host, shown) in [
-            ("https://api.example.com/x", "user:password@evil.example:8443", "evil.example:8443 is not"),
+            (
+                "https://api.example.com/x",
+                "user:password@evil.example:8443",
+                "evil.example:8443 is not",
+            ),
             ("/x", "user:password@evil.example", "evil.example is not"),
             ("/x", "password of a user", "what its `Host` header says is not"),
         ] {
             let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
             let verdict = guard().check(&Method::GET, &Uri::from_static(uri), &headers);
-            let Verdict::Refuse(error) = verdict else { panic!("{verdict:?}") };
+            let Admission::Refuse(error) = verdict else { panic!("{verdict:?}") };
             let error = error.to_string();
             assert!(error.starts_with(shown) && !error.contains("password"), "{error}");
         }
@@ -324,7 +338,10 @@ mod tests {
         assert_eq!(check(&guard, &Method::GET, "http://payments.internal/x", None), "refuse");
         assert_eq!(check(&guard, &Method::GET, "/x", None), "refuse");
         assert_eq!(check(&guard, &Method::GET, "/x", Some("payments.internal")), "refuse");
-        assert!(matches!(guard.allow("http://payments.internal"), Err(ConfigError::PlainHttp { .. })));
+        assert!(matches!(
+            guard.allow("http://payments.internal"),
+            Err(ConfigError::PlainHttp { .. })
+        ));
         guard.allow_plain("http://payments.internal").unwrap();
         assert_eq!(check(&guard, &Method::GET, "http://payments.internal/x", None), "sign");
         assert_eq!(check(&guard, &Method::GET, "/x", None), "sign");

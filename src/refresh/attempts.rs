@@ -10,15 +10,15 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     clock,
-    endpoint::{DynEndpoint, IssuedToken},
+    endpoint::DynEndpoint,
     error::{AuthError, Fate, Kind},
     events::{TARGET, Tally},
-    refresh::{RefreshPolicy, backoff, life, schedule},
-    token::{AccessToken, Times, Unsendable},
+    refresh::{RefreshPolicy, backoff},
+    token::{AccessToken, IssuedToken, Times, Unsendable, lifetime, schedule},
 };
 
 /// All that a flight needs to know.
-pub(crate) struct Order<'a> {
+pub(crate) struct Attempts<'a> {
     pub(crate) endpoint: &'a dyn DynEndpoint,
     pub(crate) policy: &'a RefreshPolicy,
     pub(crate) scheme: &'a str,
@@ -30,22 +30,25 @@ pub(crate) struct Order<'a> {
 }
 
 /// How a flight ended.
-pub(crate) struct Flown {
+pub(crate) struct RefreshResult {
     pub(crate) result: Result<AccessToken, AuthError>,
     /// The worst of what became of its attempts.
     pub(crate) fate: Fate,
 }
 
-impl Order<'_> {
+impl Attempts<'_> {
     /// Flies. Transient failures are repeated within the deadline; when it has passed, the last of them is the
     /// flight's.
-    pub(crate) async fn fly(&self) -> Flown {
+    pub(crate) async fn run(&self) -> RefreshResult {
         let deadline = clock::later(clock::now(), self.policy.deadline);
         let (mut last, mut fate) = (None, Fate::NotIssued);
         match timeout_at(deadline, self.attempts(deadline, &mut last, &mut fate)).await {
-            Ok(result) => Flown { result, fate },
+            Ok(result) => RefreshResult { result, fate },
             // An attempt was cut off, or the pause before one.
-            Err(_) => Flown { result: Err(last.unwrap_or_else(timed_out)), fate: fate.max(Fate::Unknown) },
+            Err(_) => RefreshResult {
+                result: Err(last.unwrap_or_else(timed_out)),
+                fate: fate.max(Fate::Unknown),
+            },
         }
     }
 
@@ -74,7 +77,8 @@ impl Order<'_> {
                 *fate != Fate::Issued && self.fallback.as_ref().is_some_and(AccessToken::is_usable);
             let pause = backoff::pause(self.policy, failures, error.retry_after(), fastrand::f64());
             // Nobody is kept waiting for an attempt that would come too late.
-            if falls_back || !error.is_transient() || clock::later(clock::now(), pause) >= deadline {
+            if falls_back || !error.is_transient() || clock::later(clock::now(), pause) >= deadline
+            {
                 return Err(error);
             }
             *last = Some(error);
@@ -87,27 +91,29 @@ impl Order<'_> {
         self.tally.token_requests.add();
         tracing::debug!(target: TARGET, sequence = self.sequence, "asking for a token");
         let sent = Sent { at: clock::now(), slept: clock::slept(), wall: clock::wall() };
-        let issued =
-            timeout(self.policy.attempt_timeout, self.endpoint.issue()).await.map_err(|_| timed_out())??;
+        let issued = timeout(self.policy.attempt_timeout, self.endpoint.issue())
+            .await
+            .map_err(|_| timed_out())??;
         let times = self.times(&issued, &sent)?;
         self.adopt(issued.secret.expose_secret(), times)
     }
 
     fn times(&self, issued: &IssuedToken, sent: &Sent) -> Result<Times, AuthError> {
-        let life = life::observed(issued, issued.secret.expose_secret(), sent.wall).map_err(|_| expired())?;
-        let schedule = schedule::schedule(life, self.policy, fastrand::f64());
+        let lifetime = lifetime::observed(issued, issued.secret.expose_secret(), sent.wall)
+            .map_err(|_| expired())?;
+        let schedule = schedule::schedule(lifetime, &self.policy.windows, fastrand::f64());
         if schedule.clamped {
-            tracing::warn!(target: TARGET, life_seconds = life.as_secs_f64(),
-                "the expiry margin would take more than a quarter of the token's life, and was cut to that",
+            tracing::warn!(target: TARGET, lifetime_seconds = lifetime.as_secs_f64(),
+                "the expiry margin would take more than a quarter of the token's lifetime, and was cut to that",
             );
         }
-        Ok(Times { sent: sent.at, slept: sent.slept, life, schedule })
+        Ok(Times { sent: sent.at, slept: sent.slept, lifetime, schedule })
     }
 
     fn adopt(&self, secret: &str, times: Times) -> Result<AccessToken, AuthError> {
         let token = AccessToken::new(self.scheme, secret, self.sequence, times).map_err(|why| {
             AuthError::new(
-                Kind::InvalidAnswer,
+                Kind::InvalidResponse,
                 match why {
                     Unsendable::Empty => {
                         "the token endpoint issued an empty access token; check its address and the client's rights"
@@ -119,7 +125,7 @@ impl Order<'_> {
                 },
             )
         })?;
-        // It may have had a life, and spent it on the way.
+        // It may have had a lifetime, and spent it on the way.
         if token.is_usable() { Ok(token) } else { Err(expired()) }
     }
 }

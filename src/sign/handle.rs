@@ -1,46 +1,50 @@
-//! [`Template`]: where a request that waits, or is sent again, gets a service of its own.
+//! [`ServiceHandle`]: where a request that waits, or is sent again, gets a service of its own.
 
 use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use crate::{layer::Shared, stripe::Striped};
+use super::signer::Signer;
+use crate::sync::Striped;
 
 /// What such a request takes along: a count of this instead of a clone of the service, which only few of them will need.
 /// Aligned so that the count shares no cache line with anything else.
 #[repr(align(128))]
-pub(crate) struct Template<S> {
-    pub(crate) shared: Arc<Shared>,
+pub(crate) struct ServiceHandle<S> {
+    pub(crate) signer: Arc<Signer>,
     service: Arc<Mutex<S>>,
 }
 
-/// What a service and its clones have in common: the layer's settings, and a template with a copy for each core.
-pub(crate) struct Common<S> {
-    pub(crate) shared: Arc<Shared>,
+/// What a service and its clones have in common: the layer's settings, and a handle with a copy for each core.
+pub(crate) struct Inner<S> {
+    pub(crate) signer: Arc<Signer>,
     /// Behind a lock because a service need not be `Sync`, and its futures are to be `Send` all the same.
     service: OnceLock<Arc<Mutex<S>>>,
-    templates: Striped<OnceLock<Arc<Template<S>>>>,
+    handles: Striped<OnceLock<Arc<ServiceHandle<S>>>>,
 }
 
-impl<S> Common<S> {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, service: OnceLock::new(), templates: Striped::new(OnceLock::new) }
+impl<S> Inner<S> {
+    pub(crate) fn new(signer: Arc<Signer>) -> Self {
+        Self { signer, service: OnceLock::new(), handles: Striped::new(OnceLock::new) }
     }
 }
 
-impl<S: Clone> Common<S> {
-    /// The template of this core. The first one of all is made from `inner`.
+impl<S: Clone> Inner<S> {
+    /// The handle of this core. The first one of all is made from `inner`.
     #[inline]
-    pub(crate) fn template(&self, inner: &S) -> Arc<Template<S>> {
-        Arc::clone(self.templates.mine().get_or_init(|| {
+    pub(crate) fn handle(&self, inner: &S) -> Arc<ServiceHandle<S>> {
+        Arc::clone(self.handles.local().get_or_init(|| {
             let service = self.service.get_or_init(|| Arc::new(Mutex::new(inner.clone())));
-            Arc::new(Template { shared: Arc::clone(&self.shared), service: Arc::clone(service) })
+            Arc::new(ServiceHandle {
+                signer: Arc::clone(&self.signer),
+                service: Arc::clone(service),
+            })
         }))
     }
 }
 
-impl<S: Clone> Template<S> {
+impl<S: Clone> ServiceHandle<S> {
     /// A service that has yet to become ready.
     pub(crate) fn service(&self) -> S {
         self.lock().clone()

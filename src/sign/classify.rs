@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, Response, StatusCode};
 
 /// The verdict on one response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Classification {
     /// The caller's business.
     Accepted,
     /// The resource refused the token, and has not applied the request.
@@ -21,11 +21,11 @@ const UNAUTHENTICATED: &str = "16";
 /// 401 alone speaks of the token, and gRPC's word for it. 403 says that it is known and not enough, 407 speaks of a
 /// proxy. Only the head is looked at, so no response is delayed.
 #[inline]
-pub(crate) fn triage<B>(response: &Response<B>) -> Verdict {
+pub(crate) fn classify<B>(response: &Response<B>) -> Classification {
     match response.status() {
-        StatusCode::UNAUTHORIZED => Verdict::TokenRefused,
-        StatusCode::OK if says_unauthenticated(response.headers()) => Verdict::TokenRefused,
-        _ => Verdict::Accepted,
+        StatusCode::UNAUTHORIZED => Classification::TokenRefused,
+        StatusCode::OK if says_unauthenticated(response.headers()) => Classification::TokenRefused,
+        _ => Classification::Accepted,
     }
 }
 
@@ -46,25 +46,27 @@ mod tests {
 
     #[test]
     fn only_a_401_speaks_of_the_token() {
-        for status in [100, 200, 201, 204, 301, 400, 402, 403, 404, 407, 409, 429, 498, 500, 503, 511] {
+        for status in
+            [100, 200, 201, 204, 301, 400, 402, 403, 404, 407, 409, 429, 498, 500, 503, 511]
+        {
             let response = Response::builder().status(status).body(()).unwrap();
-            assert_eq!(triage(&response), Verdict::Accepted, "{status}");
+            assert_eq!(classify(&response), Classification::Accepted, "{status}");
         }
         let refused = Response::builder().status(401).body(()).unwrap();
-        assert_eq!(triage(&refused), Verdict::TokenRefused);
+        assert_eq!(classify(&refused), Classification::TokenRefused);
     }
 
     #[test]
     fn a_trailers_only_unauthenticated_speaks_of_the_token() {
         for (status, verdict) in [
-            ("16", Verdict::TokenRefused),
-            ("0", Verdict::Accepted),
-            ("7", Verdict::Accepted),
-            ("1", Verdict::Accepted),
-            ("160", Verdict::Accepted),
+            ("16", Classification::TokenRefused),
+            ("0", Classification::Accepted),
+            ("7", Classification::Accepted),
+            ("1", Classification::Accepted),
+            ("160", Classification::Accepted),
         ] {
             let response = Response::builder().header("grpc-status", status).body(()).unwrap();
-            assert_eq!(triage(&response), verdict, "{status}");
+            assert_eq!(classify(&response), verdict, "{status}");
         }
     }
 }

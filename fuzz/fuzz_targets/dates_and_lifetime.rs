@@ -1,4 +1,4 @@
-//! The life of a token by all that its answer can say about it, and the windows that follow from it.
+//! The lifetime of a token by all that its answer can say about it, and the windows that follow from it.
 //!
 //! An input is lines of a name and a value, all optional. Dates are RFC 3339, HTTP's, or `@` and seconds since 1970.
 #![no_main]
@@ -9,7 +9,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use tower_reauth::{RefreshPolicy, endpoint::IssuedToken, fuzzing};
 
-const LONGEST_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+const LONGEST_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 struct Case {
     token: String,
@@ -18,7 +18,7 @@ struct Case {
     date: Option<SystemTime>,
     sent: SystemTime,
     /// Beside the one that is observed.
-    life: Duration,
+    lifetime: Duration,
     policy: RefreshPolicy,
     drain: Duration,
     random: f64,
@@ -32,7 +32,7 @@ impl Case {
             expires_at: None,
             date: None,
             sent: UNIX_EPOCH,
-            life: Duration::ZERO,
+            lifetime: Duration::ZERO,
             policy: RefreshPolicy::default(),
             drain: Duration::from_secs(2),
             random: 0.5,
@@ -46,7 +46,7 @@ impl Case {
                 "expires_at" => case.expires_at = Some(moment(value)?),
                 "date" => case.date = Some(moment(value)?),
                 "sent" => case.sent = moment(value)?,
-                "life" => case.life = seconds(value)?,
+                "lifetime" => case.lifetime = seconds(value)?,
                 "renew_at" => case.policy = case.policy.renew_at(value.parse().ok()?),
                 "jitter" => case.policy = case.policy.jitter(value.parse().ok()?),
                 "hold_at" => case.policy = case.policy.hold_at(value.parse().ok()?),
@@ -78,39 +78,39 @@ fn moment(value: &str) -> Option<SystemTime> {
 fuzz_target!(|input: &str| -> Corpus {
     let Some(case) = Case::read(input) else { return Corpus::Reject };
     let mut issued = IssuedToken::new(case.token.as_str()).expires_at(case.expires_at).server_date(case.date);
-    if let Some(life) = case.expires_in {
-        issued = issued.expires_in(life);
+    if let Some(lifetime) = case.expires_in {
+        issued = issued.expires_in(lifetime);
     }
-    let life = fuzzing::observed_life(&issued, &case.token, case.sent);
-    check_life(&case, life);
+    let lifetime = fuzzing::observed_lifetime(&issued, &case.token, case.sent);
+    check_lifetime(&case, lifetime);
     if fuzzing::is_valid(&case.policy) {
-        check_windows(&case, life.unwrap_or_default());
-        check_windows(&case, case.life);
+        check_windows(&case, lifetime.unwrap_or_default());
+        check_windows(&case, case.lifetime);
     }
     Corpus::Keep
 });
 
-fn check_life(case: &Case, life: Option<Duration>) {
-    assert!(life.is_none_or(|life| !life.is_zero() && life <= LONGEST_LIFE), "{life:?}");
+fn check_lifetime(case: &Case, lifetime: Option<Duration>) {
+    assert!(lifetime.is_none_or(|lifetime| !lifetime.is_zero() && lifetime <= LONGEST_LIFETIME), "{lifetime:?}");
     if let Some(said) = case.expires_in {
-        assert_eq!(life.unwrap_or_default(), said.min(LONGEST_LIFE));
+        assert_eq!(lifetime.unwrap_or_default(), said.min(LONGEST_LIFETIME));
     } else if let (Some(end), Some(date)) = (case.expires_at, case.date)
         && let Ok(said) = end.duration_since(date)
         && !said.is_zero()
     {
-        let life = life.unwrap_or_default();
-        assert!(life <= said, "{life:?} of {said:?}");
-        assert!(life + Duration::from_secs(1) >= said.min(LONGEST_LIFE), "{life:?} of {said:?}");
+        let lifetime = lifetime.unwrap_or_default();
+        assert!(lifetime <= said, "{lifetime:?} of {said:?}");
+        assert!(lifetime + Duration::from_secs(1) >= said.min(LONGEST_LIFETIME), "{lifetime:?} of {said:?}");
     }
 }
 
-fn check_windows(case: &Case, life: Duration) {
-    let [due, hold, unusable, drain] = fuzzing::schedule(life, &case.policy, case.random);
+fn check_windows(case: &Case, lifetime: Duration) {
+    let [due, hold, unusable, drain] = fuzzing::schedule(lifetime, &case.policy, case.random);
     assert!(
-        due <= hold && hold <= unusable && unusable <= life,
-        "{due:?} {hold:?} {unusable:?} {life:?} {:?}",
+        due <= hold && hold <= unusable && unusable <= lifetime,
+        "{due:?} {hold:?} {unusable:?} {lifetime:?} {:?}",
         case.policy
     );
-    assert!(unusable >= life / 4 * 3, "{unusable:?} of {life:?}");
-    assert!(drain <= life / 20 && drain <= case.drain, "{drain:?} of {life:?}");
+    assert!(unusable >= lifetime / 4 * 3, "{unusable:?} of {lifetime:?}");
+    assert!(drain <= lifetime / 20 && drain <= case.drain, "{drain:?} of {lifetime:?}");
 }

@@ -2,27 +2,19 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
-use http::{HeaderMap, HeaderName, Method, Uri, Version, header};
+use http::{HeaderName, header};
 use tower_layer::Layer;
 
-use crate::{
-    cache::{Lease, Recent, TokenCache},
-    error::{AuthError, ConfigError},
-    guard::{self, ForeignRequests, Guard, Verdict},
-    replay::{KeptHead, NoReplay, ReplayOnce},
+use super::{
+    guard::{CrossOriginRequests, Guard},
     service::Auth,
-    sync::Counted,
+    signer::{CallerAuthorization, Signer},
 };
-
-/// What becomes of an `Authorization` header (or whichever carries the token) that the caller has set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CallerAuthorization {
-    /// It is replaced by the token; never doubled.
-    #[default]
-    Replace,
-    /// It stays, and the request is the caller's own: not signed, and not replayed after a 401.
-    Keep,
-}
+use crate::{
+    cache::TokenCache,
+    error::ConfigError,
+    replay::{NoReplay, ReplayOnce},
+};
 
 /// Keeps the requests of a `tower::Service<http::Request<B>>` signed with the token of a [`TokenCache`].
 ///
@@ -33,7 +25,7 @@ pub enum CallerAuthorization {
 ///   not been applied, so that is safe for a `POST` too. A gRPC call that was refused as unauthenticated before any
 ///   message (`grpc-status: 16` in the response's headers) counts as one.
 /// - Only the token endpoint's own origin sees the token, unless more are [allowed](Self::allow_origin). Requests
-///   to others are [refused](ForeignRequests::Refuse) by default, never signed. A `Host` header that names another
+///   to others are [refused](CrossOriginRequests::Refuse) by default, never signed. A `Host` header that names another
 ///   origin makes a request foreign; a URI without host (as in gRPC channels, or on a connection of hyper's own)
 ///   is signed, since whoever made the service below chose where it is connected to.
 /// - A request is never sent unsigned where it should be signed, nor with a token that has expired
@@ -78,103 +70,19 @@ pub enum CallerAuthorization {
 /// ```
 /// # fn f(cache: tower_reauth::TokenCache) -> Result<(), Box<dyn std::error::Error>> {
 /// use http::HeaderName;
-/// use tower_reauth::{AuthLayer, ForeignRequests};
+/// use tower_reauth::{AuthLayer, CrossOriginRequests};
 ///
 /// let layer = AuthLayer::new(cache)
 ///     .header_name(HeaderName::from_static("x-access-token"))
 ///     .allow_origin("https://reports.example.com")?
-///     .foreign_requests(ForeignRequests::PassUnsigned)
+///     .cross_origin_requests(CrossOriginRequests::PassUnsigned)
 ///     .without_replay();
 /// # Ok(())
 /// # }
 /// ```
 pub struct AuthLayer<R = ReplayOnce> {
-    shared: Arc<Shared>,
+    signer: Arc<Signer>,
     replay: PhantomData<R>,
-}
-
-/// What every service of a layer has in common.
-#[derive(Clone, Debug)]
-pub(crate) struct Shared {
-    pub(crate) cache: TokenCache,
-    pub(crate) guard: Guard,
-    pub(crate) header: HeaderName,
-    pub(crate) caller_authorization: CallerAuthorization,
-}
-
-/// Why a request is not signed.
-pub(crate) enum Unsigned {
-    /// There is no token.
-    Waits,
-    /// It is somebody else's, or its caller has signed it.
-    Passes,
-    Refused(AuthError),
-}
-
-impl Shared {
-    /// What nearly every request is to be signed with, and its head, if that is to be kept: of a request that
-    /// [`admit_closely`](Self::admit_closely) would admit, and of a service that has had this lease before.
-    ///
-    /// One function that is not generic, because in a real client none of its code is in the first-level cache when a request
-    /// comes: spread over several, it took 0.3 % more of the time of hyper's requests.
-    pub(crate) fn admit(
-        &self,
-        recent: &Recent,
-        method: &Method,
-        uri: &Uri,
-        version: Version,
-        headers: &HeaderMap,
-        keep: bool,
-    ) -> Option<(Counted<Lease>, KeptHead)> {
-        if !self.guard.is_usual(method, uri) || self.is_kept(headers) {
-            return None;
-        }
-        let lease = recent.lease()?;
-        if !keep {
-            // There are few, so looking at each name is quicker than a lookup.
-            let is_usual = !headers.keys().any(guard::may_say_otherwise);
-            return is_usual.then(|| (lease, KeptHead::default()));
-        }
-        let mut is_usual = true;
-        let look = |name: &HeaderName| is_usual &= !guard::may_say_otherwise(name);
-        let head = KeptHead::looking_at(look, method, uri, version, headers);
-        is_usual.then_some((lease, head))
-    }
-
-    /// Whether a request may carry the token, and the same for the first ones of a service, until it has had the lease before.
-    pub(crate) fn admit_closely(
-        &self,
-        recent: &mut Recent,
-        method: &Method,
-        uri: &Uri,
-        version: Version,
-        headers: &HeaderMap,
-        keep: bool,
-    ) -> Result<(Counted<Lease>, KeptHead), Unsigned> {
-        match self.guard.check(method, uri, headers) {
-            Verdict::Refuse(error) => return Err(Unsigned::Refused(error)),
-            Verdict::PassUnsigned => return Err(Unsigned::Passes),
-            Verdict::Sign => {}
-        }
-        if self.is_kept(headers) {
-            return Err(Unsigned::Passes);
-        }
-        let lease = self.cache.core().lease().ok_or(Unsigned::Waits)?;
-        recent.keep(&lease);
-        let head = if keep { KeptHead::of(method, uri, version, headers) } else { KeptHead::default() };
-        Ok((lease, head))
-    }
-
-    /// Whether the caller has signed it, and that stays.
-    #[inline]
-    fn is_kept(&self, headers: &HeaderMap) -> bool {
-        self.caller_authorization == CallerAuthorization::Keep && headers.contains_key(&self.header)
-    }
-
-    /// Puts the token on, in place of whatever the header held.
-    pub(crate) fn sign(&self, headers: &mut HeaderMap, lease: &Lease) {
-        headers.insert(self.header.clone(), lease.header.clone());
-    }
 }
 
 impl AuthLayer {
@@ -182,13 +90,13 @@ impl AuthLayer {
     /// [cache's](crate::cache::TokenCacheBuilder::scheme), `Bearer` by default.
     pub fn new(cache: TokenCache) -> Self {
         let guard = Guard::new(cache.endpoint_uri());
-        let shared = Shared {
+        let signer = Signer {
             cache,
             guard,
             header: header::AUTHORIZATION,
             caller_authorization: CallerAuthorization::default(),
         };
-        Self { shared: Arc::new(shared), replay: PhantomData }
+        Self { signer: Arc::new(signer), replay: PhantomData }
     }
 
     /// For the Send Payments API at `base_url`, asked for tokens through the [built-in client](crate::client).
@@ -203,7 +111,8 @@ impl AuthLayer {
         base_url: impl AsRef<str>,
         credentials: impl crate::credentials::CredentialsSource,
     ) -> Result<Self, ConfigError> {
-        let endpoint = crate::endpoint::SendPayments::new(base_url, crate::client::https()?, credentials)?;
+        let endpoint =
+            crate::endpoint::SendPayments::new(base_url, crate::client::https()?, credentials)?;
         Ok(Self::new(TokenCache::new(endpoint)))
     }
 
@@ -211,7 +120,7 @@ impl AuthLayer {
     /// Defaults to one replay.
     #[must_use]
     pub fn without_replay(self) -> AuthLayer<NoReplay> {
-        AuthLayer { shared: self.shared, replay: PhantomData }
+        AuthLayer { signer: self.signer, replay: PhantomData }
     }
 }
 
@@ -223,7 +132,7 @@ impl<R> AuthLayer<R> {
     ///
     /// Not an absolute https or http URL, or plain http beyond this machine.
     pub fn allow_origin(mut self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
-        self.change(|shared| shared.guard.allow(url.as_ref()))?;
+        self.change(|signer| signer.guard.allow(url.as_ref()))?;
         Ok(self)
     }
 
@@ -233,15 +142,15 @@ impl<R> AuthLayer<R> {
     /// # Errors
     ///
     /// Not an absolute https or http URL.
-    pub fn allow_plain_http_origin(mut self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
-        self.change(|shared| shared.guard.allow_plain(url.as_ref()))?;
+    pub fn allow_plain_http(mut self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
+        self.change(|signer| signer.guard.allow_plain(url.as_ref()))?;
         Ok(self)
     }
 
-    /// What becomes of requests to other origins. Defaults to [`ForeignRequests::Refuse`].
+    /// What becomes of requests to other origins. Defaults to [`CrossOriginRequests::Refuse`].
     #[must_use]
-    pub fn foreign_requests(mut self, foreign: ForeignRequests) -> Self {
-        self.change(|shared| shared.guard.foreign = foreign);
+    pub fn cross_origin_requests(mut self, foreign: CrossOriginRequests) -> Self {
+        self.change(|signer| signer.guard.foreign = foreign);
         self
     }
 
@@ -249,24 +158,24 @@ impl<R> AuthLayer<R> {
     /// don't know another, so keep them above the layer.
     #[must_use]
     pub fn header_name(mut self, name: HeaderName) -> Self {
-        self.change(|shared| shared.header = name);
+        self.change(|signer| signer.header = name);
         self
     }
 
     /// What becomes of that header if the caller has set it. Defaults to [`CallerAuthorization::Replace`].
     #[must_use]
     pub fn caller_authorization(mut self, caller: CallerAuthorization) -> Self {
-        self.change(|shared| shared.caller_authorization = caller);
+        self.change(|signer| signer.caller_authorization = caller);
         self
     }
 
-    fn change<T>(&mut self, change: impl FnOnce(&mut Shared) -> T) -> T {
-        change(Arc::make_mut(&mut self.shared))
+    fn change<T>(&mut self, change: impl FnOnce(&mut Signer) -> T) -> T {
+        change(Arc::make_mut(&mut self.signer))
     }
 
     /// The cache, for what needs a token without being a request of this layer.
     pub fn cache(&self) -> &TokenCache {
-        &self.shared.cache
+        &self.signer.cache
     }
 }
 
@@ -274,18 +183,18 @@ impl<S, R> Layer<S> for AuthLayer<R> {
     type Service = Auth<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Auth::new(inner, Arc::clone(&self.shared))
+        Auth::new(inner, Arc::clone(&self.signer))
     }
 }
 
 impl<R> Clone for AuthLayer<R> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), replay: PhantomData }
+        Self { signer: Arc::clone(&self.signer), replay: PhantomData }
     }
 }
 
 impl<R> fmt::Debug for AuthLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("AuthLayer").field(&self.shared).finish()
+        f.debug_tuple("AuthLayer").field(&self.signer).finish()
     }
 }

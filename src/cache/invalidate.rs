@@ -1,9 +1,9 @@
 //! What resources say: a 401, and whose fault it is.
 
 use super::{
-    renewal::Stage,
     slot::Lease,
-    state::{Core, Newest, State},
+    state::{Core, CurrentToken, State},
+    task::Stage,
 };
 use crate::{
     clock,
@@ -22,9 +22,11 @@ impl Core {
         let mut state = self.lock();
         // Our own request for its successor kills it.
         let dying = state.flight.as_ref().is_some_and(|flight| {
-            self.rotation == Rotation::Exclusive && (flight.stage == Stage::Holding || !self.policy.hold)
+            self.rotation == Rotation::Exclusive
+                && (flight.stage == Stage::Holding || !self.policy.hold)
         });
-        let in_use = |newest: &&mut Newest| newest.token.is(token) && !newest.refused && !dying;
+        let in_use =
+            |newest: &&mut CurrentToken| newest.token.is(token) && !newest.refused && !dying;
         let Some(newest) = state.newest.as_mut().filter(in_use) else {
             self.tally.unauthorized_replaced.add();
             return false;
@@ -33,34 +35,39 @@ impl Core {
         if !token.is_usable() || suspect {
             newest.refused = true;
             // That a suspect token is refused explains itself: our own request has killed it.
-            let class =
-                if suspect { &self.tally.unauthorized_replaced } else { &self.tally.unauthorized_expired };
+            let class = if suspect {
+                &self.tally.unauthorized_replaced
+            } else {
+                &self.tally.unauthorized_expired
+            };
             class.add();
             // Everybody waits for it, and the endpoint has not asked to be left alone.
-            if suspect && state.gate.as_ref().is_some_and(|gate| gate.error.retry_after().is_none()) {
+            if suspect && state.gate.as_ref().is_some_and(|gate| gate.error.retry_after().is_none())
+            {
                 state.gate = None;
             }
-            self.hurry(&state);
+            self.expedite(&state);
             return true;
         }
         self.tally.unauthorized_foreign.add();
         let (now, times) = (clock::now(), token.times());
-        let refused = Refused { issued: times.sent, life: times.life, accepted: token.is_accepted() };
+        let refused =
+            Refused { issued: times.sent, lifetime: times.lifetime, accepted: token.is_accepted() };
         let decision = state.cooldown.refused(refused, now, &self.policy, fastrand::f64());
         if let Decision::Renew { .. } = decision {
             if let Some(newest) = &mut state.newest {
                 newest.refused = true;
             }
-            self.hurry(&state);
+            self.expedite(&state);
         }
         drop(state);
         self.report_refusal(token.sequence(), decision)
     }
 
     /// The token is served no more, and a renewal need not look for a quiet moment.
-    fn hurry(&self, state: &State) {
+    fn expedite(&self, state: &State) {
         if let Some(flight) = &state.flight {
-            flight.hurry.notify_one();
+            flight.expedite.notify_one();
         }
         self.publish(state);
     }

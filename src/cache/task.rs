@@ -13,21 +13,21 @@ use tokio::{
 };
 
 use super::{
-    slot::Gone,
-    state::{Core, Want, interrupted},
+    slot::Drained,
+    state::{Core, Requirement, interrupted},
 };
 use crate::{
     clock,
     error::{AuthError, Fate},
     events::TARGET,
-    refresh::flight::{Flown, Order},
+    refresh::attempts::{Attempts, RefreshResult},
     sync,
     token::AccessToken,
 };
 
-/// Why a flight was started.
+/// Trigger a flight was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(crate) enum Trigger {
     /// Somebody waits for it.
     Needed,
     /// The token in use is still good; it is time to renew it.
@@ -48,10 +48,10 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    pub(crate) fn first(why: Why, holds: bool) -> Self {
+    pub(crate) fn first(why: Trigger, holds: bool) -> Self {
         match why {
-            Why::Needed | Why::Forced if holds => Self::Holding,
-            Why::Needed | Why::Forced | Why::Due | Why::Probe => Self::Serving,
+            Trigger::Needed | Trigger::Forced if holds => Self::Holding,
+            Trigger::Needed | Trigger::Forced | Trigger::Due | Trigger::Probe => Self::Serving,
         }
     }
 }
@@ -61,15 +61,15 @@ const LOOKS: u32 = 64;
 
 /// A flight's end, whichever it is: dropped without a result (a panic, a runtime shutting down), it wakes the
 /// waiters with an error, so that none is left behind and the next caller can start another.
-pub(crate) struct Landing {
+pub(crate) struct RefreshTask {
     core: Arc<Core>,
     sequence: u64,
-    why: Why,
+    why: Trigger,
     landed: bool,
 }
 
-impl Landing {
-    pub(crate) fn new(core: Arc<Core>, sequence: u64, why: Why) -> Self {
+impl RefreshTask {
+    pub(crate) fn new(core: Arc<Core>, sequence: u64, why: Trigger) -> Self {
         Self { core, sequence, why, landed: false }
     }
 
@@ -77,18 +77,18 @@ impl Landing {
         self.sequence
     }
 
-    pub(crate) fn why(&self) -> Why {
+    pub(crate) fn why(&self) -> Trigger {
         self.why
     }
 
-    pub(crate) async fn fly(mut self) {
+    pub(crate) async fn run(mut self) {
         let core = Arc::clone(&self.core);
         if let Some(error) = self.finds_nothing_new().await {
             self.landed = true;
             return core.land_unchanged(self.sequence, error);
         }
-        let held = self.make_way().await;
-        let order = Order {
+        let held = self.drain().await;
+        let attempts = Attempts {
             endpoint: &*core.endpoint,
             policy: &core.policy,
             scheme: &core.scheme,
@@ -96,7 +96,7 @@ impl Landing {
             tally: &core.tally,
             fallback: held.as_ref().map(|held| held.token.clone()),
         };
-        let flown = order.fly().await;
+        let flown = attempts.run().await;
         self.landed = true;
         core.land(self.sequence, flown);
         if let Some(held) = held {
@@ -106,7 +106,7 @@ impl Landing {
 
     /// The stored error, if this flight is a look at the credentials and they are as they were.
     async fn finds_nothing_new(&self) -> Option<AuthError> {
-        let error = self.core.stored_error().filter(|_| self.why == Why::Probe)?;
+        let error = self.core.stored_error().filter(|_| self.why == Trigger::Probe)?;
         let look = self.core.endpoint.credentials_changed();
         let changed = timeout(self.core.policy.attempt_timeout, look).await.unwrap_or(false);
         (!changed).then_some(error)
@@ -114,14 +114,14 @@ impl Landing {
 
     /// Sees to it that no request is under way with a token that is about to die. Returns whose callers have been held
     /// back, and since when.
-    async fn make_way(&self) -> Option<Held> {
+    async fn drain(&self) -> Option<Held> {
         let core = &*self.core;
         if !core.holds() {
             return None;
         }
         let way = core.way(self.sequence)?;
-        if self.why == Why::Due {
-            self.look_for_a_quiet_moment(&way).await;
+        if self.why == Trigger::Due {
+            self.wait_until_idle(&way).await;
         }
         let under_way = core.hold(self.sequence)?;
         let since = clock::now();
@@ -131,7 +131,8 @@ impl Landing {
                 let _ = gone.await;
             }
         };
-        if timeout(way.drain, or_hurry(drained, &way.hurry, || core.is_dead())).await.is_err() {
+        if timeout(way.drain, or_expedite(drained, &way.expedite, || core.is_dead())).await.is_err()
+        {
             core.tally.drains_timed_out.add();
             tracing::warn!(
                 target: TARGET,
@@ -144,23 +145,24 @@ impl Landing {
         Some(Held { token: way.token, since })
     }
 
-    async fn look_for_a_quiet_moment(&self, way: &Way) {
-        let step = (way.hold.saturating_duration_since(clock::now()) / LOOKS).max(Duration::from_millis(1));
+    async fn wait_until_idle(&self, way: &Way) {
+        let step = (way.hold.saturating_duration_since(clock::now()) / LOOKS)
+            .max(Duration::from_millis(1));
         while clock::now() < way.hold && !self.core.is_quiet(self.sequence) {
             let next = clock::later(clock::now(), step).min(way.hold);
-            if timeout_at(next, way.hurry.notified()).await.is_ok() {
+            if timeout_at(next, way.expedite.notified()).await.is_ok() {
                 return;
             }
         }
     }
 }
 
-impl Drop for Landing {
+impl Drop for RefreshTask {
     fn drop(&mut self) {
         if !self.landed {
             // It may have been anywhere.
             let result = Err(interrupted(std::thread::panicking()));
-            self.core.land(self.sequence, Flown { result, fate: Fate::Unknown });
+            self.core.land(self.sequence, RefreshResult { result, fate: Fate::Unknown });
         }
     }
 }
@@ -174,17 +176,17 @@ struct Held {
 /// What a renewal has to know to make way.
 struct Way {
     token: AccessToken,
-    hurry: Arc<Notify>,
+    expedite: Arc<Notify>,
     /// When the search for a quiet moment ends.
     hold: Instant,
     drain: Duration,
 }
 
-/// Waits for `work`, or until a hurry for which there is a reason.
-async fn or_hurry(work: impl Future<Output = ()>, hurry: &Notify, reason: impl Fn() -> bool) {
+/// Waits for `work`, or until a expedite for which there is a reason.
+async fn or_expedite(work: impl Future<Output = ()>, expedite: &Notify, reason: impl Fn() -> bool) {
     let urgent = async {
         while !reason() {
-            hurry.notified().await;
+            expedite.notified().await;
         }
     };
     futures_util::future::select(std::pin::pin!(work), std::pin::pin!(urgent)).await;
@@ -199,7 +201,7 @@ impl Core {
         let times = newest.token.times();
         Some(Way {
             token: newest.token.clone(),
-            hurry: Arc::clone(&flight.hurry),
+            expedite: Arc::clone(&flight.expedite),
             hold: times.at(times.schedule.hold),
             drain: times.schedule.drain,
         })
@@ -230,7 +232,7 @@ impl Core {
 
     /// Holds new requests back. Returns what resolves when those under way are done; `None` if the token died by other
     /// means, so that there is nothing to wait for.
-    fn hold(&self, sequence: u64) -> Option<Vec<Gone>> {
+    fn hold(&self, sequence: u64) -> Option<Vec<Drained>> {
         let mut state = self.lock();
         let state = &mut *state;
         let flight = state.flight.as_mut().filter(|flight| flight.sequence == sequence)?;
@@ -274,7 +276,7 @@ async fn keep_warm(core: Weak<Core>) {
         sleep_until(next).await;
         let Some(core) = core.upgrade() else { return };
         // Starts what is due; a token or an error is nothing to this task.
-        let _ = core.get(&Want::Usable);
+        let _ = core.get(&Requirement::Usable);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{ops::Deref, sync::LazyLock};
 
-use crate::sync::Turn;
+use super::Turn;
 
 /// As many copies as there are cores, or a few more: a power of two, up to a limit.
 pub(crate) struct Striped<T> {
@@ -17,7 +17,10 @@ impl<T> Striped<T> {
     pub(crate) fn new(copy: impl FnMut() -> T) -> Self {
         // A cgroup's limit has to be read from a file.
         static COPIES: LazyLock<usize> = LazyLock::new(|| {
-            std::thread::available_parallelism().map_or(1, usize::from).next_power_of_two().clamp(2, 32)
+            std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .next_power_of_two()
+                .clamp(2, 32)
         });
         let copies = if cfg!(all(test, tower_reauth_loom)) { 2 } else { *COPIES };
         Self { copies: std::iter::repeat_with(copy).take(copies).collect(), turn: Turn::default() }
@@ -25,7 +28,7 @@ impl<T> Striped<T> {
 
     /// The copy of this thread.
     #[inline]
-    pub(crate) fn mine(&self) -> &T {
+    pub(crate) fn local(&self) -> &T {
         &self.copies[self.turn.of(self.copies.len())]
     }
 }
@@ -55,11 +58,12 @@ mod tests {
             next += 1;
             next
         });
-        let mine = || (0..10).map(|_| *striped.mine()).collect::<Vec<_>>();
-        let here = mine();
+        let local = || (0..10).map(|_| *striped.local()).collect::<Vec<_>>();
+        let here = local();
         assert!(here.iter().all(|copy| *copy == here[0]));
         // Other tests have threads as well, so not just any two differ.
-        let mut others = (0..100).map(|_| std::thread::scope(|scope| scope.spawn(mine).join().unwrap()[0]));
+        let mut others =
+            (0..100).map(|_| std::thread::scope(|scope| scope.spawn(local).join().unwrap()[0]));
         assert!(others.any(|copy| copy != here[0]));
     }
 }

@@ -13,16 +13,18 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::{
+    classify::{Classification, classify},
+    handle::ServiceHandle,
+    signer::Signer,
+};
 use crate::{
-    cache::{Lease, Wait, Want},
+    cache::{Lease, Requirement, Wait},
     error::{AuthError, BoxError, Error},
     events::TARGET,
-    layer::Shared,
     replay::{Declined, Replay},
-    sync::Counted,
-    template::Template,
+    sync,
     token::AccessToken,
-    triage::{Verdict, triage},
 };
 
 pin_project! {
@@ -52,17 +54,17 @@ pin_project! {
     enum State<S, B, K, F, Res> {
         // Must not be sent.
         Refused { error: Option<AuthError> },
-        // Not sent, for want of a token or of a service that is ready.
+        // Not sent, for requirement of a token or of a service that is ready.
         Waiting { waiting: Option<Waiting<S, B, K, Res>> },
         // On its way: `None` if it is not ours to sign.
-        Sent { #[pin] future: F, lease: Option<Counted<Lease>>, replay: Option<Again<S, K>> },
+        Sent { #[pin] future: F, lease: Option<sync::Arc<Lease>>, replay: Option<Again<S, K>> },
     }
 }
 
 /// A request that is to be signed and sent.
 struct Waiting<S, B, K, Res> {
     work: Work<B, K, Res>,
-    template: Arc<Template<S>>,
+    handle: Arc<ServiceHandle<S>>,
     step: Step<S>,
 }
 
@@ -79,7 +81,7 @@ enum Work<B, K, Res> {
 struct Unauthorized<K, Res> {
     response: Res,
     kept: K,
-    want: Want,
+    requirement: Requirement,
 }
 
 enum Step<S> {
@@ -93,7 +95,7 @@ enum Step<S> {
 /// The means of a replay.
 pub(crate) struct Again<S, K> {
     pub(crate) kept: K,
-    pub(crate) template: Arc<Template<S>>,
+    pub(crate) handle: Arc<ServiceHandle<S>>,
 }
 
 impl<S> Step<S> {
@@ -104,8 +106,10 @@ impl<S> Step<S> {
 }
 
 impl<S, B, K, F, Res> State<S, B, K, F, Res> {
-    fn waiting(work: Work<B, K, Res>, template: Arc<Template<S>>) -> Self {
-        Self::Waiting { waiting: Some(Waiting { work, template, step: Step::Acquiring(Wait::new()) }) }
+    fn waiting(work: Work<B, K, Res>, handle: Arc<ServiceHandle<S>>) -> Self {
+        Self::Waiting {
+            waiting: Some(Waiting { work, handle, step: Step::Acquiring(Wait::new()) }),
+        }
     }
 }
 
@@ -125,14 +129,14 @@ where
     #[inline]
     pub(crate) fn signed(
         future: S::Future,
-        lease: Counted<Lease>,
+        lease: sync::Arc<Lease>,
         replay: Option<Again<S, R::Kept>>,
     ) -> Self {
         Self { state: State::Sent { future, lease: Some(lease), replay } }
     }
 
-    pub(crate) fn acquiring(request: Request<B>, template: Arc<Template<S>>) -> Self {
-        Self { state: State::waiting(Work::First(Box::new(request)), template) }
+    pub(crate) fn acquiring(request: Request<B>, handle: Arc<ServiceHandle<S>>) -> Self {
+        Self { state: State::waiting(Work::First(Box::new(request)), handle) }
     }
 }
 
@@ -159,9 +163,9 @@ where
             let lease = lease.take();
             // The response is looked at where it is, because each move of it takes about as long as the look.
             if let (Ok(response), Some(lease)) = (result, lease) {
-                match triage(response) {
-                    Verdict::Accepted => lease.accept(),
-                    Verdict::TokenRefused => {
+                match classify(response) {
+                    Classification::Accepted => lease.accept(),
+                    Classification::TokenRefused => {
                         let replay = replay.take();
                         // It is: the response has just been looked at.
                         let Poll::Ready(Ok(response)) = polled else { return Poll::Pending };
@@ -182,7 +186,7 @@ where
 type Ended<Res> = Result<Res, Error>;
 
 /// What it takes to send one.
-type Prepared<S, Res> = Result<(S, Counted<Lease>), Ended<Res>>;
+type Prepared<S, Res> = Result<(S, sync::Arc<Lease>), Ended<Res>>;
 
 /// Short for the state of a future over the service `S`.
 type StateOf<S, B, K> =
@@ -229,15 +233,19 @@ where
         again: Option<Again<S, K>>,
     ) -> Result<Self, S::Response> {
         lease.refuse();
-        let Some(Again { kept, template }) = again else { return Err(response) };
+        let Some(Again { kept, handle }) = again else { return Err(response) };
         if !R::pause(&kept) {
             // If the token goes on being used all the same, sending again would be in vain.
-            let current = template.shared.cache.current();
+            let current = handle.signer.cache.current();
             let is_renewed = current.is_none_or(|current| !current.is(&lease.token));
-            return Err(decline(response, &template.shared, is_renewed));
+            return Err(decline(response, &handle.signer, is_renewed));
         }
-        let refused = Unauthorized { response, kept, want: Want::NewerThan(lease.token.clone()) };
-        Ok(State::waiting(Work::Unauthorized(Box::new(refused)), template))
+        let refused = Unauthorized {
+            response,
+            kept,
+            requirement: Requirement::NewerThan(lease.token.clone()),
+        };
+        Ok(State::waiting(Work::Unauthorized(Box::new(refused)), handle))
     }
 }
 
@@ -254,26 +262,28 @@ where
         loop {
             let (service, lease) = match &mut self.step {
                 Step::Acquiring(acquiring) => {
-                    let want = match &self.work {
-                        Work::Unauthorized(refused) => &refused.want,
-                        Work::First(_) | Work::Replay(_) | Work::Done => &Want::Usable,
+                    let requirement = match &self.work {
+                        Work::Unauthorized(refused) => &refused.requirement,
+                        Work::First(_) | Work::Replay(_) | Work::Done => &Requirement::Usable,
                     };
-                    let core = self.template.shared.cache.core();
+                    let core = self.handle.signer.cache.core();
                     let mut lease = None;
                     let is_usable = |token: &AccessToken| {
                         lease = core.lease();
                         lease.is_some() || token.is_usable()
                     };
-                    let result = ready!(acquiring.poll(core, want, is_usable, cx));
+                    let result = ready!(acquiring.poll(core, requirement, is_usable, cx));
                     match &self.work {
                         Work::Unauthorized(_) => self.restore::<R>(result)?,
                         Work::First(_) | Work::Replay(_) | Work::Done => {
                             result.map_err(|error| Err(error.into()))?;
                         }
                     }
-                    let mut service = self.template.service();
+                    let mut service = self.handle.service();
                     match service.poll_ready(cx) {
-                        Poll::Ready(result) => result.map_err(|error| Err(Error::Inner(error.into())))?,
+                        Poll::Ready(result) => {
+                            result.map_err(|error| Err(Error::Inner(error.into())))?;
+                        }
                         Poll::Pending => {
                             // The lease is not held meanwhile: it would hold a renewal up.
                             self.step = Step::Readying(Box::new(service));
@@ -283,12 +293,13 @@ where
                     (service, lease)
                 }
                 Step::Readying(service) => {
-                    ready!(service.poll_ready(cx)).map_err(|error| Err(Error::Inner(error.into())))?;
+                    ready!(service.poll_ready(cx))
+                        .map_err(|error| Err(Error::Inner(error.into())))?;
                     let Step::Readying(service) = self.step.start_over() else { continue };
                     (*service, None)
                 }
             };
-            if let Some(lease) = lease.or_else(|| self.template.shared.cache.core().lease()) {
+            if let Some(lease) = lease.or_else(|| self.handle.signer.cache.core().lease()) {
                 return Poll::Ready(Ok((service, lease)));
             }
             // Becoming ready took longer than the token lasted. Back to waiting, without the slot that the ready service
@@ -302,7 +313,9 @@ where
         &mut self,
         result: Result<AccessToken, AuthError>,
     ) -> Result<(), Ended<Response<ResB>>> {
-        let Work::Unauthorized(refused) = mem::replace(&mut self.work, Work::Done) else { return Ok(()) };
+        let Work::Unauthorized(refused) = mem::replace(&mut self.work, Work::Done) else {
+            return Ok(());
+        };
         let Unauthorized { response, kept, .. } = *refused;
         if let Err(error) = result {
             return Err(Ok(give_up(response, error)));
@@ -310,35 +323,43 @@ where
         // The 401 is let go, its connection with it, before the service is asked whether it is ready.
         match R::restore(kept) {
             Some(request) => self.work = Work::Replay(Box::new(request)),
-            None => return Err(Ok(decline(response, &self.template.shared, true))),
+            None => return Err(Ok(decline(response, &self.handle.signer, true))),
         }
         Ok(())
     }
 
     /// Signs the request and hands it to the ready service.
-    fn send<R: Replay<B, Kept = K>>(self, mut service: S, lease: Counted<Lease>) -> Option<StateOf<S, B, K>> {
-        let Self { work, template, .. } = self;
+    fn send<R: Replay<B, Kept = K>>(
+        self,
+        mut service: S,
+        lease: sync::Arc<Lease>,
+    ) -> Option<StateOf<S, B, K>> {
+        let Self { work, handle, .. } = self;
         let (mut request, kept) = match work {
             Work::First(request) => {
                 let kept = R::keep(&request);
                 (request, kept)
             }
             Work::Replay(request) => {
-                template.shared.cache.core().tally.replays.add();
+                handle.signer.cache.core().tally.replays.add();
                 (request, None)
             }
             Work::Unauthorized(..) | Work::Done => return None,
         };
-        template.shared.sign(request.headers_mut(), &lease);
+        handle.signer.sign(request.headers_mut(), &lease);
         let future = service.call(*request);
-        let replay = kept.map(|kept| Again { kept, template });
+        let replay = kept.map(|kept| Again { kept, handle });
         Some(State::Sent { future, lease: Some(lease), replay })
     }
 }
 
 /// The 401 as it was answered, with the mark that its body can't be sent again, if sending it anew would be of use.
-fn decline<ResB>(mut response: Response<ResB>, shared: &Shared, is_renewed: bool) -> Response<ResB> {
-    shared.cache.core().tally.replays_declined.add();
+fn decline<ResB>(
+    mut response: Response<ResB>,
+    signer: &Signer,
+    is_renewed: bool,
+) -> Response<ResB> {
+    signer.cache.core().tally.replays_declined.add();
     tracing::debug!(target: TARGET, "a request was answered 401 and its body can't be sent again");
     if is_renewed {
         response.extensions_mut().insert(Declined);

@@ -4,28 +4,34 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::state::{Core, Newest, Outcome, State, Want};
+use super::state::{Core, CurrentToken, Outcome, Requirement, State};
 use crate::{
     clock,
     endpoint::Rotation,
     error::{AuthError, Fate},
     events::TARGET,
-    refresh::{flight::Flown, gate::Gate},
+    refresh::{attempts::RefreshResult, gate::Gate},
     token::AccessToken,
 };
 
 impl Core {
     /// Takes in a flight's result and tells its waiters. First the state, then the waiters, and only then whoever
     /// else listens: wakers and subscribers are somebody else's code, which may block or panic.
-    pub(super) fn land(self: &Arc<Self>, sequence: u64, flown: Flown) {
-        let Flown { result, fate } = flown;
+    pub(super) fn land(self: &Arc<Self>, sequence: u64, flown: RefreshResult) {
+        let RefreshResult { result, fate } = flown;
         let now = clock::now();
         let mut state = self.lock();
         let flight = state.flight.take_if(|flight| flight.sequence == sequence);
         match &result {
             // A flight that was given up on may land after its successor.
-            Ok(token) if state.newest.as_ref().is_none_or(|newest| newest.token.sequence() < sequence) => {
-                if let Some(old) = state.newest.replace(Newest::new(token.clone(), &Arc::downgrade(self)))
+            Ok(token)
+                if state
+                    .newest
+                    .as_ref()
+                    .is_none_or(|newest| newest.token.sequence() < sequence) =>
+            {
+                if let Some(old) =
+                    state.newest.replace(CurrentToken::new(token.clone(), &Arc::downgrade(self)))
                     && !old.refused
                 {
                     state.cooldown.replaced(now, old.token.times());
@@ -39,7 +45,7 @@ impl Core {
             Err(_) => return,
         }
         self.publish(&state);
-        let standing = state.serves(&Want::Usable);
+        let standing = state.serves(&Requirement::Usable);
         drop(state);
         if let Some(flight) = flight {
             // Nobody may be waiting any more; the token is kept all the same.
@@ -50,7 +56,8 @@ impl Core {
     }
 
     fn take_in_failure(&self, state: &mut State, error: &AuthError, fate: Fate, now: Instant) {
-        if let Some(newest) = state.newest.as_mut().filter(|_| self.rotation == Rotation::Exclusive) {
+        if let Some(newest) = state.newest.as_mut().filter(|_| self.rotation == Rotation::Exclusive)
+        {
             match fate {
                 Fate::NotIssued => {}
                 Fate::Unknown => {
@@ -65,7 +72,8 @@ impl Core {
         let panicked = error.is_interrupted() && std::thread::panicking();
         state.panics = if panicked { state.panics.saturating_add(1) } else { 0 };
         if !error.is_interrupted() || state.panics > 1 {
-            let gate = Gate::after(state.gate.as_ref(), error.clone(), now, &self.policy, fastrand::f64());
+            let gate =
+                Gate::after(state.gate.as_ref(), error.clone(), now, &self.policy, fastrand::f64());
             state.gate = Some(gate);
         }
     }
@@ -90,7 +98,7 @@ impl Core {
         match result {
             Ok(token) => {
                 self.tally.tokens_issued.add();
-                let life_seconds = token.life().as_secs();
+                let lifetime_seconds = token.lifetime().as_secs();
                 self.changes.send_if_modified(|newest| {
                     let newer = newest.as_ref().is_none_or(|newest| newest.sequence() < sequence);
                     if newer {
@@ -98,7 +106,7 @@ impl Core {
                     }
                     newer
                 });
-                tracing::info!(target: TARGET, sequence, life_seconds, "a token was issued");
+                tracing::info!(target: TARGET, sequence, lifetime_seconds, "a token was issued");
             }
             Err(error) => {
                 self.tally.refreshes_failed.add();

@@ -1,0 +1,17 @@
+//! A token: as it was issued, how long it lives, when it is renewed.
+
+mod access_token;
+mod claims;
+mod issued;
+pub(crate) mod lifetime;
+pub(crate) mod schedule;
+#[cfg(feature = "verify")]
+mod verify;
+
+#[cfg(fuzzing)]
+pub(crate) use self::claims::unverified_claims;
+pub use self::{access_token::AccessToken, claims::ClaimsError, issued::IssuedToken};
+pub(crate) use self::{
+    access_token::{Times, Unsendable},
+    schedule::Windows,
+};
