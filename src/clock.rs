@@ -21,6 +21,18 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// One reading of the monotonic clock, and of the time that the machine has slept by then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) at: Instant,
+    pub(crate) slept: Duration,
+}
+
+/// Reads the monotonic clock and the time that the machine has slept.
+pub(crate) fn moment() -> Moment {
+    Moment { at: now(), slept: slept() }
+}
+
 /// The wall clock, for answers that name a date and no duration.
 pub(crate) fn wall() -> SystemTime {
     #[cfg(test)]

@@ -7,6 +7,9 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "metrics")]
+use crate::isolate::isolate;
+
 /// Under which every event and span is emitted.
 pub(crate) const TARGET: &str = "tower_reauth";
 
@@ -26,7 +29,7 @@ impl Count {
     pub(crate) fn add(&self) {
         self.value.fetch_add(1, Ordering::Relaxed);
         #[cfg(feature = "metrics")]
-        metrics::counter!(self.name).increment(1);
+        isolate(|| metrics::counter!(self.name).increment(1));
     }
 
     fn get(&self) -> u64 {
@@ -51,7 +54,7 @@ impl Longest {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.nanoseconds.fetch_max(nanoseconds, Ordering::Relaxed);
         #[cfg(feature = "metrics")]
-        metrics::histogram!(self.name).record(time.as_secs_f64());
+        isolate(|| metrics::histogram!(self.name).record(time.as_secs_f64()));
     }
 
     fn get(&self) -> Duration {

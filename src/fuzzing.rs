@@ -34,7 +34,7 @@ pub async fn attempt(
 pub fn token(secret: &str) -> Option<AccessToken> {
     let lifetime = Duration::from_secs(300);
     let schedule = schedule::schedule(lifetime, &RefreshPolicy::default(), 0.5);
-    let times = Times { sent: clock::now(), slept: clock::slept(), lifetime, schedule };
+    let times = Times { sent: clock::moment(), lifetime, schedule };
     AccessToken::new("Bearer", secret, 1, times).ok()
 }
 

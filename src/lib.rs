@@ -75,6 +75,7 @@ mod events;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod isolate;
 mod origin;
 mod refresh;
 pub mod replay;

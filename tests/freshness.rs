@@ -20,6 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{Request, Response};
 use http_body_util::Full;
 use support::{Endpoint, Resource, Step, URI, get, ok, settle};
@@ -162,16 +163,18 @@ async fn a_forced_refresh_does_not_blank_the_stored_token_before_the_new_one_is_
 #[tokio::test(start_paused = true)]
 async fn watchers_see_each_new_token() {
     let cache = TokenCache::new(Endpoint::exclusive());
-    let mut changes = cache.subscribe();
-    assert!(changes.borrow().is_none());
+    let mut updates = cache.subscribe();
+    assert!(updates.newest().is_none());
     cache.token().await.unwrap();
-    changes.changed().await.unwrap();
-    assert_eq!(changes.borrow_and_update().as_ref().map(AccessToken::sequence), Some(1));
+    assert_eq!(updates.next().await.as_ref().map(AccessToken::sequence), Some(1));
     cache.refresh().await.unwrap();
-    changes.changed().await.unwrap();
-    assert_eq!(changes.borrow_and_update().as_ref().map(AccessToken::sequence), Some(2));
+    assert_eq!(updates.next().await.as_ref().map(AccessToken::sequence), Some(2));
+    assert!(updates.next().now_or_never().is_none(), "each token is seen once");
+    let mut late = cache.subscribe();
+    assert_eq!(late.next().await.as_ref().map(AccessToken::sequence), Some(2));
     drop(cache);
-    assert!(changes.changed().await.is_err(), "a watcher does not keep the cache alive");
+    assert!(updates.next().await.is_none(), "a watcher does not keep the cache alive");
+    assert!(late.next().await.is_none());
 }
 
 // ---- `SendPayments`, over a service that answers without a socket.

@@ -146,14 +146,14 @@ async fn callers_that_go_away_while_the_answer_is_on_the_wire_lose_nothing() {
     let sandbox = Sandbox::builder().auth_latency(Duration::from_millis(50)).start().await.unwrap();
     let cache = cache_of(&sandbox, RefreshPolicy::default());
     let service = AuthLayer::new(cache.clone()).layer(plain());
-    let mut changes = cache.subscribe();
+    let mut updates = cache.subscribe();
     let caller = tokio::spawn(service.clone().oneshot(create(&sandbox.base_url())));
     while sandbox.counters().auth_requests == 0 {
         tokio::task::yield_now().await;
     }
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
-    changes.changed().await.unwrap();
+    updates.next().await.unwrap();
     assert_eq!(service.oneshot(create(&sandbox.base_url())).await.unwrap().status(), 201);
     assert_eq!(sandbox.counters().auth_requests, 1);
 }

@@ -143,7 +143,7 @@ async fn no_secret_and_no_token_is_ever_printed() {
             }
             log.add_debug(&layer);
             log.add_debug(&service);
-            log.add_debug(&*cache.subscribe().borrow());
+            log.add_debug(&cache.subscribe());
             tokens.extend(sandbox.issue_elsewhere(id));
         }
         let refused = Request::get("https://evil.example/").body(Full::default()).unwrap();

@@ -1,223 +1,126 @@
-//! What callers get: a token at once, or a flight to wait for, or the reason why there is neither.
-
-use std::sync::Arc;
-
-use futures_util::FutureExt;
-use tokio::{runtime::Handle, time::Instant};
-
-use tracing::Instrument;
+//! Transitions when a caller wants a token: a token at once, a flight to wait for, or the reason
+//! why there is neither. Pure.
 
 use super::{
-    slot::Lease,
-    state::{Acquired, Core, Flight, FlightHandle, Requirement, State, interrupted},
-    task::{RefreshTask, Stage, Trigger},
+    effect::{Effect, Effects, Trigger},
+    state::{Inputs, Requirement, State},
 };
 use crate::{
     clock,
     error::{AuthError, Kind},
-    events::TARGET,
-    sync::{self, MutexGuard, oneshot},
     token::AccessToken,
 };
 
-impl Core {
-    /// The token that a request can be signed with now, on lease until its response head is there.
-    pub(crate) fn lease(self: &Arc<Self>) -> Option<sync::Arc<Lease>> {
-        if let Some(lease) = self.slot.lease() {
-            return Some(lease);
-        }
-        self.lease_in_question()
-    }
-
-    #[cold]
-    fn lease_in_question(self: &Arc<Self>) -> Option<sync::Arc<Lease>> {
-        // Its renewal may be due, which is no reason not to serve it.
-        let mut state = self.lock();
-        let newest = state.servable()?;
-        let (token, lease) = (newest.token.clone(), sync::Arc::clone(newest.leases.local()));
-        self.start_if_due(&mut state, &token).unlock(self, state);
-        Some(lease)
-    }
-
-    /// Whether it is the token that a request would be signed with now, as far as can be told without the lock.
-    pub(crate) fn serves(&self, token: &AccessToken) -> bool {
-        self.slot.lease().is_some_and(|lease| lease.token.is(token))
-    }
-
-    /// The token that can be sent now; starts nothing.
-    pub(crate) fn current(&self) -> Option<AccessToken> {
-        let lease = self.slot.lease();
-        lease.map(|lease| lease.token.clone()).or_else(|| self.lock().serves(&Requirement::Usable))
-    }
-
-    /// A token at once, or the flight to wait for: the one under way, or one that this call starts.
-    pub(crate) fn get(self: &Arc<Self>, want: &Requirement) -> Acquired {
-        if let Requirement::Usable = want
-            && let Some(lease) = self.slot.lease()
-        {
-            return Acquired::Token(lease.token.clone());
-        }
-        let now = clock::now();
-        let mut state = self.lock();
-        if let Some(token) = state.serves(want) {
-            self.start_if_due(&mut state, &token).unlock(self, state);
-            return Acquired::Token(token);
-        }
-        if let Some(flight) = state.flight.as_mut().filter(|flight| now < flight.overdue) {
-            self.tally.joined.add();
-            return Acquired::Waiting(flight.join(now, self.flight_bound()));
-        }
-        if let Some(error) = self.held_off(&state, want, now) {
-            return Acquired::Failed(error);
-        }
-        let Ok(runtime) = Handle::try_current() else {
-            return Acquired::Failed(AuthError::new(
-                Kind::NoRuntime,
-                "a token has to be asked for, and there is no Tokio runtime here; call from within one",
-            ));
-        };
-        let why = match want {
-            Requirement::Usable if state.is_probe(now) => Trigger::Probe,
-            Requirement::Usable | Requirement::NewerThan(_) => Trigger::Needed,
-            Requirement::Fresh => Trigger::Forced,
-        };
-        let start = self.prepare(&mut state, runtime, why, now);
-        let landed = start.landed();
-        start.unlock(self, state);
-        landed
-    }
-
-    /// Trigger no flight may start now.
-    fn held_off(&self, state: &State, want: &Requirement, now: Instant) -> Option<AuthError> {
-        if let (Requirement::NewerThan(refused), Some(newest)) = (want, &state.newest)
-            && newest.token.is(refused)
-            && !newest.refused
-        {
-            return Some(AuthError::new(
-                Kind::CoolingDown,
-                "the token was refused soon after it was issued, as the one before it, so no new one is asked for \
-                 yet; is the client id used by another process, or has the client no right to this resource?",
-            ));
-        }
-        let probe = matches!(want, Requirement::Usable) && state.is_probe(now);
-        let gate = state.gate.as_ref().filter(|gate| gate.is_shut(now) && !probe)?;
-        self.tally.backed_off.add();
-        Some(gate.error.clone())
-    }
-
-    /// Starts a renewal in the background, if it is time for one and nothing stands against it.
-    fn start_if_due(self: &Arc<Self>, state: &mut State, token: &AccessToken) -> Start {
-        let (now, times) = (clock::now(), token.times());
-        let due = now >= times.at(times.schedule.due);
-        let shut = state.gate.as_ref().is_some_and(|gate| gate.is_shut(now));
-        if due
-            && !shut
-            && state.flight.is_none()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            return self.prepare(state, runtime, Trigger::Due, now);
-        }
-        // The machine may have slept, so that what was shown was too early or too late.
-        self.publish(state);
-        Start::nothing()
-    }
-
-    /// Enters a new flight into the state.
-    fn prepare(
-        self: &Arc<Self>,
-        state: &mut State,
-        runtime: Handle,
-        why: Trigger,
-        now: Instant,
-    ) -> Start {
-        self.tally.refreshes.add();
-        state.last_sequence += 1;
-        let sequence = state.last_sequence;
-        let mut overdue = clock::later(now, self.flight_bound());
-        match why {
-            Trigger::Due => {
-                overdue += state
-                    .newest
-                    .as_ref()
-                    .map(|newest| newest.token.time_left())
-                    .unwrap_or_default();
-            }
-            Trigger::Probe => state.gate.iter_mut().for_each(|gate| gate.looked(now)),
-            Trigger::Needed | Trigger::Forced => {}
-        }
-        let (waiters, receiver) = oneshot::channel();
-        let flight = Flight {
-            sequence,
-            stage: Stage::first(why, self.holds() && state.newest.is_some()),
-            expedite: Arc::default(),
-            outcome: receiver.shared(),
-            runtime: runtime.id(),
-            waiters,
-            task: None,
-            overdue,
-        };
-        let landed = flight.landed();
-        let abandoned = state.flight.replace(flight);
-        self.publish(state);
-        Start {
-            landing: Some((runtime, RefreshTask::new(Arc::clone(self), sequence, why), landed)),
-            abandoned,
-        }
-    }
-
-    /// The last handle is gone, and nobody is left to use what a flight would bring.
-    pub(crate) fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        let (flight, warmer) = (state.flight.take(), state.warmer.take());
-        drop(state);
-        if let Some(flight) = flight {
-            flight.give_up();
-        }
-        if let Some(warmer) = warmer {
-            warmer.abort();
-        }
-    }
+/// What a caller gets.
+#[derive(Debug)]
+pub(super) enum Acquisition {
+    Token(AccessToken),
+    /// The caller waits for the flight in progress.
+    Wait,
+    Failed(AuthError),
 }
 
-/// A flight that has been entered into the state, and is to be started once the lock is free: a runtime that is
-/// shutting down drops a task where it is spawned, and with it the landing.
-#[must_use]
-struct Start {
-    landing: Option<(Handle, RefreshTask, FlightHandle)>,
-    /// What it has replaced, overdue.
-    abandoned: Option<Flight>,
+/// Returns the token that a request can be signed with now, and starts its renewal if that is due.
+pub(super) fn lease(
+    state: &mut State,
+    has_runtime: bool,
+    inputs: &Inputs<'_>,
+) -> (Option<AccessToken>, Effects) {
+    let Some(token) = state.servable(&inputs.now).cloned() else {
+        return (None, Effects::default());
+    };
+    // That its renewal is due is no reason not to serve a token.
+    let effects = renew_if_due(state, &token, has_runtime, inputs);
+    (Some(token), effects)
 }
 
-impl Start {
-    fn nothing() -> Self {
-        Self { landing: None, abandoned: None }
+/// Serves `requirement`, or starts or joins the flight that will.
+pub(super) fn acquire(
+    state: &mut State,
+    requirement: &Requirement,
+    has_runtime: bool,
+    inputs: &Inputs<'_>,
+) -> (Acquisition, Effects) {
+    let now = &inputs.now;
+    if let Some(token) = state.serves(requirement, now).cloned() {
+        let effects = renew_if_due(state, &token, has_runtime, inputs);
+        return (Acquisition::Token(token), effects);
     }
+    let mut effects = Effects::default();
+    let bound = clock::later(now.at, inputs.rules.flight_bound());
+    if let Some(flight) = state.flight.as_mut().filter(|flight| now.at < flight.overdue) {
+        // This caller needs the token now, not at an idle moment.
+        flight.overdue = flight.overdue.min(bound);
+        effects.count(|tally| &tally.joined);
+        effects.then.push(Effect::Expedite);
+        return (Acquisition::Wait, effects);
+    }
+    if let Some(error) = held_off(state, requirement, inputs, &mut effects) {
+        return (Acquisition::Failed(error), effects);
+    }
+    if !has_runtime {
+        return (Acquisition::Failed(no_runtime()), effects);
+    }
+    let trigger = match requirement {
+        Requirement::Usable if state.is_probe_due(now) => Trigger::Probe,
+        Requirement::Usable | Requirement::NewerThan(_) => Trigger::Needed,
+        Requirement::Fresh => Trigger::Forced,
+    };
+    state.begin(trigger, inputs, &mut effects);
+    (Acquisition::Wait, effects)
+}
 
-    fn landed(&self) -> Acquired {
-        match &self.landing {
-            Some((_, _, landed)) => Acquired::Waiting(landed.clone()),
-            None => Acquired::Failed(interrupted(false)),
-        }
+/// Starts a renewal in the background if it is due and nothing stands against it.
+fn renew_if_due(
+    state: &mut State,
+    token: &AccessToken,
+    has_runtime: bool,
+    inputs: &Inputs<'_>,
+) -> Effects {
+    let (now, times) = (&inputs.now, token.times());
+    let is_due = now.at >= times.at(times.schedule.due, now);
+    if is_due && has_runtime && state.flight.is_none() && state.backing_off(now).is_none() {
+        let mut effects = Effects::default();
+        state.begin(Trigger::Due, inputs, &mut effects);
+        return effects;
     }
+    // The machine may have slept, so that what was published is too early or too late by now.
+    Effects::publish()
+}
 
-    fn unlock(self, core: &Core, state: MutexGuard<'_, State>) {
-        drop(state);
-        if let Some(abandoned) = self.abandoned {
-            abandoned.give_up();
-        }
-        if let Some((runtime, landing, _)) = self.landing {
-            let sequence = landing.sequence();
-            // Of no caller: whoever started it, it is everybody's.
-            let why = tracing::field::debug(landing.why());
-            let span =
-                tracing::info_span!(target: TARGET, parent: None, "token_refresh", sequence, why);
-            let task = sync::spawn(&runtime, landing.run().instrument(span));
-            if let Some(flight) =
-                core.lock().flight.as_mut().filter(|flight| flight.sequence == sequence)
-            {
-                flight.task = Some(task);
-            }
-        }
+/// Returns the reason why no flight may start now.
+fn held_off(
+    state: &State,
+    requirement: &Requirement,
+    inputs: &Inputs<'_>,
+    effects: &mut Effects,
+) -> Option<AuthError> {
+    if let (Requirement::NewerThan(refused), Some(current)) = (requirement, &state.current)
+        && current.token.is(refused)
+        && !current.refused
+    {
+        return Some(cooling_down());
     }
+    if matches!(requirement, Requirement::Usable) && state.is_probe_due(&inputs.now) {
+        return None;
+    }
+    let error = state.backing_off(&inputs.now)?;
+    effects.count(|tally| &tally.backed_off);
+    Some(error.clone())
+}
+
+fn no_runtime() -> AuthError {
+    AuthError::new(
+        Kind::NoRuntime,
+        "a token has to be asked for, and there is no Tokio runtime here; call from within one",
+    )
+}
+
+fn cooling_down() -> AuthError {
+    AuthError::new(
+        Kind::CoolingDown,
+        "the token was refused soon after it was issued, as the one before it, so no new one is \
+         asked for yet; is the client id used by another process, or has the client no right to \
+         this resource?",
+    )
 }

@@ -1,120 +1,118 @@
-//! What flights bring: a token, or an error.
+//! Transitions when a flight ends: with a token, or with an error. Pure.
 
-use std::sync::Arc;
-
-use tokio::time::Instant;
-
-use super::state::{Core, CurrentToken, Outcome, Requirement, State};
+use super::{
+    effect::{Effect, Effects, Ended, NewLeases, Record},
+    flight::Outcome,
+    state::{CurrentToken, Inputs, Requirement, State},
+};
 use crate::{
-    clock,
     endpoint::Rotation,
     error::{AuthError, Fate},
-    events::TARGET,
-    refresh::{attempts::RefreshResult, gate::Gate},
+    refresh::gate::Gate,
     token::AccessToken,
 };
 
-impl Core {
-    /// Takes in a flight's result and tells its waiters. First the state, then the waiters, and only then whoever
-    /// else listens: wakers and subscribers are somebody else's code, which may block or panic.
-    pub(super) fn land(self: &Arc<Self>, sequence: u64, flown: RefreshResult) {
-        let RefreshResult { result, fate } = flown;
-        let now = clock::now();
-        let mut state = self.lock();
-        let flight = state.flight.take_if(|flight| flight.sequence == sequence);
-        match &result {
-            // A flight that was given up on may land after its successor.
-            Ok(token)
-                if state
-                    .newest
-                    .as_ref()
-                    .is_none_or(|newest| newest.token.sequence() < sequence) =>
-            {
-                if let Some(old) =
-                    state.newest.replace(CurrentToken::new(token.clone(), &Arc::downgrade(self)))
-                    && !old.refused
-                {
-                    state.cooldown.replaced(now, old.token.times());
-                }
-                state.gate = None;
-                state.panics = 0;
-            }
-            Ok(_) => {}
-            Err(error) if flight.is_some() => self.take_in_failure(&mut state, error, fate, now),
-            // Given up on, and told so already.
-            Err(_) => return,
-        }
-        self.publish(&state);
-        let standing = state.serves(&Requirement::Usable);
-        drop(state);
-        if let Some(flight) = flight {
-            // Nobody may be waiting any more; the token is kept all the same.
-            let _ = flight.waiters.send(Outcome { result: result.clone(), standing });
-        }
-        self.report(sequence, result);
-        self.keep_warm();
-    }
+/// How a flight ended.
+#[derive(Clone, Debug)]
+pub(super) struct Completion {
+    pub(super) result: Result<AccessToken, AuthError>,
+    /// The worst of what became of its requests for a token.
+    pub(super) fate: Fate,
+    /// The endpoint or the credentials source panicked.
+    pub(super) panicked: bool,
+}
 
-    fn take_in_failure(&self, state: &mut State, error: &AuthError, fate: Fate, now: Instant) {
-        if let Some(newest) = state.newest.as_mut().filter(|_| self.rotation == Rotation::Exclusive)
-        {
-            match fate {
-                Fate::NotIssued => {}
-                Fate::Unknown => {
-                    newest.suspect = true;
-                    // An answer to a request that is sent from here on tells.
-                    newest.hand_over();
-                }
-                Fate::Issued => newest.refused = true,
-            }
+/// Takes in the result of the flight `sequence`.
+///
+/// First its waiters wake, and only then the subscribers and the log hear of it: those are somebody
+/// else's code, which may block.
+pub(super) fn complete(
+    state: &mut State,
+    sequence: u64,
+    completion: &Completion,
+    inputs: &Inputs<'_>,
+) -> Effects {
+    let mut effects = Effects::publish();
+    let in_flight = state.flight.take_if(|flight| flight.sequence == sequence).is_some();
+    let is_newer = state.current.as_ref().is_none_or(|it| it.token.sequence() < sequence);
+    match &completion.result {
+        Ok(token) if is_newer => adopt(state, token, inputs, &mut effects),
+        // A flight that was abandoned may complete after its successor.
+        Ok(_) => {}
+        Err(error) if in_flight => fail(state, error, completion, inputs, &mut effects),
+        // It was abandoned, and its waiters were told so.
+        Err(_) => return Effects::default(),
+    }
+    if in_flight {
+        let standing = state.serves(&Requirement::Usable, &inputs.now).cloned();
+        let outcome = Outcome { result: completion.result.clone(), standing };
+        effects.ended = Some(Ended::Completed(outcome));
+    }
+    match &completion.result {
+        Ok(token) => {
+            effects.count(|tally| &tally.tokens_issued);
+            effects.then.push(Effect::Announce(token.clone()));
+            let lifetime = token.lifetime();
+            effects.then.push(Effect::Log(Record::Issued { sequence, lifetime }));
         }
-        // A runtime that went away says nothing about the endpoint, and one panic is an accident.
-        let panicked = error.is_interrupted() && std::thread::panicking();
-        state.panics = if panicked { state.panics.saturating_add(1) } else { 0 };
-        if !error.is_interrupted() || state.panics > 1 {
-            let gate =
-                Gate::after(state.gate.as_ref(), error.clone(), now, &self.policy, fastrand::f64());
-            state.gate = Some(gate);
+        Err(error) => {
+            effects.count(|tally| &tally.refreshes_failed);
+            let error = error.clone();
+            effects.then.push(Effect::Log(Record::RefreshFailed { sequence, error }));
         }
     }
+    effects
+}
 
-    /// The error that the gate holds, for a look that found nothing new.
-    pub(super) fn stored_error(&self) -> Option<AuthError> {
-        self.lock().gate.as_ref().map(|gate| gate.error.clone())
+/// Ends the flight `sequence`, which found the refused credentials unchanged. The back-off stays as
+/// it is, and the waiters get its error.
+pub(super) fn complete_unchanged(state: &mut State, sequence: u64, error: AuthError) -> Effects {
+    let mut effects = Effects::publish();
+    if state.flight.take_if(|flight| flight.sequence == sequence).is_some() {
+        let outcome = Outcome { result: Err(error), standing: None };
+        effects.ended = Some(Ended::Completed(outcome));
+    } else {
+        effects.then.push(Effect::Discard(error));
     }
+    effects
+}
 
-    /// A look at the credentials found them unchanged: the gate stays as it is.
-    pub(super) fn land_unchanged(&self, sequence: u64, error: AuthError) {
-        let mut state = self.lock();
-        let flight = state.flight.take_if(|flight| flight.sequence == sequence);
-        self.publish(&state);
-        drop(state);
-        if let Some(flight) = flight {
-            let _ = flight.waiters.send(Outcome { result: Err(error), standing: None });
+fn adopt(state: &mut State, token: &AccessToken, inputs: &Inputs<'_>, effects: &mut Effects) {
+    if let Some(old) = state.current.replace(CurrentToken::new(token.clone()))
+        && !old.refused
+    {
+        state.cooldown.replaced(inputs.now.at, old.token.times());
+    }
+    state.set_gate(None, effects);
+    state.panics = 0;
+    effects.leases = Some(NewLeases::Of(token.clone()));
+}
+
+fn fail(
+    state: &mut State,
+    error: &AuthError,
+    completion: &Completion,
+    inputs: &Inputs<'_>,
+    effects: &mut Effects,
+) {
+    let Inputs { rules, now, random } = inputs;
+    let exclusive = rules.rotation == Rotation::Exclusive;
+    if let Some(current) = state.current.as_mut().filter(|_| exclusive) {
+        match completion.fate {
+            Fate::NotIssued => {}
+            Fate::Unknown => {
+                current.suspect = true;
+                // Only the response to a request that is sent from here on tells whether the token
+                // lives, and that request holds a lease of the new generation.
+                effects.leases = Some(NewLeases::NextGeneration);
+            }
+            Fate::Issued => current.refused = true,
         }
     }
-
-    fn report(&self, sequence: u64, result: Result<AccessToken, AuthError>) {
-        match result {
-            Ok(token) => {
-                self.tally.tokens_issued.add();
-                let lifetime_seconds = token.lifetime().as_secs();
-                self.changes.send_if_modified(|newest| {
-                    let newer = newest.as_ref().is_none_or(|newest| newest.sequence() < sequence);
-                    if newer {
-                        *newest = Some(token);
-                    }
-                    newer
-                });
-                tracing::info!(target: TARGET, sequence, lifetime_seconds, "a token was issued");
-            }
-            Err(error) => {
-                self.tally.refreshes_failed.add();
-                tracing::warn!(target: TARGET, sequence,
-                    error = &error as &(dyn std::error::Error + 'static),
-                    "the refresh failed"
-                );
-            }
-        }
+    state.panics = if completion.panicked { state.panics.saturating_add(1) } else { 0 };
+    // A runtime that went away says nothing about the endpoint, and one panic is an accident.
+    if !error.is_interrupted() || state.panics > 1 {
+        let gate = Gate::after(state.gate(), error.clone(), now.at, &rules.policy, *random);
+        state.set_gate(Some(gate), effects);
     }
 }

@@ -2,59 +2,54 @@
 
 use std::{
     fmt,
-    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use futures_util::future::Shared;
 use tokio::{
-    runtime::Handle,
+    runtime,
     time::{Sleep, sleep_until},
 };
 
+use super::{
+    core::Acquired,
+    flight::{FlightHandle, Outcome, OutcomeFuture},
+    handle::Handle,
+    state::Requirement,
+};
 use crate::{
-    cache::{
-        TokenCache,
-        state::{Acquired, Core, FlightHandle, Outcome, Requirement, interrupted},
-    },
     error::{AuthError, Kind},
-    sync::oneshot,
     token::AccessToken,
 };
 
-/// Resolves to a token: at once if there is one, else when the refresh that all callers share has landed.
+/// Resolves to a token: at once if there is one, else when the refresh that all callers share has
+/// ended.
 ///
 /// # Cancel safety
 ///
-/// Dropping it loses nothing: the refresh is a task of its own and what it brings is kept. Nothing is started
-/// before the first poll.
+/// Dropping it loses nothing. The refresh is a task of its own, and the token that it brings is
+/// kept. Nothing is started before the first poll.
 #[must_use = "futures do nothing unless polled"]
 pub struct TokenFuture {
-    cache: TokenCache,
-    want: Requirement,
+    handle: Arc<Handle>,
+    requirement: Requirement,
     wait: Wait,
 }
 
-/// The wait itself, for those who hold the cache already and know what they want.
+/// The wait itself, for callers that hold the cache and know what they need.
 pub(crate) enum Wait {
     Start {
+        /// The token of an earlier flight could not be used.
         again: bool,
     },
     Waiting {
-        outcome: Shared<oneshot::Receiver<Outcome>>,
-        lookout: Option<Pin<Box<Sleep>>>,
+        outcome: OutcomeFuture,
+        /// Ends when the flight is overdue.
+        overdue: Option<Pin<Box<Sleep>>>,
         again: bool,
     },
     Done,
-}
-
-/// A waiter on another runtime than the flight's can't rely on that one being driven, so it keeps an eye on the time
-/// itself. On the flight's own runtime, where no waiter runs unless the flight does, that would be for nothing.
-fn lookout(landed: &FlightHandle) -> Option<Pin<Box<Sleep>>> {
-    let elsewhere = Handle::try_current().is_ok_and(|runtime| runtime.id() != landed.runtime);
-    elsewhere.then(|| Box::pin(sleep_until(landed.overdue)))
 }
 
 impl Wait {
@@ -62,21 +57,24 @@ impl Wait {
         Self::Start { again: false }
     }
 
-    /// As the `poll` of a future. `want` is the same each time; `is_usable` says whether the token that a flight has brought
-    /// can still be sent.
+    /// Polls the wait, as the `poll` of a future. `requirement` is the same each time.
+    /// `is_usable` returns whether the token that a flight has brought can still be sent.
     pub(crate) fn poll(
         &mut self,
-        core: &Arc<Core>,
-        want: &Requirement,
+        handle: &Handle,
+        requirement: &Requirement,
         mut is_usable: impl FnMut(&AccessToken) -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<AccessToken, AuthError>> {
         loop {
             match self {
-                &mut Self::Start { again } => match core.get(want) {
-                    Acquired::Waiting(landed) => {
-                        let lookout = lookout(&landed);
-                        *self = Self::Waiting { outcome: landed.outcome, lookout, again };
+                // ## Start => (Waiting | Done)
+                //
+                // The cache has a token, or an error, or a flight to wait for.
+                &mut Self::Start { again } => match handle.acquire(requirement) {
+                    Acquired::Waiting(flight) => {
+                        let overdue = overdue(&flight);
+                        *self = Self::Waiting { outcome: flight.outcome, overdue, again };
                     }
                     Acquired::Token(token) => {
                         *self = Self::Done;
@@ -87,21 +85,19 @@ impl Wait {
                         return Poll::Ready(Err(error));
                     }
                 },
-                Self::Waiting { outcome, lookout, again } => {
+                // ## Waiting => (Start | Done)
+                //
+                // The flight ends, and its outcome serves this caller, or one more flight is
+                // needed. If the flight is overdue, the caller takes its place by starting over.
+                Self::Waiting { outcome, overdue, again } => {
                     let again = *again;
                     let Poll::Ready(outcome) = Pin::new(outcome).poll(cx) else {
-                        if let Some(lookout) = lookout {
-                            ready!(lookout.as_mut().poll(cx));
-                            *self = Self::Start { again };
-                            continue;
-                        }
-                        return Poll::Pending;
+                        let Some(overdue) = overdue else { return Poll::Pending };
+                        ready!(overdue.as_mut().poll(cx));
+                        *self = Self::Start { again };
+                        continue;
                     };
-                    let outcome = outcome.unwrap_or_else(|_| Outcome {
-                        result: Err(interrupted(false)),
-                        standing: None,
-                    });
-                    *self = match judge(want, outcome, &mut is_usable, again) {
+                    *self = match judge(requirement, outcome, &mut is_usable, again) {
                         Some(result) => {
                             *self = Self::Done;
                             return Poll::Ready(result);
@@ -109,30 +105,45 @@ impl Wait {
                         None => Self::Start { again: true },
                     };
                 }
-                // As a fused future: asked again after its answer, it has no other.
+                // ## Done
+                //
+                // As a fused future: polled again after its result, it has no other.
                 Self::Done => return Poll::Pending,
             }
         }
     }
 }
 
-/// What the flight brought, for this caller; `None` to go round once more.
+/// Returns the timer of a waiter on another runtime than the flight's.
+///
+/// Such a waiter can't rely on that runtime being driven. On the flight's own runtime no waiter
+/// runs unless the flight does, so a timer would be for nothing.
+fn overdue(flight: &FlightHandle) -> Option<Pin<Box<Sleep>>> {
+    let is_elsewhere =
+        runtime::Handle::try_current().is_ok_and(|runtime| runtime.id() != flight.runtime);
+    is_elsewhere.then(|| Box::pin(sleep_until(flight.overdue)))
+}
+
+/// Returns what the outcome of a flight is to this caller; `None` to start over.
 fn judge(
-    want: &Requirement,
+    requirement: &Requirement,
     outcome: Outcome,
     is_usable: impl FnOnce(&AccessToken) -> bool,
     again: bool,
 ) -> Option<Result<AccessToken, AuthError>> {
     match (outcome.result, outcome.standing) {
         (Ok(token), _) if is_usable(&token) => Some(Ok(token)),
-        // Polled so late that the token has expired. Once more; twice would be a loop at the endpoint's cost.
+        // This caller was polled so late that the token has expired. It starts over once, because
+        // twice would be a loop at the endpoint's cost.
         (Ok(_), _) if !again => None,
         (Ok(_), _) => Some(Err(AuthError::new(
             Kind::Expired,
             "the token expired before it could be used; is this task polled too rarely?",
         ))),
-        // The refresh was somebody else's wish and failed; this caller only needs a token, and there is one.
-        (Err(_), Some(standing)) if matches!(want, Requirement::Usable) && standing.is_usable() => {
+        // The refresh failed, but this caller only needs a token, and there still is one.
+        (Err(_), Some(standing))
+            if matches!(requirement, Requirement::Usable) && standing.is_usable() =>
+        {
             Some(Ok(standing))
         }
         (Err(error), _) => Some(Err(error)),
@@ -140,8 +151,8 @@ fn judge(
 }
 
 impl TokenFuture {
-    pub(crate) fn new(cache: TokenCache, want: Requirement) -> Self {
-        Self { cache, want, wait: Wait::new() }
+    pub(super) fn new(handle: Arc<Handle>, requirement: Requirement) -> Self {
+        Self { handle, requirement, wait: Wait::new() }
     }
 }
 
@@ -149,15 +160,15 @@ impl Future for TokenFuture {
     type Output = Result<AccessToken, AuthError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { cache, want, wait } = &mut *self;
-        let core = cache.core();
-        // Nearly always it is the token of the slot, and asking that takes a fifth of the time.
-        wait.poll(core, want, |token| core.serves(token) || token.is_usable(), cx)
+        let Self { handle, requirement, wait } = &mut *self;
+        wait.poll(handle, requirement, |token| handle.can_send(token), cx)
     }
 }
 
 impl fmt::Debug for TokenFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenFuture").field("want", &self.want).finish_non_exhaustive()
+        f.debug_struct("TokenFuture")
+            .field("requirement", &self.requirement)
+            .finish_non_exhaustive()
     }
 }

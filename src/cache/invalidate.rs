@@ -1,97 +1,95 @@
-//! What resources say: a 401, and whose fault it is.
+//! The transition when a resource refuses a token: whose fault it is, and whether the token is
+//! served on. Pure.
 
 use super::{
-    slot::Lease,
-    state::{Core, CurrentToken, State},
-    task::Stage,
+    effect::{Effect, Effects, Record},
+    state::{CurrentToken, Inputs, Stage, State},
 };
 use crate::{
-    clock,
     endpoint::Rotation,
-    events::TARGET,
     refresh::cooldown::{Decision, Refused},
     token::AccessToken,
 };
 
-impl Core {
-    /// A resource refused `token` with a 401. Returns whether it is served no more because of that.
-    ///
-    /// A token that has been replaced is not looked at: a late 401 for it says nothing about the one in use.
-    pub(crate) fn refuse(&self, token: &AccessToken) -> bool {
-        self.tally.unauthorized.add();
-        let mut state = self.lock();
-        // Our own request for its successor kills it.
-        let dying = state.flight.as_ref().is_some_and(|flight| {
-            self.rotation == Rotation::Exclusive
-                && (flight.stage == Stage::Holding || !self.policy.hold)
-        });
-        let in_use =
-            |newest: &&mut CurrentToken| newest.token.is(token) && !newest.refused && !dying;
-        let Some(newest) = state.newest.as_mut().filter(in_use) else {
-            self.tally.unauthorized_replaced.add();
-            return false;
-        };
-        let suspect = std::mem::take(&mut newest.suspect) && !Lease::is_accepted(&newest.leases);
-        if !token.is_usable() || suspect {
-            newest.refused = true;
-            // That a suspect token is refused explains itself: our own request has killed it.
-            let class = if suspect {
-                &self.tally.unauthorized_replaced
-            } else {
-                &self.tally.unauthorized_expired
-            };
-            class.add();
-            // Everybody waits for it, and the endpoint has not asked to be left alone.
-            if suspect && state.gate.as_ref().is_some_and(|gate| gate.error.retry_after().is_none())
-            {
-                state.gate = None;
-            }
-            self.expedite(&state);
-            return true;
-        }
-        self.tally.unauthorized_foreign.add();
-        let (now, times) = (clock::now(), token.times());
-        let refused =
-            Refused { issued: times.sent, lifetime: times.lifetime, accepted: token.is_accepted() };
-        let decision = state.cooldown.refused(refused, now, &self.policy, fastrand::f64());
-        if let Decision::Renew { .. } = decision {
-            if let Some(newest) = &mut state.newest {
-                newest.refused = true;
-            }
-            self.expedite(&state);
-        }
-        drop(state);
-        self.report_refusal(token.sequence(), decision)
-    }
+/// A 401, and what is known of the token that the request was signed with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal<'a> {
+    pub(super) token: &'a AccessToken,
+    /// A resource has accepted the token since it was last suspected to be dead.
+    pub(super) accepted_lately: bool,
+}
 
-    /// The token is served no more, and a renewal need not look for a quiet moment.
-    fn expedite(&self, state: &State) {
-        if let Some(flight) = &state.flight {
-            flight.expedite.notify_one();
+/// Takes in a refusal. Returns whether the token is no longer served because of it.
+///
+/// A refusal of a token that has been replaced says nothing about the one in use.
+pub(super) fn refused(
+    state: &mut State,
+    refusal: Refusal<'_>,
+    inputs: &Inputs<'_>,
+) -> (bool, Effects) {
+    let Inputs { rules, now, random } = inputs;
+    let Refusal { token, accepted_lately } = refusal;
+    let mut effects = Effects::default();
+    effects.count(|tally| &tally.unauthorized);
+    // The token dies by this cache's own request for its successor.
+    let dying = state.flight.is_some_and(|flight| {
+        let holds = flight.stage == Stage::Holding || !rules.policy.hold;
+        rules.rotation == Rotation::Exclusive && holds
+    });
+    let in_use = |it: &&mut CurrentToken| it.token.is(token) && !it.refused && !dying;
+    let Some(current) = state.current.as_mut().filter(in_use) else {
+        effects.count(|tally| &tally.unauthorized_replaced);
+        return (false, effects);
+    };
+    let suspect = std::mem::take(&mut current.suspect) && !accepted_lately;
+    if suspect || !token.is_usable_at(now) {
+        current.refused = true;
+        // The refusal of a suspect token explains itself: this cache's own request killed it.
+        if suspect {
+            effects.count(|tally| &tally.unauthorized_replaced);
+        } else {
+            effects.count(|tally| &tally.unauthorized_expired);
         }
-        self.publish(state);
+        // All callers are blocked and the endpoint sent no `Retry-After`, so the remaining
+        // back-off is skipped.
+        if suspect && state.gate().is_some_and(|gate| gate.error.retry_after().is_none()) {
+            state.set_gate(None, &mut effects);
+        }
+        withdraw(state, &mut effects);
+        return (true, effects);
     }
-
-    fn report_refusal(&self, sequence: u64, decision: Decision) -> bool {
-        match decision {
-            Decision::Renew { shared: false } => {
-                tracing::debug!(target: TARGET, sequence, "a resource refused the token");
+    effects.count(|tally| &tally.unauthorized_foreign);
+    let sequence = token.sequence();
+    let refused = Refused {
+        issued: token.times().sent.at,
+        lifetime: token.lifetime(),
+        accepted: token.is_accepted(),
+    };
+    let decision = state.cooldown.refused(refused, now.at, &rules.policy, *random);
+    let record = match decision {
+        Decision::Renew { shared } => {
+            if let Some(current) = &mut state.current {
+                current.refused = true;
             }
-            Decision::Renew { shared: true } => tracing::warn!(target: TARGET, sequence,
-                "a resource refused the token soon after it was issued, as the one before it: the client id seems to \
-                 be in use by another process as well",
-            ),
-            Decision::Wait { breaker, .. } => {
-                self.tally.cooled_down.add();
-                if breaker {
-                    self.tally.breaker_open.add();
-                }
-                tracing::debug!(target: TARGET, sequence,
-                    breaker,
-                    "a resource refused the token, too soon to ask for another"
-                );
-            }
+            withdraw(state, &mut effects);
+            Record::Refused { sequence, shared }
         }
-        matches!(decision, Decision::Renew { .. })
+        Decision::Wait { breaker, .. } => {
+            effects.count(|tally| &tally.cooled_down);
+            if breaker {
+                effects.count(|tally| &tally.breaker_open);
+            }
+            Record::RefusedTooSoon { sequence, breaker }
+        }
+    };
+    effects.then.push(Effect::Log(record));
+    (matches!(decision, Decision::Renew { .. }), effects)
+}
+
+/// Stops serving the token. A renewal need not wait for an idle moment any longer.
+fn withdraw(state: &State, effects: &mut Effects) {
+    effects.publish = true;
+    if state.flight.is_some() {
+        effects.then.push(Effect::Expedite);
     }
 }

@@ -1,5 +1,8 @@
 use super::{
-    super::super::slot::{CachedLease, Drained, Leases, Slot},
+    super::super::{
+        lease::{Drained, Leases, OnRefused},
+        slot::{CachedLease, Slot},
+    },
     *,
 };
 
@@ -8,7 +11,7 @@ fn a_slot_that_was_withdrawn_gives_no_lease_and_the_last_one_that_it_gave_signal
     model(|| {
         let server = Server::default();
         let slot = Arc::new(Slot::default());
-        let (leases, gone) = Lease::new(&fresh(1), &std::sync::Weak::new());
+        let (leases, gone) = Lease::copies(&fresh(1), &nobody());
         slot.publish(&leases, clock::now() + Duration::from_secs(1));
         let readers = [(); 2].map(|()| {
             let (slot, server) = (Arc::clone(&slot), server.clone());
@@ -48,7 +51,7 @@ fn a_service_gets_the_lease_that_it_had_no_more_once_the_slot_was_withdrawn() {
             thread::spawn(move || drop(slot.lease()))
         };
         slot.withdraw();
-        if Lease::is_unused(&leases) {
+        if is_unused(&leases) {
             server.kill(1);
         }
         drop(leases);
@@ -71,7 +74,7 @@ fn a_reader_that_found_a_lease_open_does_not_open_it_again_once_the_slot_was_wit
             thread::spawn(move || drop(slot.lease()))
         };
         slot.withdraw();
-        if Lease::is_unused(&leases) {
+        if is_unused(&leases) {
             assert!(recent.lease().is_none());
         }
         reader.join().unwrap();
@@ -81,11 +84,25 @@ fn a_reader_that_found_a_lease_open_does_not_open_it_again_once_the_slot_was_wit
 /// A slot, and a service that has had its lease a moment ago.
 fn used() -> (Arc<Slot>, Leases, Drained, CachedLease) {
     let (slot, mut recent) = (Arc::new(Slot::default()), CachedLease::default());
-    let (leases, gone) = Lease::new(&fresh(1), &std::sync::Weak::new());
+    let (leases, gone) = Lease::copies(&fresh(1), &nobody());
     slot.publish(&leases, clock::now() + Duration::from_secs(1));
     // The copies take turns: the last one that it has is the one that a reader gets when the slot is published again.
     for _ in 0..3 {
         recent.keep(&slot.lease().unwrap());
     }
     (slot, leases, gone, recent)
+}
+
+/// Returns whether the caller's references are the only ones.
+fn is_unused(leases: &Leases) -> bool {
+    leases.iter().all(|lease| sync::Arc::strong_count(lease) == 1)
+}
+
+/// A cache that is gone.
+fn nobody() -> std::sync::Weak<dyn OnRefused> {
+    struct Nobody;
+    impl OnRefused for Nobody {
+        fn refused(&self, _: &AccessToken) {}
+    }
+    std::sync::Weak::<Nobody>::new()
 }

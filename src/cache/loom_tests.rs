@@ -4,7 +4,7 @@
 //! RUSTFLAGS="--cfg tower_reauth_loom" cargo test --release --lib loom
 //! ```
 //!
-//! What runs is the cache itself: slot, state, renewal, landing, and the futures of its callers. What it stands on is
+//! What runs is the cache itself: slot, state, core, task, and the futures of its callers. What it stands on is
 //! replaced, see `crate::sync`:
 //!
 //! - The reference counts of leases are modelled with the memory orderings of the standard library's `Arc`, and so is
@@ -26,18 +26,21 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
 use loom::thread;
 use tokio::{runtime::Runtime, time::advance};
 
 use super::{
-    super::{TokenCache, TokenFuture, slot::Lease, state::Flight},
+    super::{
+        TokenCache, TokenFuture,
+        lease::Lease,
+        state::{Flight, Requirement, Stage},
+    },
     *,
 };
 use crate::{
     endpoint::{IssuedToken, Rotation, TokenEndpoint},
     error::Kind,
-    sync::{self, Mutex, block_on, oneshot},
+    sync::{self, Mutex, block_on},
     token::{Times, Windows, schedule::schedule},
 };
 
@@ -76,7 +79,11 @@ fn model(model: impl Fn() + Send + Sync + 'static) {
 fn token(sequence: u64, age: Duration) -> AccessToken {
     let lifetime = Duration::from_secs(LIFETIME);
     let schedule = schedule(lifetime, &Windows::default(), 0.5);
-    let times = Times { sent: clock::now() - age, slept: clock::slept(), lifetime, schedule };
+    let times = Times {
+        sent: clock::Moment { at: clock::now() - age, slept: clock::slept() },
+        lifetime,
+        schedule,
+    };
     AccessToken::new("Bearer", "x", sequence, times).unwrap()
 }
 
@@ -158,37 +165,33 @@ fn empty(server: &Server, fails: bool) -> TokenCache {
 /// A cache with this token, its first.
 fn with(server: &Server, token: AccessToken) -> TokenCache {
     let cache = TokenCache::new(Endpoint { server: server.clone(), last: 1, fails: false });
-    cache.core().lock().last_sequence = 1;
-    cache.core().land(1, RefreshResult { result: Ok(token), fate: Fate::NotIssued });
+    let core = cache.handle().core();
+    core.lock().state.last_sequence = 1;
+    complete(core, 1, Ok(token));
     cache
 }
 
-/// Enters a flight that nobody flies: the model takes its steps itself.
+fn complete(core: &Core, sequence: u64, result: Result<AccessToken, AuthError>) {
+    core.complete(sequence, &Completion { result, fate: Fate::NotIssued, panicked: false });
+}
+
+/// Enters a flight that nobody drives: the model takes its steps itself.
 fn enter(core: &Core, sequence: u64) {
-    let (waiters, receiver) = oneshot::channel();
     let overdue = clock::now() + Duration::from_secs(LIFETIME);
-    let runtime = Handle::current().id();
-    let flight = Flight {
-        sequence,
-        stage: Stage::Serving,
-        expedite: Arc::default(),
-        outcome: receiver.shared(),
-        runtime,
-        waiters,
-        task: None,
-        overdue,
-    };
-    let mut state = core.lock();
-    state.last_sequence = sequence;
-    state.flight = Some(flight);
-    core.publish(&state);
+    let mut locked = core.lock();
+    locked.state.last_sequence = sequence;
+    locked.state.flight = Some(Flight { sequence, stage: Stage::Serving, overdue });
+}
+
+fn newer_than(cache: &TokenCache, old: AccessToken) -> TokenFuture {
+    cache.requiring(Requirement::NewerThan(old))
 }
 
 /// Another thread that makes this request, if there is a token for it.
 fn reader(cache: &TokenCache, server: &Server) -> thread::JoinHandle<()> {
     let (cache, server) = (cache.clone(), server.clone());
     thread::spawn(move || {
-        if let Some(lease) = cache.core().lease() {
+        if let Some(lease) = cache.handle().lease() {
             server.serve(lease);
         }
     })
@@ -199,9 +202,9 @@ fn a_moment_is_quiet_only_if_no_lease_is_out_and_none_can_be_had() {
     model(|| {
         let server = Server::default();
         let cache = with(&server, fresh(1));
-        enter(cache.core(), 2);
+        enter(cache.handle().core(), 2);
         let readers = [reader(&cache, &server), reader(&cache, &server)];
-        if cache.core().is_quiet(2) {
+        if cache.handle().core().look_idle(2) {
             server.kill(1);
         }
         for reader in readers {
@@ -215,12 +218,12 @@ fn a_drain_waits_for_the_leases_from_before_a_renewal_that_failed() {
     model(|| {
         let server = Server::default();
         let cache = with(&server, fresh(1));
-        let core = cache.core();
+        let core = cache.handle().core();
         let readers = [reader(&cache, &server), reader(&cache, &server)];
         enter(core, 2);
         // Its drain has timed out, so it was not waited for.
         assert!(core.hold(2).is_some());
-        core.land(2, RefreshResult { result: Err(refused()), fate: Fate::NotIssued });
+        complete(core, 2, Err(refused()));
         enter(core, 3);
         for gone in core.hold(3).unwrap() {
             let _ = block_on(gone);
@@ -237,13 +240,13 @@ fn a_moment_is_quiet_only_if_no_lease_is_out_from_before_a_renewal_that_failed()
     model(|| {
         let server = Server::default();
         let cache = with(&server, fresh(1));
-        let core = cache.core();
+        let core = cache.handle().core();
         let readers = [reader(&cache, &server), reader(&cache, &server)];
         enter(core, 2);
         assert!(core.hold(2).is_some());
-        core.land(2, RefreshResult { result: Err(refused()), fate: Fate::NotIssued });
+        complete(core, 2, Err(refused()));
         enter(core, 3);
-        if core.is_quiet(3) {
+        if core.look_idle(3) {
             server.kill(1);
         }
         for reader in readers {
@@ -260,14 +263,22 @@ fn while_a_newer_token_lands_a_reader_gets_the_one_or_the_other_and_never_none()
             let cache = cache.clone();
             thread::spawn(move || {
                 // From the slot, not from the state behind it.
-                let read =
-                    || cache.core().slot.lease().expect("a token is being served").token.sequence();
+                let read = || {
+                    cache
+                        .handle()
+                        .core()
+                        .slot
+                        .lease()
+                        .expect("a token is being served")
+                        .token
+                        .sequence()
+                };
                 let (first, second) = (read(), read());
                 assert!(1 <= first && first <= second && second <= 2, "{first} {second}");
             })
         });
-        enter(cache.core(), 2);
-        cache.core().land(2, RefreshResult { result: Ok(fresh(2)), fate: Fate::NotIssued });
+        enter(cache.handle().core(), 2);
+        complete(cache.handle().core(), 2, Ok(fresh(2)));
         assert_eq!(cache.current().unwrap().sequence(), 2);
         for reader in readers {
             reader.join().unwrap();
@@ -320,14 +331,11 @@ fn a_renewal_that_is_due_kills_the_token_under_no_request() {
         let old = token(1, Duration::from_secs(250));
         let cache = with(&server, old.clone());
         let reader = reader(&cache, &server);
-        if let Some(lease) = cache.core().lease() {
+        if let Some(lease) = cache.handle().lease() {
             server.serve(lease);
         }
         // Now somebody waits for it, and it is no longer put off to a quiet moment.
-        assert_eq!(
-            block_on(TokenFuture::new(cache, Requirement::NewerThan(old))).unwrap().sequence(),
-            2
-        );
+        assert_eq!(block_on(newer_than(&cache, old)).unwrap().sequence(), 2);
         assert_eq!(server.requests(), 1);
         reader.join().unwrap();
     });

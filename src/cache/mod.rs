@@ -1,10 +1,11 @@
 //! [`TokenCache`]: the shared handle to the token in use.
 //!
 //! - Reading a valid token takes no lock, no await and no allocation.
-//! - Whoever finds none starts a refresh, or joins the one under way. It is a task of its own: no caller's
-//!   cancellation stops it, and all of them share its result, be it a token or an error.
-//! - Each token has a [sequence number](AccessToken::sequence). Invalidation names the token it means, so a late
-//!   401 for an old token never costs the new one.
+//! - A caller that finds no token starts a refresh, or joins the one in flight. The refresh is a
+//!   task of its own: no caller's cancellation stops it. All callers share its result, token or
+//!   error.
+//! - Each token has a [sequence number](AccessToken::sequence). Invalidation names the token that it
+//!   means, so a late 401 for an old token never costs the new one.
 //! - No task and no timer runs while nobody needs a token, and none outlives the last handle.
 //!
 //! # Examples
@@ -25,9 +26,16 @@
 //! ```
 
 mod acquire;
+mod changes;
 mod complete;
+mod core;
+mod effect;
+mod flight;
 mod future;
+mod handle;
+mod hold;
 mod invalidate;
+mod lease;
 mod slot;
 mod state;
 mod task;
@@ -35,56 +43,45 @@ mod task;
 use std::{fmt, sync::Arc};
 
 use http::Uri;
-use tokio::sync::watch;
 
-pub use self::future::TokenFuture;
-pub(crate) use self::{
-    future::Wait,
-    slot::{CachedLease, Lease},
-    state::{Core, Requirement},
-};
+pub use self::{changes::TokenUpdates, future::TokenFuture};
+use self::{core::Core, handle::Handle, state::Rules};
+pub(crate) use self::{future::Wait, lease::Lease, slot::CachedLease, state::Requirement};
 use crate::{
     endpoint::{DynEndpoint, Rotation, TokenEndpoint},
     error::ConfigError,
-    events::Counters,
+    events::{Counters, Tally},
     origin::Origin,
     refresh::RefreshPolicy,
+    sync,
     token::AccessToken,
 };
 
 /// The shared handle to one client's token. Cloning it shares everything.
 ///
-/// Make one per set of credentials and give clones of it to every [`AuthLayer`](crate::AuthLayer) that uses them:
-/// two caches for the same credentials would kill each other's tokens at an exclusive endpoint.
+/// Make one for each set of credentials, and give clones of it to every
+/// [`AuthLayer`](crate::AuthLayer) that uses them. Two caches for the same credentials would kill
+/// each other's tokens at an exclusive endpoint.
 ///
-/// It needs no Tokio runtime until a token is asked for; then a refresh is spawned on the caller's. A runtime
-/// without its timer enabled can't run one.
+/// A cache needs no Tokio runtime until a token is asked for. The refresh is then spawned on the
+/// caller's runtime, whose timer must be enabled.
 ///
-/// In tests with Tokio's clock paused, tokens age by that clock if it was paused when they were issued
-/// (`start_paused`). If it is paused later, readers may not see it advance until 20 ms of real time have passed.
+/// In tests with Tokio's clock paused, tokens age by that clock if it was paused when they were
+/// issued (`start_paused`). If it is paused later, readers may not see it advance for 20 ms of real
+/// time.
 ///
 /// See the [module](self) for an example.
 #[derive(Clone)]
 pub struct TokenCache(Arc<Handle>);
 
-/// What all clones of a handle share, and the state's tasks don't: when it goes, the last handle has gone.
-struct Handle {
-    core: Arc<Core>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.core.close();
-    }
-}
-
 impl TokenCache {
-    /// For the tokens of `endpoint`, with the scheme `Bearer` and the default [`RefreshPolicy`].
+    /// Creates a cache for the tokens of `endpoint`, with the scheme `Bearer` and the default
+    /// [`RefreshPolicy`].
     pub fn new(endpoint: impl TokenEndpoint) -> Self {
         Self::build(endpoint, "Bearer".into(), RefreshPolicy::default(), false)
     }
 
-    /// For the tokens of `endpoint`, configured further.
+    /// Creates a builder of a cache for the tokens of `endpoint`.
     ///
     /// # Examples
     ///
@@ -115,75 +112,98 @@ impl TokenCache {
         policy: RefreshPolicy,
         keep_warm: bool,
     ) -> Self {
-        let (uri, rotation) = (endpoint.uri().cloned(), endpoint.rotation());
+        let uri = endpoint.uri().cloned();
+        let rules = Rules { rotation: endpoint.rotation(), policy };
         let endpoint: Box<dyn DynEndpoint> = Box::new(endpoint);
-        Self(Arc::new(Handle {
-            core: Arc::new(Core::new(endpoint, uri, rotation, scheme, policy, keep_warm)),
-        }))
+        Self(Arc::new(Handle::new(Core::new(endpoint, uri, rules, scheme), keep_warm)))
     }
 
-    /// A token that can be sent: the one in use, or the one that the refresh brings which this call starts or
-    /// joins.
+    /// Returns a token that can be sent: the one in use, or the one that a refresh brings. The call
+    /// starts that refresh, or joins the one in flight.
     ///
     /// # Errors
     ///
-    /// The refresh failed; every caller that waited for it gets the same error. Its time is bounded by
-    /// [`RefreshPolicy::drain_timeout`] and [`RefreshPolicy::deadline`] together.
+    /// The refresh failed. Every caller that waited for it gets the same error. The wait is bounded
+    /// by [`RefreshPolicy::drain_timeout`] and [`RefreshPolicy::deadline`] together.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: the refresh goes on, and its token is kept.
     pub fn token(&self) -> TokenFuture {
-        TokenFuture::new(self.clone(), Requirement::Usable)
+        self.requiring(Requirement::Usable)
     }
 
-    /// The token in use, if it can be sent now; never waits, never starts anything. `None` while an exclusive
-    /// endpoint is being asked for a new one.
+    /// Returns the token in use if it can be sent now. It never waits and starts nothing.
+    ///
+    /// `None` while an exclusive endpoint is being asked for a new token, because that kills the
+    /// one in use.
     pub fn current(&self) -> Option<AccessToken> {
-        self.core().current()
+        self.0.core().current()
     }
 
-    /// Says that a resource refused `token` (401). If it is still the newest one, it is served no more, and the
-    /// next [`token`](Self::token) starts a refresh. Returns whether that was so.
+    /// Reports that a resource refused `token` with a 401 (RFC 9110, section 15.5.2). If it is still
+    /// the newest token, it is no longer served, and the next [`token`](Self::token) starts a
+    /// refresh. Returns whether that was so.
     ///
-    /// A token that is refused soon after it was issued, as the one before it, stays in use for a while that grows
-    /// ([`RefreshPolicy::cooldown_base`]): asking for a new one each time would be a duel with another process that
-    /// uses the same credentials, or a request to the endpoint per request to the resource.
+    /// Two tokens in a row that are refused early in their lifetime are replaced at once. The next
+    /// ones stay in use for a while, which grows from [`RefreshPolicy::cooldown_base`]. Without that
+    /// pause, two processes on the same credentials would kill each other's tokens in turn, and a
+    /// resource that refuses every token would cost a request to the endpoint each time.
     pub fn invalidate(&self, token: &AccessToken) -> bool {
-        self.core().refuse(token)
+        self.0.core().refuse(token)
     }
 
-    /// Asks for a new token whatever the state of the one in use, or joins the refresh that is under way.
+    /// Asks for a new token whatever the state of the one in use, or joins the refresh in flight.
     ///
-    /// The old token is not thrown away before the new one is there. An overlapping endpoint's goes on being
-    /// served meanwhile; an exclusive endpoint's, which the request kills, is held back until the answer is here,
-    /// and served on if the refresh failed.
+    /// The old token is kept until the new one is there. An overlapping endpoint's token is served
+    /// meanwhile. An exclusive endpoint's token dies with the request, so it is held back until the
+    /// response arrives, and served on if the refresh failed.
     ///
     /// # Errors
     ///
     /// As [`token`](Self::token).
     pub fn refresh(&self) -> TokenFuture {
-        TokenFuture::new(self.clone(), Requirement::Fresh)
+        self.requiring(Requirement::Fresh)
     }
 
-    /// Sees every new token, from the newest on; in between, some may be missed. It does not keep the cache alive.
-    pub fn subscribe(&self) -> watch::Receiver<Option<AccessToken>> {
-        self.core().changes.subscribe()
+    /// Returns a subscription to new tokens, which begins with the newest one.
+    ///
+    /// It does not keep the cache alive.
+    pub fn subscribe(&self) -> TokenUpdates {
+        self.0.core().changes.subscribe()
     }
 
-    /// What this cache has done so far.
+    /// Returns what this cache has done since it was made.
     pub fn counters(&self) -> Counters {
-        self.core().tally.snapshot()
+        self.0.core().tally.snapshot()
     }
 
-    /// What a new token does to the one in use, as the endpoint says.
+    /// Returns what a new token does to the one in use, as the endpoint says.
     pub fn rotation(&self) -> Rotation {
-        self.core().rotation
+        self.0.core().rules.rotation
     }
 
-    /// Where tokens are asked for, as the endpoint says.
+    /// Returns where tokens are asked for, as the endpoint says.
     pub fn endpoint_uri(&self) -> Option<&Uri> {
-        self.core().uri.as_ref()
+        self.0.core().uri.as_ref()
     }
 
-    pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.0.core
+    pub(crate) fn requiring(&self, requirement: Requirement) -> TokenFuture {
+        TokenFuture::new(Arc::clone(&self.0), requirement)
+    }
+
+    /// Returns the token that a request can be signed with now, on lease until its response head
+    /// arrives.
+    pub(crate) fn lease(&self) -> Option<sync::Arc<Lease>> {
+        self.0.lease()
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.0
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.0.core().tally
     }
 }
 
@@ -200,7 +220,7 @@ impl fmt::Debug for TokenCache {
     }
 }
 
-/// Makes a [`TokenCache`]; see [`TokenCache::builder`].
+/// Builds a [`TokenCache`]. Returned by [`TokenCache::builder`], which has an example.
 #[derive(Debug)]
 #[must_use = "a builder makes nothing until `build`"]
 pub struct TokenCacheBuilder<E> {
@@ -211,32 +231,36 @@ pub struct TokenCacheBuilder<E> {
 }
 
 impl<E: TokenEndpoint> TokenCacheBuilder<E> {
-    /// The authentication scheme in front of the token (RFC 9110, section 11.1); empty for the bare token.
-    /// Defaults to `Bearer`.
+    /// Sets the authentication scheme in front of the token (RFC 9110, section 11.1). An empty scheme
+    /// sends the bare token. Defaults to `Bearer`.
     pub fn scheme(mut self, scheme: impl Into<String>) -> Self {
         self.scheme = scheme.into().into();
         self
     }
 
-    /// The bounds of a refresh. Defaults to [`RefreshPolicy::default`].
+    /// Sets when tokens are renewed, and the bounds of a refresh. Defaults to
+    /// [`RefreshPolicy::default`].
     pub fn refresh_policy(mut self, policy: RefreshPolicy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Whether renewals come without traffic too, from the first token on until the last handle is dropped. It spares the
-    /// first request after a quiet time the wait for a token, and costs one request to the endpoint per token's lifetime.
-    /// Defaults to `false`: an idle client asks for nothing.
+    /// Renews tokens without traffic too, from the first token on until the last handle is dropped.
+    ///
+    /// The first request after a quiet time then need not wait for a token. The price is one request
+    /// to the endpoint for each lifetime of a token. Defaults to `false`: an idle client asks for
+    /// nothing.
     pub fn keep_warm(mut self, keep_warm: bool) -> Self {
         self.keep_warm = keep_warm;
         self
     }
 
-    /// The cache.
+    /// Builds the cache. It makes no request.
     ///
     /// # Errors
     ///
-    /// The scheme is not a token in the sense of RFC 9110, or the policy can't work.
+    /// [`ConfigError::InvalidScheme`] if the scheme is not a token as in RFC 9110, section 5.6.2.
+    /// [`ConfigError::InvalidPolicy`] if the policy contradicts itself.
     pub fn build(self) -> Result<TokenCache, ConfigError> {
         if !self.scheme.bytes().all(is_token_character) {
             return Err(ConfigError::InvalidScheme(self.scheme.into()));
@@ -246,7 +270,7 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
     }
 }
 
-/// `tchar` of RFC 9110, section 5.6.2.
+/// Returns whether `byte` is a `tchar` (RFC 9110, section 5.6.2).
 fn is_token_character(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -3,17 +3,26 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tower::{Layer, Service, service_fn};
 
-use super::*;
+use super::{super::lease::OnRefused, *};
 use crate::{
-    AuthLayer, BoxError, Credentials, Error, SendPayments, TokenCache,
-    token::{Times, Windows, schedule::schedule},
+    AuthLayer, BoxError, Credentials, Error, SendPayments, TokenCache, clock,
+    token::{AccessToken, Times, Windows, schedule::schedule},
 };
 
 fn leases(sequence: u64) -> Leases {
     let lifetime = Duration::from_secs(300);
     let schedule = schedule(lifetime, &Windows::default(), 0.5);
-    let times = Times { sent: clock::now(), slept: clock::slept(), lifetime, schedule };
-    Lease::new(&AccessToken::new("Bearer", "x", sequence, times).unwrap(), &Weak::new()).0
+    let times = Times { sent: clock::moment(), lifetime, schedule };
+    Lease::copies(&AccessToken::new("Bearer", "x", sequence, times).unwrap(), &nobody()).0
+}
+
+/// A cache that is gone.
+fn nobody() -> std::sync::Weak<dyn OnRefused> {
+    struct Nobody;
+    impl OnRefused for Nobody {
+        fn refused(&self, _: &AccessToken) {}
+    }
+    std::sync::Weak::<Nobody>::new()
 }
 
 fn later(time: Duration) -> Instant {
@@ -22,28 +31,28 @@ fn later(time: Duration) -> Instant {
 
 /// A slot with a token, and a service that had it several times.
 fn used() -> (Slot, Leases, CachedLease) {
-    let (slot, leases, mut recent) = (Slot::default(), leases(1), CachedLease::default());
+    let (slot, leases, mut cached) = (Slot::default(), leases(1), CachedLease::default());
     slot.publish(&leases, later(Duration::from_secs(100)));
     for _ in 0..2 {
-        recent.keep(&slot.lease().unwrap());
+        cached.keep(&slot.lease().unwrap());
     }
-    (slot, leases, recent)
+    (slot, leases, cached)
 }
 
 /// Again, without the slot; asked often, since a busy machine may take longer than a lease stays fresh.
-fn again(slot: &Slot, recent: &CachedLease) -> Option<Arc<Lease>> {
+fn again(slot: &Slot, cached: &CachedLease) -> Option<Arc<Lease>> {
     (0..1000).find_map(|_| {
         drop(slot.lease()?);
-        recent.lease()
+        cached.lease()
     })
 }
 
 #[test]
 fn a_lease_is_had_again_and_counts_as_long_as_it_is_out() {
-    let (slot, leases, recent) = used();
+    let (slot, leases, cached) = used();
     let unused = |leases: &Leases| leases.iter().all(|lease| Arc::strong_count(lease) == 2);
     assert!(unused(&leases), "the service's own does not count");
-    let lease = again(&slot, &recent).unwrap();
+    let lease = again(&slot, &cached).unwrap();
     assert!(!unused(&leases));
     drop(lease);
     assert!(unused(&leases));
@@ -52,63 +61,63 @@ fn a_lease_is_had_again_and_counts_as_long_as_it_is_out() {
 #[test]
 fn of_a_service_that_is_made_for_one_call_nothing_is_kept() {
     let (slot, leases, _) = used();
-    let mut recent = CachedLease::default();
-    assert!(recent.lease().is_none());
-    recent.keep(&slot.lease().unwrap());
-    assert!(recent.lease().is_none());
+    let mut cached = CachedLease::default();
+    assert!(cached.lease().is_none());
+    cached.keep(&slot.lease().unwrap());
+    assert!(cached.lease().is_none());
     assert!(leases.iter().all(|lease| Arc::weak_count(lease) == 0));
 }
 
 #[test]
 fn another_thread_has_a_copy_of_its_own() {
-    let (slot, _, mut recent) = used();
+    let (slot, _, mut cached) = used();
     std::thread::scope(|scope| {
         let elsewhere = || {
-            assert!(recent.lease().is_none());
-            (0..2).for_each(|_| recent.keep(&slot.lease().unwrap()));
-            assert!(again(&slot, &recent).is_some());
+            assert!(cached.lease().is_none());
+            (0..2).for_each(|_| cached.keep(&slot.lease().unwrap()));
+            assert!(again(&slot, &cached).is_some());
         };
         scope.spawn(elsewhere).join().unwrap();
     });
-    assert!(recent.lease().is_none());
+    assert!(cached.lease().is_none());
 }
 
 #[test]
 fn a_lease_that_was_withdrawn_is_not_had_again_until_it_is_published_and_asked_for() {
-    let (slot, leases, recent) = used();
+    let (slot, leases, cached) = used();
     slot.withdraw();
-    assert!(recent.lease().is_none() && slot.lease().is_none());
+    assert!(cached.lease().is_none() && slot.lease().is_none());
     slot.publish(&leases, later(Duration::from_secs(100)));
-    assert!(recent.lease().is_none(), "somebody has to ask first");
-    assert!(again(&slot, &recent).is_some());
+    assert!(cached.lease().is_none(), "somebody has to ask first");
+    assert!(again(&slot, &cached).is_some());
 }
 
 #[test]
 fn a_reader_that_saw_the_slot_before_does_not_open_a_lease_that_was_withdrawn() {
-    let (slot, leases, recent) = used();
+    let (slot, leases, cached) = used();
     slot.withdraw();
     leases.iter().for_each(|lease| lease.freshen(u64::MAX));
-    assert!(recent.lease().is_none());
+    assert!(cached.lease().is_none());
 }
 
 #[test]
 fn a_newer_token_takes_the_place_of_a_lease() {
-    let (slot, _, mut recent) = used();
+    let (slot, _, mut cached) = used();
     slot.publish(&self::leases(2), later(Duration::from_secs(100)));
-    assert!(recent.lease().is_none());
-    recent.keep(&slot.lease().unwrap());
-    assert_eq!(again(&slot, &recent).unwrap().token.sequence(), 2);
+    assert!(cached.lease().is_none());
+    cached.keep(&slot.lease().unwrap());
+    assert_eq!(again(&slot, &cached).unwrap().token.sequence(), 2);
 }
 
 #[test]
 fn a_lease_is_never_had_again_after_its_time() {
-    let (slot, leases, recent) = used();
+    let (slot, leases, cached) = used();
     let until = later(Duration::from_millis(200));
     slot.publish(&leases, until);
     let mut had = 0;
     loop {
         let asked = clock::now();
-        let again = recent.lease();
+        let again = cached.lease();
         if again.is_none() && slot.lease().is_none() {
             break;
         }
@@ -120,17 +129,17 @@ fn a_lease_is_never_had_again_after_its_time() {
 
 #[test]
 fn a_lease_is_not_had_again_when_the_machine_has_slept() {
-    let (slot, _, recent) = used();
+    let (slot, _, cached) = used();
     clock::tests::sleep(Duration::from_secs(3600));
     // Looked at after a little time awake.
-    while recent.lease().is_some() {}
+    while cached.lease().is_some() {}
     assert!(slot.lease().is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn with_a_paused_clock_the_slot_is_asked_each_time() {
-    let (slot, _, recent) = used();
-    assert!(recent.lease().is_none() && slot.lease().is_some());
+    let (slot, _, cached) = used();
+    assert!(cached.lease().is_none() && slot.lease().is_some());
     tokio::time::advance(Duration::from_secs(100)).await;
     assert!(slot.lease().is_none());
 }
@@ -147,23 +156,23 @@ async fn a_service_that_is_used_again_does_not_ask_the_slot() {
     let inner = service_fn(async |_: Request<String>| Ok::<_, BoxError>(Response::new(())));
     let layer = AuthLayer::new(cache.clone());
     let (mut with, mut without) = (layer.clone().layer(inner), layer.without_replay().layer(inner));
-    assert!(is_served_without_the_slot(&mut with, cache.core()).await);
-    assert!(is_served_without_the_slot(&mut without, cache.core()).await);
+    assert!(is_served_without_the_slot(&mut with, &cache.handle().core().slot).await);
+    assert!(is_served_without_the_slot(&mut without, &cache.handle().core().slot).await);
 }
 
 /// Tried often, since a busy machine may take longer than a lease stays fresh.
-async fn is_served_without_the_slot<S>(service: &mut S, core: &Core) -> bool
+async fn is_served_without_the_slot<S>(service: &mut S, slot: &Slot) -> bool
 where
     S: Service<Request<String>, Response = Response<()>, Error = Error>,
 {
     let get = || Request::get("https://host/").body(String::new()).unwrap();
     for _ in 0..1000 {
         service.call(get()).await.unwrap();
-        let published = core.slot.published.swap(None);
+        let published = slot.published.swap(None);
         service.call(get()).await.unwrap();
         // Whoever asks a slot that is empty fills it again.
-        if core.slot.published.load().is_none() {
-            core.slot.published.store(published);
+        if slot.published.load().is_none() {
+            slot.published.store(published);
             return true;
         }
     }

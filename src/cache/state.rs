@@ -1,141 +1,67 @@
-//! The state behind a [`TokenCache`](crate::TokenCache): which token is served, and the one flight for the next.
+//! [`State`]: which token is served, and the one flight for the next. A value without I/O.
 //!
-//! The read path asks the [slot](super::slot), or a lease from there, and nothing else. Whatever makes a token unusable but
-//! its age is shown through it: refused by a resource, or being replaced by an exclusive endpoint. Everything that changes is decided
-//! under one short lock that no await ever crosses, and under which no foreign code runs.
+//! Each transition is a function of (state, event, [`Inputs`]) that returns [`Effects`]. It has no
+//! lock, no clock, no runtime, and it calls nothing that belongs to somebody else. The transitions
+//! lie by event in [`acquire`](super::acquire), [`hold`](super::hold),
+//! [`complete`](super::complete) and [`invalidate`](super::invalidate). The
+//! [core](super::core) describes the whole of it.
 
-use std::{
-    sync::{Arc, PoisonError, Weak},
-    time::Duration,
-};
+use std::time::Duration;
 
-use futures_util::{FutureExt, future::Shared};
-use http::Uri;
-use tokio::{
-    runtime,
-    sync::{Notify, watch},
-    time::Instant,
-};
+use tokio::time::Instant;
 
-use super::{
-    slot::{Drained, Lease, Leases, Slot},
-    task::Stage,
-};
+use super::effect::{Effect, Effects, Ended, Start, Trigger};
 use crate::{
-    clock,
-    endpoint::{DynEndpoint, Rotation},
-    error::{AuthError, Kind},
-    events::Tally,
+    clock::{self, Moment},
+    endpoint::Rotation,
+    error::AuthError,
     refresh::{RefreshPolicy, cooldown::Cooldown, gate::Gate},
-    sync::{AbortHandle, Mutex, MutexGuard, oneshot},
     token::AccessToken,
 };
 
-pub(crate) struct Core {
-    pub(super) slot: Slot,
-    state: Mutex<State>,
-    pub(super) changes: watch::Sender<Option<AccessToken>>,
-    pub(super) endpoint: Box<dyn DynEndpoint>,
-    pub(crate) uri: Option<Uri>,
-    pub(crate) rotation: Rotation,
-    pub(crate) scheme: Box<str>,
-    pub(crate) policy: RefreshPolicy,
-    pub(super) keep_warm: bool,
-    pub(crate) tally: Tally,
-}
-
-#[derive(Default)]
+/// The current token, the flight for the next one, and what failures and refusals hold back.
+#[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) newest: Option<CurrentToken>,
+    pub(super) current: Option<CurrentToken>,
     pub(super) flight: Option<Flight>,
     /// The number of the newest flight, and of the token that it brings.
     pub(super) last_sequence: u64,
-    /// After a failed flight: until when there is no other.
-    pub(super) gate: Option<Gate>,
     pub(super) cooldown: Cooldown,
-    /// Renews without traffic.
-    pub(super) warmer: Option<AbortHandle>,
-    pub(super) closed: bool,
     /// Flights in a row that have panicked.
     pub(super) panics: u32,
-}
-
-impl State {
-    /// The newest token, unless it has expired or was refused, or is being replaced by an endpoint that kills it in
-    /// doing so.
-    pub(super) fn servable(&self) -> Option<&CurrentToken> {
-        let held = self.flight.as_ref().is_some_and(|flight| flight.stage == Stage::Holding);
-        self.newest.as_ref().filter(|newest| !newest.refused && !held && newest.token.is_usable())
-    }
-
-    /// The token that `want` can have without a flight.
-    pub(super) fn serves(&self, want: &Requirement) -> Option<AccessToken> {
-        let token = &self.servable()?.token;
-        match want {
-            Requirement::Usable => Some(token.clone()),
-            Requirement::NewerThan(refused) if token.sequence() > refused.sequence() => {
-                Some(token.clone())
-            }
-            Requirement::NewerThan(_) | Requirement::Fresh => None,
-        }
-    }
-
-    /// Refused credentials may be corrected at any time, which asking their source now and then finds out, without
-    /// asking the endpoint.
-    pub(super) fn is_probe(&self, now: Instant) -> bool {
-        self.gate.as_ref().is_some_and(|gate| gate.is_shut(now) && gate.is_worth_a_look(now))
-    }
-
-    /// Until when no flight starts, after a failure.
-    pub(super) fn gate_ends(&self) -> Option<Instant> {
-        self.gate.as_ref().map(|gate| gate.until)
-    }
+    /// The last handle is gone.
+    pub(super) closed: bool,
+    /// Private, because the error in it must not be dropped here: see
+    /// [`set_gate`](Self::set_gate).
+    gate: Option<Gate>,
 }
 
 /// The newest token.
+#[derive(Debug)]
 pub(super) struct CurrentToken {
     pub(super) token: AccessToken,
-    pub(super) leases: Leases,
-    /// Resolves when that lease is held by nobody, not even here.
-    gone: Drained,
-    /// The same, for earlier leases of this token: of requests that may have outlived a drain.
-    earlier: Vec<Drained>,
     /// A resource answered 401 to it, or it is known to be dead.
     pub(super) refused: bool,
-    /// It may be dead: a request for its successor was sent, and what became of that is unknown.
+    /// A request for its successor was sent, and whether that killed this token is unknown.
     pub(super) suspect: bool,
 }
 
-/// The flight that is under way.
+/// The flight in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Flight {
     pub(super) sequence: u64,
     pub(super) stage: Stage,
-    /// Ends the search for a quiet moment, and the drain.
-    pub(super) expedite: Arc<Notify>,
-    pub(super) outcome: Shared<oneshot::Receiver<Outcome>>,
-    pub(super) runtime: runtime::Id,
-    pub(super) waiters: oneshot::Sender<Outcome>,
-    pub(super) task: Option<AbortHandle>,
-    /// When it must have landed. Later than that, the runtime that should drive it does not.
+    /// When the flight must have ended. After that, its runtime is not driven.
     pub(super) overdue: Instant,
 }
 
-/// What a waiter holds of a flight.
-#[derive(Clone)]
-pub(crate) struct FlightHandle {
-    /// Resolves when it has landed; every waiter polls a clone of its own.
-    pub(crate) outcome: Shared<oneshot::Receiver<Outcome>>,
-    /// The runtime that drives it.
-    pub(crate) runtime: runtime::Id,
-    pub(crate) overdue: Instant,
-}
-
-/// What a flight brought, for all who waited for it.
-#[derive(Clone)]
-pub(crate) struct Outcome {
-    pub(crate) result: Result<AccessToken, AuthError>,
-    /// After a failure: the older token, if it can still be sent.
-    pub(crate) standing: Option<AccessToken>,
+/// How far a flight is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The token in use is served.
+    Serving,
+    /// New requests are held, because the token in use is about to die.
+    Holding,
 }
 
 /// What a caller needs.
@@ -143,135 +69,157 @@ pub(crate) struct Outcome {
 pub(crate) enum Requirement {
     /// A token that can be sent.
     Usable,
-    /// One that is newer than this, which a resource refused.
+    /// A token that is newer than this one, which a resource refused.
     NewerThan(AccessToken),
-    /// The result of a flight, whatever there is now.
+    /// The result of a flight, whatever the state of the token in use.
     Fresh,
 }
 
-pub(crate) enum Acquired {
-    Token(AccessToken),
-    Waiting(FlightHandle),
-    Failed(AuthError),
+/// The configuration that transitions depend on.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) rotation: Rotation,
+    pub(crate) policy: RefreshPolicy,
 }
 
-impl Core {
-    pub(crate) fn new(
-        endpoint: Box<dyn DynEndpoint>,
-        uri: Option<Uri>,
-        rotation: Rotation,
-        scheme: Box<str>,
-        policy: RefreshPolicy,
-        keep_warm: bool,
-    ) -> Self {
-        Self {
-            slot: Slot::default(),
-            state: Mutex::default(),
-            changes: watch::Sender::new(None),
-            endpoint,
-            uri,
-            rotation,
-            scheme,
-            policy,
-            keep_warm,
-            tally: Tally::default(),
-        }
-    }
+/// The inputs of a transition beside its event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inputs<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) now: Moment,
+    /// A random number in 0..1.
+    pub(super) random: f64,
+}
 
-    /// Whether requests are held back while a token is asked for.
+impl Rules {
+    /// Returns whether requests are held while a token is asked for.
     pub(super) fn holds(&self) -> bool {
         self.rotation == Rotation::Exclusive && self.policy.hold
     }
 
-    /// How long a flight may take from where it holds: later than that, the runtime that should drive it does not. Twice
-    /// its deadline, because a busy runtime may be late.
+    /// Returns how long a flight may take from its hold on. It is twice the flight's deadline,
+    /// because a busy runtime may be late. A flight that takes longer is not driven.
     pub(super) fn flight_bound(&self) -> Duration {
-        self.policy.windows.drain_timeout.saturating_add(self.policy.deadline.saturating_mul(2))
+        let deadline = self.policy.deadline.saturating_mul(2);
+        self.policy.windows.drain_timeout.saturating_add(deadline)
+    }
+}
+
+impl State {
+    /// Returns the current token unless it has expired, was refused, or is about to be killed by a
+    /// flight.
+    pub(super) fn servable(&self, now: &Moment) -> Option<&AccessToken> {
+        let held = self.flight.is_some_and(|flight| flight.stage == Stage::Holding);
+        let current = self.current.as_ref()?;
+        (!current.refused && !held && current.token.is_usable_at(now)).then_some(&current.token)
     }
 
-    /// Shows the read path what `servable` says, until there is a question.
-    pub(super) fn publish(&self, state: &State) {
-        let Some(newest) = state.servable() else { return self.slot.withdraw() };
-        let times = newest.token.times();
-        let (due, unusable) = (times.at(times.schedule.due), times.at(times.schedule.unusable));
-        let until = match (&state.flight, &state.gate) {
+    /// Returns the token that meets `requirement` without a flight.
+    pub(super) fn serves(&self, requirement: &Requirement, now: &Moment) -> Option<&AccessToken> {
+        let token = self.servable(now)?;
+        let meets = match requirement {
+            Requirement::Usable => true,
+            Requirement::NewerThan(refused) => token.sequence() > refused.sequence(),
+            Requirement::Fresh => false,
+        };
+        meets.then_some(token)
+    }
+
+    /// Returns until when readers may be served without asking the state; `None` if they may not
+    /// be served.
+    pub(super) fn served_until(&self, now: &Moment) -> Option<Instant> {
+        let times = self.servable(now)?.times();
+        let (due, unusable) =
+            (times.at(times.schedule.due, now), times.at(times.schedule.unusable, now));
+        Some(match (&self.flight, &self.gate) {
             (Some(_), _) => unusable,
             (None, Some(gate)) => due.max(gate.until).min(unusable),
             (None, None) => due,
-        };
-        self.slot.publish(&newest.leases, until);
+        })
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under the lock can leave the state half-changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the newest token if it may still be sent, as far as is known, whether or not it is
+    /// too old to be served.
+    pub(super) fn alive(&self, now: &Moment) -> Option<&AccessToken> {
+        let current = self.current.as_ref()?;
+        let is_alive = !current.refused && !current.token.time_left_at(now).is_zero();
+        is_alive.then_some(&current.token)
+    }
+
+    /// Returns the flight if it is this one.
+    pub(super) fn flight_of(&mut self, sequence: u64) -> Option<&mut Flight> {
+        self.flight.as_mut().filter(|flight| flight.sequence == sequence)
+    }
+
+    /// Starts a flight. A flight that is overdue is abandoned for it.
+    pub(super) fn begin(&mut self, trigger: Trigger, inputs: &Inputs<'_>, effects: &mut Effects) {
+        let Inputs { rules, now, .. } = inputs;
+        self.last_sequence += 1;
+        let sequence = self.last_sequence;
+        let mut overdue = clock::later(now.at, rules.flight_bound());
+        match trigger {
+            // It may wait for an idle moment until the token in use expires.
+            Trigger::Due => {
+                let left = self.current.as_ref().map(|current| current.token.time_left_at(now));
+                overdue = clock::later(overdue, left.unwrap_or_default());
+            }
+            Trigger::Probe => self.gate.iter_mut().for_each(|gate| gate.looked(now.at)),
+            Trigger::Needed | Trigger::Forced => {}
+        }
+        let holds = rules.holds() && self.current.is_some();
+        let stage = match trigger {
+            Trigger::Needed | Trigger::Forced if holds => Stage::Holding,
+            Trigger::Needed | Trigger::Forced | Trigger::Due | Trigger::Probe => Stage::Serving,
+        };
+        let overtaken = self.flight.replace(Flight { sequence, stage, overdue });
+        effects.ended = overtaken.map(|_| Ended::Abandoned);
+        effects.start = Some(Start { sequence, trigger });
+        effects.publish = true;
+        effects.count(|tally| &tally.refreshes);
+    }
+
+    /// Returns the back-off after the last failure.
+    pub(super) fn gate(&self) -> Option<&Gate> {
+        self.gate.as_ref()
+    }
+
+    /// Changes the back-off. The error of the old one is dropped by an effect, because the
+    /// destructor of its source is a user's code.
+    pub(super) fn set_gate(&mut self, gate: Option<Gate>, effects: &mut Effects) {
+        if let Some(old) = std::mem::replace(&mut self.gate, gate) {
+            effects.then.push(Effect::Discard(old.error));
+        }
+    }
+
+    /// Returns the stored error while no flight may start.
+    pub(super) fn backing_off(&self, now: &Moment) -> Option<&AuthError> {
+        self.gate.as_ref().filter(|gate| gate.is_shut(now.at)).map(|gate| &gate.error)
+    }
+
+    /// Returns whether it is time to ask the credentials' source for a corrected secret while the
+    /// endpoint is left alone. Refused credentials may be corrected at any time.
+    pub(super) fn is_probe_due(&self, now: &Moment) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.is_shut(now.at) && gate.is_worth_a_look(now.at))
+    }
+
+    /// Returns when the next renewal may start, if that is known.
+    pub(super) fn next_renewal(&self, now: &Moment) -> Option<Instant> {
+        let current = self.current.as_ref().filter(|current| !current.refused);
+        let due = current.map(|current| {
+            let times = current.token.times();
+            times.at(times.schedule.due, now)
+        });
+        due.into_iter().chain(self.gate.as_ref().map(|gate| gate.until)).max()
     }
 }
 
 impl CurrentToken {
-    pub(super) fn new(token: AccessToken, core: &Weak<Core>) -> Self {
-        let (leases, gone) = Lease::new(&token, core);
-        Self { token, leases, gone, earlier: Vec::new(), refused: false, suspect: false }
+    pub(super) fn new(token: AccessToken) -> Self {
+        Self { token, refused: false, suspect: false }
     }
-
-    /// Whether no request is under way with it. That lasts only if nobody can get a lease any more.
-    pub(super) fn is_unused(&self) -> bool {
-        Lease::is_unused(&self.leases) && self.earlier.iter().all(is_over)
-    }
-
-    /// Leaves the lease to the requests that hold it; those to come, if the token lives on, get another. Returns what
-    /// resolves when all that are under way are done.
-    pub(super) fn hand_over(&mut self) -> Vec<Drained> {
-        let (leases, gone) = Lease::new(&self.token, self.leases.local().core());
-        self.leases = leases;
-        self.earlier.push(std::mem::replace(&mut self.gone, gone));
-        self.earlier.retain(|gone| !is_over(gone));
-        // Kept as well: this renewal may not wait to the end, and fail.
-        self.earlier.clone()
-    }
-
-    /// Whether it may be sent, as far as is known but for its age.
-    pub(super) fn is_alive(&self) -> bool {
-        !self.refused && !self.token.time_left().is_zero()
-    }
-}
-
-fn is_over(gone: &Drained) -> bool {
-    gone.clone().now_or_never().is_some()
-}
-
-impl Flight {
-    /// What a waiter gets. It needs the flight now, not at a quiet moment.
-    pub(super) fn join(&mut self, now: Instant, bound: Duration) -> FlightHandle {
-        self.overdue = self.overdue.min(clock::later(now, bound));
-        self.expedite.notify_one();
-        self.landed()
-    }
-
-    pub(super) fn landed(&self) -> FlightHandle {
-        FlightHandle { outcome: self.outcome.clone(), runtime: self.runtime, overdue: self.overdue }
-    }
-
-    /// Wakes its waiters, and stops its task if a runtime still drives it.
-    pub(super) fn give_up(self) {
-        let _ = self.waiters.send(Outcome { result: Err(interrupted(false)), standing: None });
-        if let Some(task) = self.task {
-            task.abort();
-        }
-    }
-}
-
-pub(crate) fn interrupted(panicked: bool) -> AuthError {
-    AuthError::new(
-        Kind::Interrupted,
-        if panicked {
-            "the refresh panicked; the panic's own message names the place. The next call starts afresh"
-        } else {
-            "the Tokio runtime that ran the refresh shut down; the next call starts afresh on its own runtime"
-        },
-    )
 }
 
 #[cfg(test)]
+#[cfg(not(tower_reauth_loom))]
 #[path = "state_tests.rs"]
 mod tests;

@@ -1,129 +1,514 @@
-use std::{
-    sync::mpsc,
-    thread,
-    time::{Duration, SystemTime},
+//! Drives the state by tables and at random, without a lock, a runtime or a wait.
+
+#![expect(unused_must_use, reason = "no core carries these effects out")]
+
+use std::time::Duration;
+
+use proptest::{collection::vec, prelude::*};
+
+use super::{
+    super::{
+        acquire::{self, Acquisition},
+        complete::{self, Completion},
+        effect::{Effect, NewLeases, Record},
+        hold,
+        invalidate::{self, Refusal},
+    },
+    *,
+};
+use crate::{
+    error::{Fate, Kind},
+    events::Counters,
+    events::Tally,
+    token::{Times, schedule::schedule},
 };
 
-use super::*;
-use crate::{clock, endpoint::IssuedToken, refresh::RefreshPolicy};
+const LIFETIME: Duration = Duration::from_secs(300);
 
-/// Issues tokens of 300 s by its own clock.
-struct Fixed;
-
-impl crate::TokenEndpoint for Fixed {
-    async fn issue(&self) -> Result<IssuedToken, AuthError> {
-        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        Ok(IssuedToken::new("opaque").server_date(date).expires_at(date + Duration::from_secs(300)))
-    }
-
-    fn rotation(&self) -> Rotation {
-        Rotation::Exclusive
-    }
+/// A state at a moment that only tests advance.
+struct World {
+    state: State,
+    rules: Rules,
+    now: Moment,
+    tally: Tally,
 }
 
-fn core() -> Arc<Core> {
-    let endpoint = Box::new(Fixed);
-    Arc::new(Core::new(
-        endpoint,
-        None,
-        Rotation::Exclusive,
-        "Bearer".into(),
-        RefreshPolicy::default(),
-        false,
-    ))
-}
-
-async fn token(core: &Arc<Core>) -> AccessToken {
-    match core.get(&Requirement::Usable) {
-        Acquired::Token(token) => token,
-        Acquired::Waiting(landed) => landed.outcome.await.unwrap().result.unwrap(),
-        Acquired::Failed(error) => panic!("{error:?}"),
+impl World {
+    fn empty(rotation: Rotation) -> Self {
+        let rules = Rules { rotation, policy: RefreshPolicy::default() };
+        World { state: State::default(), rules, now: clock::moment(), tally: Tally::default() }
     }
-}
 
-#[tokio::test]
-async fn a_machine_that_slept_past_the_expiry_renews_first() {
-    let core = core();
-    assert_eq!(token(&core).await.sequence(), 1);
-    assert!(core.lease().is_some());
-    // Its monotonic clock has stood still meanwhile.
-    clock::tests::sleep(Duration::from_secs(3600));
-    // Looked at after a little time awake.
-    while core.slot.lease().is_some() {
-        tokio::task::yield_now().await;
+    /// With a token that is this old.
+    fn with_token(rotation: Rotation, age: u64) -> Self {
+        let mut world = Self::empty(rotation);
+        world.acquire(&Requirement::Usable);
+        world.issue();
+        world.advance(age);
+        world
     }
-    assert!(core.lease().is_none() && core.current().is_none(), "not sent");
-    assert_eq!(token(&core).await.sequence(), 2);
-    assert!(core.lease().is_some());
-    clock::tests::sleep(Duration::from_secs(100));
-    while core.slot.lease().is_some_and(|lease| lease.token.time_left() > Duration::from_secs(200))
-    {
-        tokio::task::yield_now().await;
+
+    fn advance(&mut self, seconds: u64) {
+        self.now.at += Duration::from_secs(seconds);
     }
-    assert_eq!(token(&core).await.sequence(), 2, "a shorter sleep costs nothing");
-}
 
-#[tokio::test]
-async fn reading_a_valid_token_takes_no_lock() {
-    let core = core();
-    token(&core).await;
-    let held = core.lock();
-    let (read, done) = mpsc::channel();
-    let reader = Arc::clone(&core);
-    thread::spawn(move || {
-        let token = reader.lease().is_some()
-            && matches!(reader.get(&Requirement::Usable), Acquired::Token(_));
-        let _ = read.send(token);
-    });
-    assert_eq!(
-        done.recv_timeout(Duration::from_secs(20)),
-        Ok(true),
-        "the reader waits for the lock"
-    );
-    drop(held);
-}
+    fn token(&self, sequence: u64) -> AccessToken {
+        let windows = &self.rules.policy.windows;
+        let times = Times {
+            sent: self.now,
+            lifetime: LIFETIME,
+            schedule: schedule(LIFETIME, windows, 0.5),
+        };
+        AccessToken::new("Bearer", "x", sequence, times).unwrap()
+    }
 
-#[tokio::test(start_paused = true)]
-async fn a_local_clock_that_is_wrong_and_jumps_costs_no_request_and_no_expired_send() {
-    let core = core();
-    let hour = Duration::from_secs(3600);
-    let right = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let mut issued = clock::now();
-    let mut sequence = 0;
-    for second in 0..3000_u32 {
-        // An hour fast, an hour slow, and back, again and again.
-        let walls = [right + hour, right - hour, right, SystemTime::UNIX_EPOCH];
-        clock::tests::WALL.set(Some(walls[second as usize / 7 % 4]));
-        let token = token(&core).await;
-        if token.sequence() != sequence {
-            (sequence, issued) = (token.sequence(), token.times().sent);
+    fn current(&self) -> AccessToken {
+        self.state.current.as_ref().unwrap().token.clone()
+    }
+
+    /// Applies one transition and keeps what it counts.
+    fn step<T>(
+        &mut self,
+        step: impl FnOnce(&mut State, &Inputs<'_>) -> (T, Effects),
+    ) -> (T, Effects) {
+        let inputs = Inputs { rules: &self.rules, now: self.now, random: 0.5 };
+        let (value, effects) = step(&mut self.state, &inputs);
+        for effect in &effects.then {
+            if let Effect::Count(counter) = effect {
+                counter(&self.tally).add();
+            }
         }
-        assert!(clock::now() - issued < Duration::from_secs(300));
-        tokio::time::advance(Duration::from_secs(1)).await;
+        (value, effects)
     }
-    clock::tests::WALL.set(None);
-    // One per 80 % of 294 s, less or more the jitter.
-    let requests = core.tally.snapshot().token_requests;
-    assert!((12..=14).contains(&requests), "{requests} requests in 3000 s");
+
+    fn counters(&self) -> Counters {
+        self.tally.snapshot()
+    }
+
+    fn acquire(&mut self, requirement: &Requirement) -> (Acquisition, Effects) {
+        self.step(|state, inputs| acquire::acquire(state, requirement, true, inputs))
+    }
+
+    /// Says in a word what a caller with this requirement gets.
+    fn outcome(&mut self, requirement: &Requirement) -> String {
+        let (acquisition, effects) = self.acquire(requirement);
+        let start = effects.start.map(|start| format!("{:?}", start.trigger));
+        match (acquisition, start) {
+            (Acquisition::Token(token), None) => format!("token {}", token.sequence()),
+            (Acquisition::Token(token), Some(trigger)) => {
+                format!("token {}, starts {trigger}", token.sequence())
+            }
+            (Acquisition::Wait, None) => "joins".into(),
+            (Acquisition::Wait, Some(trigger)) => format!("starts {trigger}"),
+            (Acquisition::Failed(error), _) if error.is_cooling_down() => "cooling down".into(),
+            (Acquisition::Failed(_), _) => "stored error".into(),
+        }
+    }
+
+    fn complete(&mut self, sequence: u64, completion: &Completion) -> Effects {
+        self.step(|state, inputs| ((), complete::complete(state, sequence, completion, inputs))).1
+    }
+
+    /// Ends the flight with a token.
+    fn issue(&mut self) -> Effects {
+        let sequence = self.state.last_sequence;
+        let result = Ok(self.token(sequence));
+        self.complete(sequence, &Completion { result, fate: Fate::NotIssued, panicked: false })
+    }
+
+    /// Ends the flight with an error.
+    fn fail(&mut self, kind: Kind, fate: Fate) -> Effects {
+        let result = Err(AuthError::new(kind, "x"));
+        let sequence = self.state.last_sequence;
+        self.complete(sequence, &Completion { result, fate, panicked: false })
+    }
+
+    fn refuse(&mut self, token: &AccessToken, accepted_lately: bool) -> (bool, Effects) {
+        let refusal = Refusal { token, accepted_lately };
+        self.step(|state, inputs| invalidate::refused(state, refusal, inputs))
+    }
 }
 
-#[tokio::test]
-#[cfg(not(tower_reauth_loom))]
-async fn a_lease_that_another_thread_holds_counts_as_well() {
-    let core = core();
-    token(&core).await;
-    let mine = Arc::clone(core.lock().newest.as_ref().unwrap().leases.local());
-    let lease = (0..100)
-        .map(|_| thread::scope(|scope| scope.spawn(|| core.lease().unwrap()).join().unwrap()))
-        .find(|lease| !Arc::ptr_eq(lease, &mine))
-        .unwrap();
-    drop(mine);
-    core.slot.withdraw();
-    let mut state = core.lock();
-    let newest = state.newest.as_mut().unwrap();
-    assert!(!newest.is_unused());
-    let gone = newest.hand_over();
-    assert!(gone.iter().any(|gone| gone.clone().now_or_never().is_none()) && !newest.is_unused());
-    drop(lease);
-    assert!(gone.iter().all(|gone| gone.clone().now_or_never().is_some()) && newest.is_unused());
+#[test]
+fn what_a_caller_gets_in_each_state() {
+    type Make = fn() -> World;
+    let states: [(&str, Make); 9] = [
+        ("empty", || World::empty(Rotation::Exclusive)),
+        ("served", || World::with_token(Rotation::Exclusive, 10)),
+        ("due", || World::with_token(Rotation::Exclusive, 240)),
+        ("expired", || World::with_token(Rotation::Exclusive, 296)),
+        ("refused", || {
+            let mut world = World::with_token(Rotation::Exclusive, 10);
+            let token = world.current();
+            world.refuse(&token, false);
+            world
+        }),
+        ("renewing", || {
+            let mut world = World::with_token(Rotation::Exclusive, 240);
+            world.acquire(&Requirement::Usable);
+            world
+        }),
+        ("held", || {
+            let mut world = World::with_token(Rotation::Exclusive, 10);
+            world.acquire(&Requirement::Fresh);
+            world
+        }),
+        ("failed", || {
+            let mut world = World::empty(Rotation::Exclusive);
+            world.acquire(&Requirement::Usable);
+            world.fail(Kind::Transient, Fate::NotIssued);
+            world
+        }),
+        ("rejected, a second ago", || {
+            let mut world = World::empty(Rotation::Exclusive);
+            world.acquire(&Requirement::Usable);
+            world.fail(Kind::Rejected, Fate::NotIssued);
+            world.fail_again_and_wait(4);
+            world
+        }),
+    ];
+    // Usable, newer than the current token, fresh.
+    let expected = [
+        ["starts Needed", "starts Needed", "starts Forced"],
+        ["token 1", "cooling down", "starts Forced"],
+        ["token 1, starts Due", "cooling down", "starts Forced"],
+        ["starts Needed", "cooling down", "starts Forced"],
+        ["starts Needed", "starts Needed", "starts Forced"],
+        ["token 1", "joins", "joins"],
+        ["joins", "joins", "joins"],
+        ["stored error", "stored error", "stored error"],
+        ["starts Probe", "stored error", "stored error"],
+    ];
+    for ((name, make), expected) in states.into_iter().zip(expected) {
+        let newer = make().state.current.map(|it| Requirement::NewerThan(it.token));
+        let token = make().token(0);
+        let newer = newer.unwrap_or(Requirement::NewerThan(token));
+        for (number, expected) in expected.into_iter().enumerate() {
+            let mut world = make();
+            let requirement = match number {
+                0 => Requirement::Usable,
+                // The token of this very world, because tokens are compared by identity.
+                1 => match &world.state.current {
+                    Some(current) => Requirement::NewerThan(current.token.clone()),
+                    None => newer.clone(),
+                },
+                _ => Requirement::Fresh,
+            };
+            assert_eq!(world.outcome(&requirement), expected, "{name}, {requirement:?}");
+        }
+    }
+}
+
+impl World {
+    /// Fails so often that the back-off is long, then waits for a second.
+    fn fail_again_and_wait(&mut self, times: u32) {
+        for _ in 0..times {
+            self.advance(60);
+            self.acquire(&Requirement::Fresh);
+            self.fail(Kind::Rejected, Fate::NotIssued);
+        }
+        self.advance(1);
+    }
+}
+
+#[test]
+fn what_a_failure_makes_of_the_token_in_use() {
+    use Rotation::{Exclusive, Overlapping};
+    // Suspect, refused, and a new generation of leases.
+    for (rotation, fate, expected) in [
+        (Exclusive, Fate::NotIssued, (false, false, false)),
+        (Exclusive, Fate::Unknown, (true, false, true)),
+        (Exclusive, Fate::Issued, (false, true, false)),
+        (Overlapping, Fate::NotIssued, (false, false, false)),
+        (Overlapping, Fate::Unknown, (false, false, false)),
+        (Overlapping, Fate::Issued, (false, false, false)),
+    ] {
+        let mut world = World::with_token(rotation, 240);
+        world.acquire(&Requirement::Usable);
+        let effects = world.fail(Kind::Timeout, fate);
+        let current = world.state.current.as_ref().unwrap();
+        let advances = matches!(effects.leases, Some(NewLeases::NextGeneration));
+        assert_eq!((current.suspect, current.refused, advances), expected, "{rotation:?} {fate:?}");
+        assert!(effects.publish && world.state.gate().is_some());
+    }
+}
+
+#[test]
+fn a_flight_ends_once_and_its_waiters_are_told_first() {
+    let mut world = World::with_token(Rotation::Exclusive, 240);
+    world.acquire(&Requirement::Usable);
+    let effects = world.issue();
+    let Some(Ended::Completed(outcome)) = &effects.ended else { panic!("{effects:?}") };
+    assert_eq!(outcome.result.as_ref().unwrap().sequence(), 2);
+    assert!(matches!(effects.leases, Some(NewLeases::Of(_))));
+    let tells = |effect: &Effect| matches!(effect, Effect::Announce(_) | Effect::Log(_));
+    assert_eq!(effects.then.iter().filter(|effect| tells(effect)).count(), 2);
+    // It ended, so an error of the same flight is nobody's.
+    let effects = world.fail(Kind::Timeout, Fate::Unknown);
+    assert!(effects.ended.is_none() && !world.state.current.as_ref().unwrap().suspect);
+}
+
+#[test]
+fn an_abandoned_flight_may_bring_a_token_late_and_never_an_older_one() {
+    let mut world = World::empty(Rotation::Overlapping);
+    world.acquire(&Requirement::Usable);
+    world.advance(1000);
+    let (_, effects) = world.acquire(&Requirement::Usable);
+    assert!(matches!(effects.ended, Some(Ended::Abandoned)));
+    assert_eq!(effects.start.unwrap().sequence, 2);
+    let late = |world: &World| Completion {
+        result: Ok(world.token(1)),
+        fate: Fate::NotIssued,
+        panicked: false,
+    };
+    let completion = late(&world);
+    let effects = world.complete(1, &completion);
+    assert!(effects.ended.is_none(), "the second flight goes on");
+    assert_eq!(world.current().sequence(), 1);
+    world.issue();
+    assert_eq!(world.current().sequence(), 2);
+    let completion = late(&world);
+    let effects = world.complete(1, &completion);
+    assert!(effects.leases.is_none());
+    assert_eq!(world.current().sequence(), 2);
+}
+
+#[test]
+fn an_error_that_is_no_longer_needed_is_left_to_an_effect() {
+    let mut world = World::empty(Rotation::Exclusive);
+    world.acquire(&Requirement::Usable);
+    world.fail(Kind::Transient, Fate::NotIssued);
+    world.advance(60);
+    world.acquire(&Requirement::Usable);
+    let effects = world.fail(Kind::Transient, Fate::NotIssued);
+    let discards = |effects: &Effects| {
+        effects.then.iter().filter(|effect| matches!(effect, Effect::Discard(_))).count()
+    };
+    assert_eq!(discards(&effects), 1, "the error of the back-off before");
+    world.advance(60);
+    world.acquire(&Requirement::Usable);
+    assert_eq!(discards(&world.issue()), 1, "the last error");
+}
+
+#[test]
+fn what_a_refusal_does_by_the_state_of_the_token() {
+    // Withdrawn, and how it is counted: expired, replaced, foreign.
+    type Case = (&'static str, fn() -> (World, AccessToken), bool, [u64; 3]);
+    let cases: [Case; 5] = [
+        ("foreign", || with_its_token(World::with_token(Rotation::Exclusive, 10)), true, [0, 0, 1]),
+        (
+            "expired",
+            || with_its_token(World::with_token(Rotation::Exclusive, 296)),
+            true,
+            [1, 0, 0],
+        ),
+        (
+            "replaced",
+            || {
+                let (mut world, old) = with_its_token(World::with_token(Rotation::Exclusive, 10));
+                world.acquire(&Requirement::Fresh);
+                world.issue();
+                (world, old)
+            },
+            false,
+            [0, 1, 0],
+        ),
+        (
+            "dying",
+            || {
+                let (mut world, old) = with_its_token(World::with_token(Rotation::Exclusive, 10));
+                world.acquire(&Requirement::Fresh);
+                (world, old)
+            },
+            false,
+            [0, 1, 0],
+        ),
+        (
+            "suspect",
+            || {
+                let (mut world, old) = with_its_token(World::with_token(Rotation::Exclusive, 240));
+                world.acquire(&Requirement::Usable);
+                world.fail(Kind::Timeout, Fate::Unknown);
+                (world, old)
+            },
+            true,
+            [0, 1, 0],
+        ),
+    ];
+    for (name, make, withdrawn, counted) in cases {
+        let (mut world, token) = make();
+        let (result, effects) = world.refuse(&token, false);
+        assert_eq!((result, effects.publish), (withdrawn, withdrawn), "{name}");
+        let counters = world.counters();
+        let classes = [
+            counters.unauthorized_expired,
+            counters.unauthorized_replaced,
+            counters.unauthorized_foreign,
+        ];
+        assert_eq!((classes, counters.unauthorized), (counted, 1), "{name}");
+        assert_eq!(world.state.servable(&world.now).is_some(), !withdrawn && name == "replaced");
+    }
+}
+
+fn with_its_token(world: World) -> (World, AccessToken) {
+    let token = world.current();
+    (world, token)
+}
+
+#[test]
+fn a_suspect_token_that_was_accepted_lately_is_foreign() {
+    let mut world = World::with_token(Rotation::Exclusive, 240);
+    let token = world.current();
+    world.acquire(&Requirement::Usable);
+    world.fail(Kind::Timeout, Fate::Unknown);
+    world.refuse(&token, true);
+    assert_eq!(world.counters().unauthorized_foreign, 1);
+}
+
+#[test]
+fn the_third_early_refusal_in_a_row_waits_and_says_so() {
+    let mut world = World::with_token(Rotation::Exclusive, 0);
+    for shared in [false, true] {
+        let token = world.current();
+        let (withdrawn, effects) = world.refuse(&token, false);
+        let logs = |effect: &Effect| matches!(effect, Effect::Log(Record::Refused { shared: it, .. }) if *it == shared);
+        assert!(withdrawn && effects.then.iter().any(logs), "{effects:?}");
+        world.acquire(&Requirement::Usable);
+        world.issue();
+    }
+    let token = world.current();
+    let (withdrawn, effects) = world.refuse(&token, false);
+    let waits = |effect: &Effect| matches!(effect, Effect::Log(Record::RefusedTooSoon { .. }));
+    assert!(!withdrawn && effects.then.iter().any(waits), "{effects:?}");
+    assert_eq!(world.counters().cooled_down, 1);
+}
+
+#[test]
+fn a_renewal_holds_from_an_idle_moment_or_from_the_end_of_its_window() {
+    for is_idle in [true, false] {
+        let mut world = World::with_token(Rotation::Exclusive, 240);
+        world.acquire(&Requirement::Usable);
+        let sequence = world.state.last_sequence;
+        let (found, effects) = world.step(|state, _| hold::look(state, sequence, is_idle));
+        assert!(found == is_idle && effects.publish);
+        assert_eq!(world.state.servable(&world.now).is_some(), !is_idle);
+        let (drains, effects) = world.step(|state, inputs| hold::hold(state, sequence, inputs));
+        assert!(drains && matches!(effects.leases, Some(NewLeases::NextGeneration)));
+        assert!(world.state.servable(&world.now).is_none());
+    }
+    let mut world = World::with_token(Rotation::Exclusive, 240);
+    world.acquire(&Requirement::Usable);
+    let token = world.current();
+    world.refuse(&token, false);
+    let sequence = world.state.last_sequence;
+    let (found, _) = world.step(|state, _| hold::look(state, sequence, false));
+    let (drains, _) = world.step(|state, inputs| hold::hold(state, sequence, inputs));
+    assert!(found && !drains, "a dead token has nothing to protect");
+}
+
+/// An event, and the seconds before it.
+#[derive(Clone, Debug)]
+enum Event {
+    Acquire(u8),
+    Issue(u64),
+    Fail(u64, u8, bool),
+    Refuse(bool, bool),
+    Look(bool),
+    Hold,
+}
+
+fn event() -> impl Strategy<Value = (u64, Event)> {
+    let event = prop_oneof![
+        (0_u8..3).prop_map(Event::Acquire),
+        (0_u64..3).prop_map(Event::Issue),
+        ((0_u64..3), (0_u8..3), any::<bool>()).prop_map(|(a, b, c)| Event::Fail(a, b, c)),
+        (any::<bool>(), any::<bool>()).prop_map(|(a, b)| Event::Refuse(a, b)),
+        any::<bool>().prop_map(Event::Look),
+        Just(Event::Hold),
+    ];
+    (prop_oneof![4 => 0_u64..3, 1 => 0_u64..400, 1 => Just(5000)], event)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+    #[test]
+    fn the_invariants_hold_whatever_happens(
+        exclusive in any::<bool>(),
+        events in vec(event(), 1..60),
+    ) {
+        let rotation = if exclusive { Rotation::Exclusive } else { Rotation::Overlapping };
+        let mut world = World::empty(rotation);
+        let (mut started, mut ended, mut newest) = (0_u64, 0_u64, 0_u64);
+        let mut first = None;
+        for (seconds, event) in events {
+            world.advance(seconds);
+            let last = world.state.last_sequence;
+            let in_flight = world.state.flight;
+            let effects = match event {
+                Event::Acquire(number) => {
+                    let requirement = match (number, &world.state.current) {
+                        (0, _) => Requirement::Usable,
+                        (1, Some(current)) => Requirement::NewerThan(current.token.clone()),
+                        _ => Requirement::Fresh,
+                    };
+                    let (acquisition, effects) = world.acquire(&requirement);
+                    // Whoever waits, waits for a flight.
+                    if let Acquisition::Wait = acquisition {
+                        prop_assert!(world.state.flight.is_some());
+                    }
+                    effects
+                }
+                Event::Issue(back) if last > back => {
+                    let sequence = last - back;
+                    let result = Ok(world.token(sequence));
+                    let fate = Fate::NotIssued;
+                    world.complete(sequence, &Completion { result, fate, panicked: false })
+                }
+                Event::Fail(back, fate, panicked) if last > back => {
+                    let fate = [Fate::NotIssued, Fate::Unknown, Fate::Issued][usize::from(fate)];
+                    let kind = if panicked { Kind::Interrupted } else { Kind::Timeout };
+                    let result = Err(AuthError::new(kind, "x"));
+                    world.complete(last - back, &Completion { result, fate, panicked })
+                }
+                Event::Refuse(old, accepted) => {
+                    let current = world.state.current.as_ref().map(|it| it.token.clone());
+                    let Some(token) = (if old { first.clone() } else { current.clone() }) else {
+                        continue;
+                    };
+                    let is_current = current.is_some_and(|current| current.is(&token));
+                    let (withdrawn, effects) = world.refuse(&token, accepted);
+                    prop_assert!(is_current || !withdrawn, "an old token cost the new one");
+                    effects
+                }
+                Event::Look(is_idle) => {
+                    world.step(|state, _| hold::look(state, last, is_idle)).1
+                }
+                Event::Hold => world.step(|state, inputs| hold::hold(state, last, inputs)).1,
+                Event::Issue(_) | Event::Fail(..) => continue,
+            };
+            started += u64::from(effects.start.is_some());
+            ended += u64::from(effects.ended.is_some());
+            // At most one flight: each that started has ended, or is the one in progress.
+            prop_assert_eq!(started - ended, u64::from(world.state.flight.is_some()));
+            prop_assert_eq!(world.state.last_sequence, started);
+            let replaced = in_flight.map(|it| it.sequence) != world.state.flight.map(|it| it.sequence);
+            prop_assert!(!replaced || effects.ended.is_some() || in_flight.is_none());
+            if let Some(current) = &world.state.current {
+                prop_assert!(current.token.sequence() >= newest, "an older token came back");
+                newest = current.token.sequence();
+                first.get_or_insert_with(|| current.token.clone());
+            }
+            if let Some(token) = world.state.servable(&world.now) {
+                let current = world.state.current.as_ref().unwrap();
+                let holds = world.state.flight.is_some_and(|it| it.stage == Stage::Holding);
+                prop_assert!(token.is_usable_at(&world.now) && !current.refused && !holds);
+            }
+            // What readers are shown never outlasts the token.
+            if let Some(until) = world.state.served_until(&world.now) {
+                let times = world.current().times().at(LIFETIME, &world.now);
+                prop_assert!(until < times);
+            }
+        }
+    }
 }

@@ -1,18 +1,16 @@
 //! One flight: attempts at the token endpoint until there is a token, a failure that lasts, or no time left.
 
-use std::{
-    error::Error,
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, time::SystemTime};
 
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
-    clock,
+    clock::{self, Moment},
     endpoint::DynEndpoint,
     error::{AuthError, Fate, Kind},
     events::{TARGET, Tally},
+    isolate::isolate,
     refresh::{RefreshPolicy, backoff},
     token::{AccessToken, IssuedToken, Times, Unsendable, lifetime, schedule},
 };
@@ -66,13 +64,15 @@ impl Attempts<'_> {
             };
             failures = failures.saturating_add(1);
             *fate = error.fate().max(*fate);
-            tracing::warn!(
-                target: TARGET,
-                sequence = self.sequence,
-                attempt = failures,
-                error = &error as &(dyn Error + 'static),
-                "asking for a token failed",
-            );
+            isolate(|| {
+                tracing::warn!(
+                    target: TARGET,
+                    sequence = self.sequence,
+                    attempt = failures,
+                    error = &error as &(dyn Error + 'static),
+                    "asking for a token failed",
+                );
+            });
             let falls_back =
                 *fate != Fate::Issued && self.fallback.as_ref().is_some_and(AccessToken::is_usable);
             let pause = backoff::pause(self.policy, failures, error.retry_after(), fastrand::f64());
@@ -89,8 +89,10 @@ impl Attempts<'_> {
     /// One of them, from the request to the token.
     pub(crate) async fn attempt(&self) -> Result<AccessToken, AuthError> {
         self.tally.token_requests.add();
-        tracing::debug!(target: TARGET, sequence = self.sequence, "asking for a token");
-        let sent = Sent { at: clock::now(), slept: clock::slept(), wall: clock::wall() };
+        isolate(|| {
+            tracing::debug!(target: TARGET, sequence = self.sequence, "asking for a token");
+        });
+        let sent = Sent { at: clock::moment(), wall: clock::wall() };
         let issued = timeout(self.policy.attempt_timeout, self.endpoint.issue())
             .await
             .map_err(|_| timed_out())??;
@@ -103,11 +105,16 @@ impl Attempts<'_> {
             .map_err(|_| expired())?;
         let schedule = schedule::schedule(lifetime, &self.policy.windows, fastrand::f64());
         if schedule.clamped {
-            tracing::warn!(target: TARGET, lifetime_seconds = lifetime.as_secs_f64(),
-                "the expiry margin would take more than a quarter of the token's lifetime, and was cut to that",
-            );
+            isolate(|| {
+                tracing::warn!(
+                    target: TARGET,
+                    lifetime_seconds = lifetime.as_secs_f64(),
+                    "the expiry margin would take more than a quarter of the token's lifetime, and \
+                     was cut to that",
+                );
+            });
         }
-        Ok(Times { sent: sent.at, slept: sent.slept, lifetime, schedule })
+        Ok(Times { sent: sent.at, lifetime, schedule })
     }
 
     fn adopt(&self, secret: &str, times: Times) -> Result<AccessToken, AuthError> {
@@ -132,8 +139,7 @@ impl Attempts<'_> {
 
 /// When a request for a token was sent, on every clock.
 struct Sent {
-    at: Instant,
-    slept: Duration,
+    at: Moment,
     wall: SystemTime,
 }
 

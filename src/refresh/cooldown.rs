@@ -76,7 +76,7 @@ impl Cooldown {
     /// A token was replaced that nobody had refused. If it was in use for half its lifetime, all is well.
     pub(crate) fn replaced(&mut self, now: Instant, times: &Times) {
         let refused = std::mem::take(&mut self.waiting);
-        if !refused && now.saturating_duration_since(times.sent) >= times.lifetime / 2 {
+        if !refused && now.saturating_duration_since(times.sent.at) >= times.lifetime / 2 {
             *self = Self::default();
         }
     }
@@ -145,7 +145,8 @@ mod tests {
         let (policy, start) = (RefreshPolicy::default(), clock::now());
         let lifetime = Duration::from_secs(300);
         let schedule = crate::token::schedule::schedule(lifetime, &policy.windows, 0.5);
-        let times = Times { sent: start, slept: clock::slept(), lifetime, schedule };
+        let times =
+            Times { sent: clock::Moment { at: start, slept: clock::slept() }, lifetime, schedule };
         let shaken = Cooldown { early: 5, never_accepted: 3, ..Cooldown::default() };
         let mut cooldown = shaken;
         cooldown.replaced(start + Duration::from_secs(100), &times);

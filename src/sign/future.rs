@@ -1,9 +1,8 @@
-//! [`ResponseFuture`]: a signed request on its way, and its one replay.
+//! [`ResponseFuture`]: drives a request to its response, with one replay at most.
 
 use std::{
     fmt,
     future::Future,
-    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -22,6 +21,7 @@ use crate::{
     cache::{Lease, Requirement, Wait},
     error::{AuthError, BoxError, Error},
     events::TARGET,
+    isolate::isolate,
     replay::{Declined, Replay},
     sync,
     token::AccessToken,
@@ -30,14 +30,14 @@ use crate::{
 pin_project! {
     /// The response to a request of [`Auth`](crate::Auth).
     ///
-    /// If a token could not be renewed after a 401, the 401 is the response, body and all, and the [`AuthError`]
-    /// that says why is in its extensions. If the body can't be sent again, a
+    /// If no new token can be obtained after a 401, the 401 is the response, body and all, and the
+    /// [`AuthError`] that says why is in its extensions. If the request body can't be sent again, a
     /// [`Declined`](crate::replay::Declined) is there.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the request like any HTTP future. A refresh that it has started or joined goes on, and
-    /// its token is kept for the next request.
+    /// Dropping it drops the request like any HTTP future. A refresh that it started or joined goes
+    /// on, and its token is kept for the next request.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, B, R>
     where
@@ -45,72 +45,60 @@ pin_project! {
         R: Replay<B>,
     {
         #[pin]
-        state: State<S, B, R::Kept, S::Future, S::Response>,
+        state: State<S, B, R>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, B, K, F, Res> {
-        // Must not be sent.
-        Refused { error: Option<AuthError> },
-        // Not sent, for requirement of a token or of a service that is ready.
-        Waiting { waiting: Option<Waiting<S, B, K, Res>> },
-        // On its way: `None` if it is not ours to sign.
-        Sent { #[pin] future: F, lease: Option<sync::Arc<Lease>>, replay: Option<Again<S, K>> },
+    enum State<S, B, R>
+    where
+        S: Service<Request<B>>,
+        R: Replay<B>,
+    {
+        // The guard does not let the request carry the token.
+        Refusing { error: Option<AuthError> },
+        // The request is not signed.
+        Passing { #[pin] future: S::Future },
+        // The request waits for a token. It has no service meanwhile, so that it holds no permit of
+        // a limit below.
+        Acquiring { unsent: Option<Unsent<S, B>>, wait: Wait },
+        // The request waits for a service to be ready. The service is boxed because most are ready
+        // at once, and every future would carry the place for it.
+        Readying { unsent: Option<Unsent<S, B>>, service: Option<Box<S>> },
+        // The request is in flight. The lease is held until the response head arrives.
+        Sending {
+            #[pin]
+            future: S::Future,
+            lease: Option<sync::Arc<Lease>>,
+            replay: Option<Replayable<S, R::Kept>>,
+        },
+        // The request was answered 401, and waits for a newer token.
+        Renewing { refused: Option<Box<Refused<S, S::Response, R::Kept>>>, wait: Wait },
     }
 }
 
 /// A request that is to be signed and sent.
-struct Waiting<S, B, K, Res> {
-    work: Work<B, K, Res>,
+///
+/// The request is boxed because few requests wait, and every future would carry the place for it.
+struct Unsent<S, B> {
+    request: Box<Request<B>>,
     handle: Arc<ServiceHandle<S>>,
-    step: Step<S>,
+    is_replay: bool,
 }
 
-/// Boxed, because few requests wait, and every future would carry the room for one about.
-enum Work<B, K, Res> {
-    First(Box<Request<B>>),
-    Unauthorized(Box<Unauthorized<K, Res>>),
-    Replay(Box<Request<B>>),
-    Done,
-}
-
-/// The 401, and what its request needs to be sent again: both are kept until there is a newer token. If there will be
-/// none, the first attempt goes on, so that the 401's own body can be read.
-struct Unauthorized<K, Res> {
-    response: Res,
-    kept: K,
-    requirement: Requirement,
-}
-
-enum Step<S> {
-    /// Waits for a token, without a service: waiting holds no slot of it.
-    Acquiring(Wait),
-    /// Waits for the service to be ready. Apart, because most are at once, and every future would carry the room for it
-    /// about.
-    Readying(Box<S>),
-}
-
-/// The means of a replay.
-pub(crate) struct Again<S, K> {
+/// What it takes to send a request again.
+pub(crate) struct Replayable<S, K> {
     pub(crate) kept: K,
     pub(crate) handle: Arc<ServiceHandle<S>>,
 }
 
-impl<S> Step<S> {
-    /// Back to waiting for a token. Returns the step that it was.
-    fn start_over(&mut self) -> Self {
-        mem::replace(self, Self::Acquiring(Wait::new()))
-    }
-}
-
-impl<S, B, K, F, Res> State<S, B, K, F, Res> {
-    fn waiting(work: Work<B, K, Res>, handle: Arc<ServiceHandle<S>>) -> Self {
-        Self::Waiting {
-            waiting: Some(Waiting { work, handle, step: Step::Acquiring(Wait::new()) }),
-        }
-    }
+/// A 401, and what it takes to send its request again. Both are kept until there is a newer token.
+/// If there will be none, the 401 is the caller's, and its body can still be read.
+struct Refused<S, Res, K> {
+    response: Res,
+    replay: Replayable<S, K>,
+    requirement: Requirement,
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
@@ -119,24 +107,25 @@ where
     R: Replay<B>,
 {
     pub(crate) fn refused(error: AuthError) -> Self {
-        Self { state: State::Refused { error: Some(error) } }
+        Self { state: State::Refusing { error: Some(error) } }
     }
 
     pub(crate) fn passing(future: S::Future) -> Self {
-        Self { state: State::Sent { future, lease: None, replay: None } }
+        Self { state: State::Passing { future } }
     }
 
     #[inline]
     pub(crate) fn signed(
         future: S::Future,
         lease: sync::Arc<Lease>,
-        replay: Option<Again<S, R::Kept>>,
+        replay: Option<Replayable<S, R::Kept>>,
     ) -> Self {
-        Self { state: State::Sent { future, lease: Some(lease), replay } }
+        Self { state: State::Sending { future, lease: Some(lease), replay } }
     }
 
     pub(crate) fn acquiring(request: Request<B>, handle: Arc<ServiceHandle<S>>) -> Self {
-        Self { state: State::waiting(Work::First(Box::new(request)), handle) }
+        let unsent = Unsent { request: Box::new(request), handle, is_replay: false };
+        Self { state: State::acquiring(unsent) }
     }
 }
 
@@ -151,25 +140,29 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            let StateProj::Sent { future, lease, replay } = state.as_mut().project() else {
-                match ready!(state.as_mut().poll_unsent::<R>(cx)) {
+            let StateProj::Sending { future, lease, replay } = state.as_mut().project() else {
+                match ready!(state.as_mut().poll_slow(cx)) {
                     Some(ended) => return Poll::Ready(ended),
                     None => continue,
                 }
             };
+            // ## Sending => (Renewing | done)
+            //
+            // This arm alone is in `poll`, because nearly every poll comes here, and a real client
+            // finds none of this code in its first-level cache.
             let polled = future.poll(cx);
             let Poll::Ready(result) = &polled else { return Poll::Pending };
-            // Under way no more, whenever this future is dropped.
+            // The request is no longer in flight, even if this future is kept for a while.
             let lease = lease.take();
-            // The response is looked at where it is, because each move of it takes about as long as the look.
+            // The response is checked where it lies, because a move of it costs as much as the
+            // check.
             if let (Ok(response), Some(lease)) = (result, lease) {
                 match classify(response) {
                     Classification::Accepted => lease.accept(),
                     Classification::TokenRefused => {
                         let replay = replay.take();
-                        // It is: the response has just been looked at.
                         let Poll::Ready(Ok(response)) = polled else { return Poll::Pending };
-                        match State::after_401::<R>(response, &lease, replay) {
+                        match State::after_401(response, &lease, replay) {
                             Ok(next) => state.set(next),
                             Err(response) => return Poll::Ready(Ok(response)),
                         }
@@ -182,198 +175,221 @@ where
     }
 }
 
-/// How a request ends that is not sent.
-type Ended<Res> = Result<Res, Error>;
-
-/// What it takes to send one.
-type Prepared<S, Res> = Result<(S, sync::Arc<Lease>), Ended<Res>>;
-
-/// Short for the state of a future over the service `S`.
-type StateOf<S, B, K> =
-    State<S, B, K, <S as Service<Request<B>>>::Future, <S as Service<Request<B>>>::Response>;
-
-impl<S, B, K, ResB> State<S, B, K, S::Future, S::Response>
+impl<S, B, R> State<S, B, R>
 where
-    S: Service<Request<B>, Response = Response<ResB>> + Clone,
-    S::Error: Into<BoxError>,
+    S: Service<Request<B>>,
+    R: Replay<B>,
 {
-    /// Until the request is sent, or not going to be: then it is said how it ends. Apart from what nearly every poll does.
-    #[inline(never)]
-    fn poll_unsent<R: Replay<B, Kept = K>>(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Ended<S::Response>>> {
-        let waiting = match self.as_mut().project() {
-            StateProj::Refused { error } => match error.take() {
-                Some(error) => return Poll::Ready(Some(Err(error.into()))),
-                None => return Poll::Pending,
-            },
-            StateProj::Waiting { waiting } => waiting,
-            StateProj::Sent { .. } => return Poll::Ready(None),
-        };
-        let Some(waits) = waiting.as_mut() else { return Poll::Pending };
-        let (service, lease) = match ready!(waits.poll_ready::<R>(cx)) {
-            Ok(prepared) => prepared,
-            Err(ended) => {
-                *waiting = None;
-                return Poll::Ready(Some(ended));
-            }
-        };
-        let sent = waiting.take().and_then(|waiting| waiting.send::<R>(service, lease));
-        let Some(sent) = sent else { return Poll::Pending };
-        self.set(sent);
-        Poll::Ready(None)
-    }
-
-    /// After a 401: what comes next, or else it is the caller's response.
-    #[cold]
-    fn after_401<R: Replay<B, Kept = K>>(
-        response: S::Response,
-        lease: &Lease,
-        again: Option<Again<S, K>>,
-    ) -> Result<Self, S::Response> {
-        lease.refuse();
-        let Some(Again { kept, handle }) = again else { return Err(response) };
-        if !R::pause(&kept) {
-            // If the token goes on being used all the same, sending again would be in vain.
-            let current = handle.signer.cache.current();
-            let is_renewed = current.is_none_or(|current| !current.is(&lease.token));
-            return Err(decline(response, &handle.signer, is_renewed));
-        }
-        let refused = Unauthorized {
-            response,
-            kept,
-            requirement: Requirement::NewerThan(lease.token.clone()),
-        };
-        Ok(State::waiting(Work::Unauthorized(Box::new(refused)), handle))
+    fn acquiring(unsent: Unsent<S, B>) -> Self {
+        Self::Acquiring { unsent: Some(unsent), wait: Wait::new() }
     }
 }
 
-impl<S, B, K, ResB> Waiting<S, B, K, Response<ResB>>
+impl<S, B, ResB, R> State<S, B, R>
 where
     S: Service<Request<B>, Response = Response<ResB>> + Clone,
     S::Error: Into<BoxError>,
+    R: Replay<B>,
 {
-    /// Waits for a service that is ready, and for a lease. The error is how the request ends without.
-    fn poll_ready<R: Replay<B, Kept = K>>(
-        &mut self,
+    /// Drives the request until it is in flight (`None`) or ends before that (`Some`).
+    ///
+    /// A state whose `Option` is empty has ended already. It stays pending, as a fused future does.
+    #[inline(never)]
+    fn poll_slow(
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Prepared<S, Response<ResB>>> {
+    ) -> Poll<Option<Result<Response<ResB>, Error>>> {
         loop {
-            let (service, lease) = match &mut self.step {
-                Step::Acquiring(acquiring) => {
-                    let requirement = match &self.work {
-                        Work::Unauthorized(refused) => &refused.requirement,
-                        Work::First(_) | Work::Replay(_) | Work::Done => &Requirement::Usable,
-                    };
-                    let core = self.handle.signer.cache.core();
+            let next = match self.as_mut().project() {
+                // ## Refusing => done
+                //
+                // The request is not sent. The caller gets the guard's reason.
+                StateProj::Refusing { error } => {
+                    let Some(error) = error.take() else { return Poll::Pending };
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                // ## Passing => done
+                //
+                // The response is the caller's, whatever it says.
+                StateProj::Passing { future } => {
+                    let response = ready!(future.poll(cx));
+                    return Poll::Ready(Some(response.map_err(inner)));
+                }
+                // ## Acquiring => (Sending | Readying | Acquiring | done)
+                //
+                // There is a token, and the service is ready at once or becomes so. Without a
+                // token the caller gets the error of the refresh that it waited for.
+                StateProj::Acquiring { unsent, wait } => {
+                    let Some(waiting) = unsent else { return Poll::Pending };
+                    let cache = &waiting.handle.signer.cache;
                     let mut lease = None;
-                    let is_usable = |token: &AccessToken| {
-                        lease = core.lease();
-                        lease.is_some() || token.is_usable()
-                    };
-                    let result = ready!(acquiring.poll(core, requirement, is_usable, cx));
-                    match &self.work {
-                        Work::Unauthorized(_) => self.restore::<R>(result)?,
-                        Work::First(_) | Work::Replay(_) | Work::Done => {
-                            result.map_err(|error| Err(error.into()))?;
-                        }
+                    let result = ready!(wait.poll(
+                        cache.handle(),
+                        &Requirement::Usable,
+                        |token| {
+                            lease = cache.lease();
+                            lease.is_some() || token.is_usable()
+                        },
+                        cx,
+                    ));
+                    let Some(unsent) = unsent.take() else { return Poll::Pending };
+                    if let Err(error) = result {
+                        return Poll::Ready(Some(Err(error.into())));
                     }
-                    let mut service = self.handle.service();
+                    let mut service = unsent.handle.service();
                     match service.poll_ready(cx) {
-                        Poll::Ready(result) => {
-                            result.map_err(|error| Err(Error::Inner(error.into())))?;
+                        Poll::Ready(Ok(())) => unsent.send(service, lease),
+                        Poll::Ready(Err(error)) => {
+                            return Poll::Ready(Some(Err(inner(error))));
                         }
+                        // The lease is dropped here. Held for longer, it would delay a renewal.
                         Poll::Pending => {
-                            // The lease is not held meanwhile: it would hold a renewal up.
-                            self.step = Step::Readying(Box::new(service));
+                            let service = Some(Box::new(service));
+                            self.set(State::Readying { unsent: Some(unsent), service });
                             return Poll::Pending;
                         }
                     }
-                    (service, lease)
                 }
-                Step::Readying(service) => {
-                    ready!(service.poll_ready(cx))
-                        .map_err(|error| Err(Error::Inner(error.into())))?;
-                    let Step::Readying(service) = self.step.start_over() else { continue };
-                    (*service, None)
+                // ## Readying => (Sending | Acquiring | done)
+                //
+                // The service is ready. If that took longer than the token lasted, the request
+                // waits for another token, without the service and the permit that it may hold.
+                StateProj::Readying { unsent, service } => {
+                    let Some(readying) = service else { return Poll::Pending };
+                    let result = ready!(readying.poll_ready(cx));
+                    let (Some(unsent), Some(service)) = (unsent.take(), service.take()) else {
+                        return Poll::Pending;
+                    };
+                    if let Err(error) = result {
+                        return Poll::Ready(Some(Err(inner(error))));
+                    }
+                    unsent.send(*service, None)
                 }
+                // ## Renewing => (Acquiring | done)
+                //
+                // There is a newer token, and the request is made again. If there will be none, or
+                // the body can't be sent again, the 401 is the caller's.
+                StateProj::Renewing { refused, wait } => {
+                    let Some(waiting) = refused else { return Poll::Pending };
+                    let handle = waiting.replay.handle.signer.cache.handle();
+                    let can_send = |token: &_| handle.can_send(token);
+                    let result = ready!(wait.poll(handle, &waiting.requirement, can_send, cx));
+                    let Some(refused) = refused.take() else { return Poll::Pending };
+                    match refused.restore::<B, R>(result) {
+                        Ok(unsent) => State::acquiring(unsent),
+                        Err(response) => return Poll::Ready(Some(Ok(response))),
+                    }
+                }
+                // The request is in flight.
+                StateProj::Sending { .. } => return Poll::Ready(None),
             };
-            if let Some(lease) = lease.or_else(|| self.handle.signer.cache.core().lease()) {
-                return Poll::Ready(Ok((service, lease)));
-            }
-            // Becoming ready took longer than the token lasted. Back to waiting, without the slot that the ready service
-            // may hold.
-            self.step.start_over();
+            self.set(next);
         }
     }
 
-    /// After a 401 there is a newer token, or there will be none.
-    fn restore<R: Replay<B, Kept = K>>(
-        &mut self,
-        result: Result<AccessToken, AuthError>,
-    ) -> Result<(), Ended<Response<ResB>>> {
-        let Work::Unauthorized(refused) = mem::replace(&mut self.work, Work::Done) else {
-            return Ok(());
-        };
-        let Unauthorized { response, kept, .. } = *refused;
-        if let Err(error) = result {
-            return Err(Ok(give_up(response, error)));
+    /// Decides what comes after a 401. The error is the caller's response.
+    #[cold]
+    fn after_401(
+        response: Response<ResB>,
+        lease: &Lease,
+        replay: Option<Replayable<S, R::Kept>>,
+    ) -> Result<Self, Response<ResB>> {
+        lease.refuse();
+        let Some(replay) = replay else { return Err(response) };
+        if !R::pause(&replay.kept) {
+            // If the token is served on all the same, sending again would be in vain.
+            let signer = &replay.handle.signer;
+            let current = signer.cache.current();
+            let is_renewed = current.is_none_or(|current| !current.is(&lease.token));
+            return Err(decline(response, signer, is_renewed));
         }
-        // The 401 is let go, its connection with it, before the service is asked whether it is ready.
-        match R::restore(kept) {
-            Some(request) => self.work = Work::Replay(Box::new(request)),
-            None => return Err(Ok(decline(response, &self.handle.signer, true))),
-        }
-        Ok(())
-    }
-
-    /// Signs the request and hands it to the ready service.
-    fn send<R: Replay<B, Kept = K>>(
-        self,
-        mut service: S,
-        lease: sync::Arc<Lease>,
-    ) -> Option<StateOf<S, B, K>> {
-        let Self { work, handle, .. } = self;
-        let (mut request, kept) = match work {
-            Work::First(request) => {
-                let kept = R::keep(&request);
-                (request, kept)
-            }
-            Work::Replay(request) => {
-                handle.signer.cache.core().tally.replays.add();
-                (request, None)
-            }
-            Work::Unauthorized(..) | Work::Done => return None,
-        };
-        handle.signer.sign(request.headers_mut(), &lease);
-        let future = service.call(*request);
-        let replay = kept.map(|kept| Again { kept, handle });
-        Some(State::Sent { future, lease: Some(lease), replay })
+        let requirement = Requirement::NewerThan(lease.token.clone());
+        let refused = Some(Box::new(Refused { response, replay, requirement }));
+        Ok(State::Renewing { refused, wait: Wait::new() })
     }
 }
 
-/// The 401 as it was answered, with the mark that its body can't be sent again, if sending it anew would be of use.
+impl<S, B> Unsent<S, B> {
+    /// Signs the request and hands it to the ready service. Without a lease it waits for another
+    /// token.
+    fn send<R>(mut self, mut service: S, lease: Option<sync::Arc<Lease>>) -> State<S, B, R>
+    where
+        S: Service<Request<B>>,
+        R: Replay<B>,
+    {
+        let signer = &self.handle.signer;
+        let Some(lease) = lease.or_else(|| signer.cache.lease()) else {
+            return State::acquiring(self);
+        };
+        let kept = if self.is_replay {
+            signer.cache.tally().replays.add();
+            None
+        } else {
+            R::keep(&self.request)
+        };
+        signer.sign(self.request.headers_mut(), &lease);
+        let future = service.call(*self.request);
+        let replay = kept.map(|kept| Replayable { kept, handle: self.handle });
+        State::Sending { future, lease: Some(lease), replay }
+    }
+}
+
+impl<S, ResB, K> Refused<S, Response<ResB>, K> {
+    /// Makes the request again, now that there is a newer token. The error is the caller's
+    /// response.
+    fn restore<B, R>(
+        self,
+        result: Result<AccessToken, AuthError>,
+    ) -> Result<Unsent<S, B>, Response<ResB>>
+    where
+        R: Replay<B, Kept = K>,
+    {
+        let Self { response, replay: Replayable { kept, handle }, .. } = self;
+        if let Err(error) = result {
+            return Err(give_up(response, error));
+        }
+        // The 401 is dropped, and its connection with it, before a service is asked whether it is
+        // ready.
+        match R::restore(kept) {
+            Some(request) => Ok(Unsent { request: Box::new(request), handle, is_replay: true }),
+            None => Err(decline(response, &handle.signer, true)),
+        }
+    }
+}
+
+fn inner(error: impl Into<BoxError>) -> Error {
+    Error::Inner(error.into())
+}
+
+/// Returns the 401 as it was answered. If the token is renewed, so that sending again would be of
+/// use, it carries the mark that its body can't be.
 fn decline<ResB>(
     mut response: Response<ResB>,
     signer: &Signer,
     is_renewed: bool,
 ) -> Response<ResB> {
-    signer.cache.core().tally.replays_declined.add();
-    tracing::debug!(target: TARGET, "a request was answered 401 and its body can't be sent again");
+    signer.cache.tally().replays_declined.add();
+    isolate(|| {
+        tracing::debug!(
+            target: TARGET,
+            "a request was answered 401 and its body can't be sent again",
+        );
+    });
     if is_renewed {
         response.extensions_mut().insert(Declined);
     }
     response
 }
 
-/// The 401 as it was answered, with the reason why there is no replay.
+/// Returns the 401 as it was answered, with the reason why there is no replay.
 fn give_up<ResB>(mut response: Response<ResB>, error: AuthError) -> Response<ResB> {
-    tracing::warn!(
-        target: TARGET,
-        error = &error as &(dyn std::error::Error + 'static),
-        "a request was answered 401 and the token could not be renewed",
-    );
+    isolate(|| {
+        tracing::warn!(
+            target: TARGET,
+            error = &error as &(dyn std::error::Error + 'static),
+            "a request was answered 401 and the token could not be renewed",
+        );
+    });
     response.extensions_mut().insert(error);
     response
 }
@@ -385,9 +401,12 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Refused { .. } => "Refused",
-            State::Waiting { .. } => "Waiting",
-            State::Sent { .. } => "Sent",
+            State::Refusing { .. } => "Refusing",
+            State::Passing { .. } => "Passing",
+            State::Acquiring { .. } => "Acquiring",
+            State::Readying { .. } => "Readying",
+            State::Sending { .. } => "Sending",
+            State::Renewing { .. } => "Renewing",
         };
         f.debug_tuple("ResponseFuture").field(&state).finish()
     }

@@ -8,18 +8,21 @@ use std::{
 use super::signer::Signer;
 use crate::sync::Striped;
 
-/// What such a request takes along: a count of this instead of a clone of the service, which only few of them will need.
-/// Aligned so that the count shares no cache line with anything else.
+/// A reference that a request takes along instead of a clone of the service, which few requests
+/// will need.
+///
+/// Aligned so that its reference count shares no cache line with anything else.
 #[repr(align(128))]
 pub(crate) struct ServiceHandle<S> {
     pub(crate) signer: Arc<Signer>,
     service: Arc<Mutex<S>>,
 }
 
-/// What a service and its clones have in common: the layer's settings, and a handle with a copy for each core.
+/// What an `Auth` and its clones share: the signer, and a service handle for each core.
 pub(crate) struct Inner<S> {
     pub(crate) signer: Arc<Signer>,
-    /// Behind a lock because a service need not be `Sync`, and its futures are to be `Send` all the same.
+    /// In a lock because a service need not be `Sync`, and the futures over it must be `Send` all
+    /// the same.
     service: OnceLock<Arc<Mutex<S>>>,
     handles: Striped<OnceLock<Arc<ServiceHandle<S>>>>,
 }
@@ -31,7 +34,7 @@ impl<S> Inner<S> {
 }
 
 impl<S: Clone> Inner<S> {
-    /// The handle of this core. The first one of all is made from `inner`.
+    /// Returns the handle of this core. The first one of all clones `inner`.
     #[inline]
     pub(crate) fn handle(&self, inner: &S) -> Arc<ServiceHandle<S>> {
         Arc::clone(self.handles.local().get_or_init(|| {
@@ -45,20 +48,20 @@ impl<S: Clone> Inner<S> {
 }
 
 impl<S: Clone> ServiceHandle<S> {
-    /// A service that has yet to become ready.
+    /// Returns a service that has yet to become ready.
     pub(crate) fn service(&self) -> S {
         self.lock().clone()
     }
 
-    /// Lets later requests have what this one knows, a connection say.
+    /// Lets later requests have what `service` has learned, such as a connection.
     pub(crate) fn update(&self, service: S) {
         let before = mem::replace(&mut *self.lock(), service);
-        // Not under the lock.
+        // Dropped without the lock, because the destructor is a user's code.
         drop(before);
     }
 
     fn lock(&self) -> MutexGuard<'_, S> {
-        // A clone that panics leaves what it was made from as it is.
+        // A clone that panics leaves what it was cloned from as it is.
         self.service.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

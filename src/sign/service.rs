@@ -12,7 +12,7 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::{
-    future::{Again, ResponseFuture},
+    future::{Replayable, ResponseFuture},
     handle::Inner,
     signer::{NotSigned, Signer},
 };
@@ -22,47 +22,52 @@ use crate::{
     replay::{Replay, ReplayOnce},
 };
 
-/// A service whose requests are signed. Made by [`AuthLayer`](crate::AuthLayer), which says what it does.
+/// A service that signs its requests. Made by [`AuthLayer`](crate::AuthLayer), which says what it
+/// does.
 ///
-/// `S` must be `Clone`, because a request that waits for a token, or is sent again, needs a service of its own, which it makes
-/// ready when it comes to that. All clones of this service get it from one clone of `S`, made for the first request that may
-/// need it and brought up to date whenever one has to wait. So what a service learns in a call should be shared by its clones,
-/// as connections, limits and buffers are.
+/// `S` must be `Clone`, because a request that waits for a token, or is sent again, needs a service
+/// of its own, and makes it ready when its time comes. All clones of an `Auth` take that service
+/// from one clone of `S`. It is made for the first request that may need it, and brought up to date
+/// whenever a request has to wait. So what a service learns in a call should be shared by its
+/// clones, as connections, limits and buffers are.
 ///
-/// If the compiler says that `oneshot`, `ready` or `call` exists "but its trait bounds were not satisfied", `S` is not `Clone`, its
-/// error is not `Into<BoxError>`, or its request body can't be replayed: see [`replay`](crate::replay).
-// The compiler shows the line of the name in that case, and no other word of ours.
+/// # Errors
+///
+/// [`Error::Auth`] if the request could not be authenticated, and [`Error::Inner`] if the inner
+/// service failed.
+///
+/// If the compiler says that `oneshot`, `ready` or `call` exists "but its trait bounds were not
+/// satisfied", then `S` is not `Clone`, its error is not `Into<BoxError>`, or its request body
+/// can't be replayed: see [`replay`](crate::replay).
+// The compiler shows the line of the name in that case, and no other word of this crate.
 #[rustfmt::skip]
 pub struct Auth<S, R = ReplayOnce> { // `S` has to be Clone, and its body too, or behind a ReplayLayer
     inner: S,
-    common: Arc<Inner<S>>,
+    shared: Arc<Inner<S>>,
     cached: CachedLease,
     replay: PhantomData<R>,
 }
 
 impl<S, R> Auth<S, R> {
     pub(crate) fn new(inner: S, signer: Arc<Signer>) -> Self {
-        Self {
-            inner,
-            common: Arc::new(Inner::new(signer)),
-            cached: CachedLease::default(),
-            replay: PhantomData,
-        }
+        let shared = Arc::new(Inner::new(signer));
+        Self { inner, shared, cached: CachedLease::default(), replay: PhantomData }
     }
 
-    /// The service below. To change what its clones do not share, use [`get_mut`](Self::get_mut).
+    /// Returns the inner service. To change what its clones do not share, use
+    /// [`get_mut`](Self::get_mut).
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The service below, to be changed. Requests that wait already, or are under way, go on with what was there before, and
-    /// so do the clones of this service.
+    /// Returns the inner service, to be changed. Requests that wait or are in flight go on with the
+    /// service as it was before, and so do the clones of this `Auth`.
     pub fn get_mut(&mut self) -> &mut S {
-        self.common = Arc::new(Inner::new(Arc::clone(&self.common.signer)));
+        self.shared = Arc::new(Inner::new(Arc::clone(&self.shared.signer)));
         &mut self.inner
     }
 
-    /// The service below, alone.
+    /// Returns the inner service alone.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -83,30 +88,29 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Self { common, cached, .. } = self;
-        let (method, uri, version, headers) =
-            (request.method(), request.uri(), request.version(), request.headers());
-        let (lease, head) =
-            match common.signer.admit(cached, method, uri, version, headers, R::KEEPS) {
-                Some(admitted) => admitted,
-                None => {
-                    match common.signer.admit_slow(cached, method, uri, version, headers, R::KEEPS)
-                    {
-                        Ok(admitted) => admitted,
-                        Err(unsigned) => return self.call_unsigned(request, unsigned),
-                    }
-                }
-            };
-        let handle = R::KEEPS.then(|| self.common.handle(&self.inner));
-        let again =
-            R::keep_with(head, &request).zip(handle).map(|(kept, handle)| Again { kept, handle });
-        self.common.signer.sign(request.headers_mut(), &lease);
-        ResponseFuture::signed(self.inner.call(request), lease, again)
+        let Self { shared, cached, .. } = self;
+        let signer = &shared.signer;
+        let (method, uri) = (request.method(), request.uri());
+        let (version, headers) = (request.version(), request.headers());
+        let admitted = match signer.admit(cached, method, uri, version, headers, R::KEEPS) {
+            Some(admitted) => Ok(admitted),
+            None => signer.admit_slow(cached, method, uri, version, headers, R::KEEPS),
+        };
+        let (lease, head) = match admitted {
+            Ok(admitted) => admitted,
+            Err(unsigned) => return self.call_unsigned(request, unsigned),
+        };
+        let handle = R::KEEPS.then(|| shared.handle(&self.inner));
+        let kept = R::keep_with(head, &request);
+        let replay = kept.zip(handle).map(|(kept, handle)| Replayable { kept, handle });
+        signer.sign(request.headers_mut(), &lease);
+        ResponseFuture::signed(self.inner.call(request), lease, replay)
     }
 }
 
 impl<S, R> Auth<S, R> {
-    /// Apart, because few requests come here.
+    /// Handles the few requests that are not signed at once. They are handled here so that the code
+    /// of the signed ones stays small.
     #[inline(never)]
     fn call_unsigned<B, ResB>(
         &mut self,
@@ -124,10 +128,10 @@ impl<S, R> Auth<S, R> {
                 ResponseFuture::refused(error)
             }
             NotSigned::NoToken => {
-                // Whatever the ready service holds, a slot say, is let go for the wait: the flight may need it, if the
-                // token endpoint is reached through the same limit.
+                // The ready service may hold a permit of a limit. The permit is released for the
+                // wait, because the refresh needs one too if it goes through the same limit.
                 drop(take_ready(&mut self.inner));
-                let handle = self.common.handle(&self.inner);
+                let handle = self.shared.handle(&self.inner);
                 handle.update(self.inner.clone());
                 ResponseFuture::acquiring(request, handle)
             }
@@ -135,7 +139,8 @@ impl<S, R> Auth<S, R> {
     }
 }
 
-/// The service that `poll_ready` made ready, and that has to be used or dropped; its clone need not be ready.
+/// Takes the service that `poll_ready` made ready, which has to be used or dropped, and leaves a
+/// clone that need not be ready.
 fn take_ready<S: Clone>(inner: &mut S) -> S {
     let clone = inner.clone();
     mem::replace(inner, clone)
@@ -145,7 +150,7 @@ impl<S: Clone, R> Clone for Auth<S, R> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            common: Arc::clone(&self.common),
+            shared: Arc::clone(&self.shared),
             cached: CachedLease::default(),
             replay: PhantomData,
         }
@@ -156,7 +161,7 @@ impl<S: fmt::Debug, R> fmt::Debug for Auth<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Auth")
             .field("inner", &self.inner)
-            .field("shared", &self.common.signer)
+            .field("signer", &self.shared.signer)
             .finish_non_exhaustive()
     }
 }

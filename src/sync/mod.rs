@@ -2,12 +2,13 @@
 //! place, which [loom](https://docs.rs/loom) can interleave.
 
 mod striped;
+mod wake_list;
 
 #[cfg(not(all(test, tower_reauth_loom)))]
 pub(crate) use self::real::*;
 #[cfg(all(test, tower_reauth_loom))]
 pub(crate) use self::stand_in::*;
-pub(crate) use self::striped::Striped;
+pub(crate) use self::{striped::Striped, wake_list::WakeList};
 
 #[cfg(not(all(test, tower_reauth_loom)))]
 mod real {

@@ -19,7 +19,7 @@ use super::{
     claims::{ClaimsError, unverified_claims},
     schedule::Schedule,
 };
-use crate::clock;
+use crate::clock::{self, Moment};
 
 /// One issued access token: the secret as a ready-made header value, its place in the order of tokens, its lifetime.
 ///
@@ -64,9 +64,7 @@ pub(crate) enum Unsendable {
 /// The times of a token, counted from when it was asked for, so that the time on the wire is never added to its lifetime.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    pub(crate) sent: Instant,
-    /// What [`clock::slept`] said then.
-    pub(crate) slept: Duration,
+    pub(crate) sent: Moment,
     pub(crate) lifetime: Duration,
     pub(crate) schedule: Schedule,
 }
@@ -74,11 +72,11 @@ pub(crate) struct Times {
 impl Times {
     /// The moment `after` so much of the lifetime. A sleep of the machine brings it forward, as it does the end of the
     /// token: the earlier of the two clocks counts.
-    pub(crate) fn at(&self, after: Duration) -> Instant {
-        let slept = clock::slept().saturating_sub(self.slept);
+    pub(crate) fn at(&self, after: Duration, now: &Moment) -> Instant {
+        let slept = now.slept.saturating_sub(self.sent.slept);
         // Two reads of two clocks differ by a little.
         let slept = if slept < Duration::from_millis(10) { Duration::ZERO } else { slept };
-        clock::later(self.sent, after.saturating_sub(slept))
+        clock::later(self.sent.at, after.saturating_sub(slept))
     }
 }
 
@@ -164,13 +162,21 @@ impl AccessToken {
 
     /// How much of its lifetime is left; zero once it has expired.
     pub fn time_left(&self) -> Duration {
-        self.0.times.at(self.0.times.lifetime).saturating_duration_since(clock::now())
+        self.time_left_at(&clock::moment())
+    }
+
+    pub(crate) fn time_left_at(&self, now: &Moment) -> Duration {
+        self.0.times.at(self.0.times.lifetime, now).saturating_duration_since(now.at)
     }
 
     /// Whether the token can be sent by the clock: its lifetime, less a safety margin of 2 % (5 seconds at the most), has
     /// not passed. The endpoint may have revoked it all the same.
     pub fn is_usable(&self) -> bool {
-        clock::now() < self.0.times.at(self.0.times.schedule.unusable)
+        self.is_usable_at(&clock::moment())
+    }
+
+    pub(crate) fn is_usable_at(&self, now: &Moment) -> bool {
+        now.at < self.0.times.at(self.0.times.schedule.unusable, now)
     }
 
     /// The claims of a JWT, **unverified**: nobody has checked its signature, or its dates.
@@ -260,7 +266,7 @@ mod tests {
     fn times() -> Times {
         let lifetime = Duration::from_secs(300);
         let schedule = schedule(lifetime, &Windows::default(), 0.5);
-        Times { sent: clock::now(), slept: clock::slept(), lifetime, schedule }
+        Times { sent: clock::moment(), lifetime, schedule }
     }
 
     #[test]

@@ -1,0 +1,137 @@
+//! [`Effects`]: what a transition of the [state](super::state) asks the core to do.
+
+use std::time::Duration;
+
+use super::flight::Outcome;
+use crate::{
+    error::AuthError,
+    events::{Count, TARGET, Tally},
+    isolate::isolate,
+    token::AccessToken,
+};
+
+/// The effects of one transition.
+///
+/// The first fields are applied before the lock is released, because their order must be that of
+/// the transitions. All of them touch values of this crate alone. The rest may run foreign code, so
+/// it is carried out after the lock is released.
+#[derive(Debug, Default)]
+#[must_use = "a transition has taken place only when its effects have"]
+pub(super) struct Effects {
+    /// Starts leases.
+    pub(super) leases: Option<NewLeases>,
+    /// The flight that ended, and how.
+    pub(super) ended: Option<Ended>,
+    /// The flight that starts. It replaces the one that ended.
+    pub(super) start: Option<Start>,
+    /// The slot is brought in line with what the state serves.
+    pub(super) publish: bool,
+    /// Carried out in this order, without the lock.
+    pub(super) then: Vec<Effect>,
+}
+
+/// Which leases start.
+#[derive(Debug)]
+pub(super) enum NewLeases {
+    /// The first generation on this token.
+    Of(AccessToken),
+    /// The next generation on the token in use.
+    NextGeneration,
+}
+
+/// How a flight ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Its waiters wake with this.
+    Completed(Outcome),
+    /// It is given up: its waiters wake with an error, and its task is stopped.
+    Abandoned,
+}
+
+/// A flight to be spawned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) sequence: u64,
+    pub(super) trigger: Trigger,
+}
+
+/// The reason for which a flight starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// A caller waits for a token.
+    Needed,
+    /// The token in use is still good, and its renewal is due.
+    Due,
+    /// A caller asked for a new token whatever the state of the one in use.
+    Forced,
+    /// The endpoint is left alone, but the credentials that it refused may have changed.
+    Probe,
+}
+
+/// Something that may run foreign code.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Adds one to a counter, which may call a metrics recorder.
+    Count(fn(&Tally) -> &Count),
+    /// Wakes the task of the flight, which need not wait for an idle moment any longer.
+    Expedite,
+    /// Shows a new token to the subscribers.
+    Announce(AccessToken),
+    /// Emits an event, which calls a subscriber.
+    Log(Record),
+    /// Drops an error, whose source is of a user's type.
+    Discard(AuthError),
+}
+
+/// An event for the log.
+#[derive(Debug)]
+pub(super) enum Record {
+    Issued { sequence: u64, lifetime: Duration },
+    RefreshFailed { sequence: u64, error: AuthError },
+    Refused { sequence: u64, shared: bool },
+    RefusedTooSoon { sequence: u64, breaker: bool },
+}
+
+impl Effects {
+    /// The slot alone is brought in line.
+    pub(super) fn publish() -> Self {
+        Self { publish: true, ..Self::default() }
+    }
+
+    pub(super) fn count(&mut self, counter: fn(&Tally) -> &Count) {
+        self.then.push(Effect::Count(counter));
+    }
+}
+
+impl Record {
+    /// Emits the event, isolated from a subscriber that panics.
+    pub(super) fn emit(self) {
+        isolate(|| match self {
+            Self::Issued { sequence, lifetime } => {
+                let lifetime_seconds = lifetime.as_secs();
+                tracing::info!(target: TARGET, sequence, lifetime_seconds, "a token was issued");
+            }
+            Self::RefreshFailed { sequence, error } => tracing::warn!(
+                target: TARGET,
+                sequence,
+                error = &error as &(dyn std::error::Error + 'static),
+                "the refresh failed",
+            ),
+            Self::Refused { sequence, shared: false } => {
+                tracing::debug!(target: TARGET, sequence, "a resource refused the token");
+            }
+            Self::Refused { sequence, shared: true } => tracing::warn!(
+                target: TARGET,
+                sequence,
+                "a resource refused the token soon after it was issued, as the one before it: the \
+                 client id seems to be in use by another process as well",
+            ),
+            Self::RefusedTooSoon { sequence, breaker } => tracing::debug!(
+                target: TARGET,
+                sequence,
+                breaker,
+                "a resource refused the token, too soon to ask for another",
+            ),
+        });
+    }
+}

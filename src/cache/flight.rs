@@ -1,0 +1,134 @@
+//! One refresh in flight, as its waiters see it: an outcome that is set once, and those who wait.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Arc, PoisonError},
+    task::{Context, Poll},
+};
+
+use tokio::{runtime, time::Instant};
+
+use crate::{
+    error::AuthError,
+    sync::{Mutex, MutexGuard, WakeList},
+    token::AccessToken,
+};
+
+/// The result of a refresh, for every caller that waited for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) result: Result<AccessToken, AuthError>,
+    /// The older token, if the refresh failed and that token can still be sent.
+    pub(crate) standing: Option<AccessToken>,
+}
+
+/// The place where a refresh leaves its outcome. The core holds it until the refresh has ended.
+#[derive(Clone)]
+pub(super) struct Flight(Arc<Mutex<Progress>>);
+
+enum Progress {
+    InFlight(WakeList),
+    Ended(Outcome),
+}
+
+/// A flight that a caller may wait for.
+pub(crate) struct FlightHandle {
+    pub(crate) outcome: OutcomeFuture,
+    /// The runtime that drives the refresh.
+    pub(crate) runtime: runtime::Id,
+    /// When the refresh must have ended. After that, its runtime is not driven.
+    pub(crate) overdue: Instant,
+}
+
+/// Resolves to the outcome of one flight.
+pub(crate) struct OutcomeFuture {
+    flight: Flight,
+    /// The place in the flight's wake list.
+    key: Option<usize>,
+}
+
+impl Flight {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Progress::InFlight(WakeList::default()))))
+    }
+
+    pub(super) fn outcome(&self) -> OutcomeFuture {
+        OutcomeFuture { flight: self.clone(), key: None }
+    }
+
+    /// Sets the outcome and wakes all waiters. Only the first call has an effect.
+    ///
+    /// The outcome is there before the first waiter wakes, so a waiter that polls inside its waker
+    /// finds it.
+    pub(super) fn end(&self, outcome: Outcome) {
+        let mut progress = self.lock();
+        if let Progress::Ended(_) = *progress {
+            drop(progress);
+            return;
+        }
+        let before = std::mem::replace(&mut *progress, Progress::Ended(outcome));
+        drop(progress);
+        if let Progress::InFlight(waiters) = before {
+            waiters.wake_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        // Every change under this lock is one assignment, so a panic leaves nothing half-changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Future for OutcomeFuture {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let Self { flight, key } = &mut *self;
+        // Cloned without the lock, because a waker's clone is foreign code.
+        let mut spare = key.is_none().then(|| cx.waker().clone());
+        loop {
+            let mut progress = flight.lock();
+            match &mut *progress {
+                Progress::Ended(outcome) => {
+                    *key = None;
+                    return Poll::Ready(outcome.clone());
+                }
+                Progress::InFlight(waiters) if waiters.holds(*key, cx.waker()) => {
+                    return Poll::Pending;
+                }
+                Progress::InFlight(waiters) => {
+                    if let Some(waker) = spare.take() {
+                        let replaced = waiters.enter(key, waker);
+                        drop(progress);
+                        drop(replaced);
+                        return Poll::Pending;
+                    }
+                }
+            }
+            drop(progress);
+            spare = Some(cx.waker().clone());
+        }
+    }
+}
+
+impl Drop for OutcomeFuture {
+    fn drop(&mut self) {
+        if self.key.is_none() {
+            return;
+        }
+        let mut progress = self.flight.lock();
+        let waker = match &mut *progress {
+            Progress::InFlight(waiters) => waiters.leave(self.key),
+            Progress::Ended(_) => None,
+        };
+        drop(progress);
+        drop(waker);
+    }
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,127 @@
+use std::{
+    sync::mpsc,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::FutureExt;
+
+use super::*;
+use crate::{
+    cache::state::Rules,
+    endpoint::{IssuedToken, Rotation},
+    error::AuthError,
+    refresh::RefreshPolicy,
+};
+
+/// Issues tokens of 300 s by its own clock.
+struct Fixed;
+
+impl crate::TokenEndpoint for Fixed {
+    async fn issue(&self) -> Result<IssuedToken, AuthError> {
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        Ok(IssuedToken::new("opaque").server_date(date).expires_at(date + Duration::from_secs(300)))
+    }
+
+    fn rotation(&self) -> Rotation {
+        Rotation::Exclusive
+    }
+}
+
+/// A cache. It is used as its clones use it.
+fn handle() -> Handle {
+    let rules = Rules { rotation: Rotation::Exclusive, policy: RefreshPolicy::default() };
+    Handle::new(Core::new(Box::new(Fixed), None, rules, "Bearer".into()), false)
+}
+
+async fn token(handle: &Handle) -> AccessToken {
+    match handle.acquire(&Requirement::Usable) {
+        Acquired::Token(token) => token,
+        Acquired::Waiting(flight) => flight.outcome.await.result.unwrap(),
+        Acquired::Failed(error) => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_slept_past_the_expiry_renews_first() {
+    let handle = handle();
+    let slot = &handle.core().slot;
+    assert_eq!(token(&handle).await.sequence(), 1);
+    assert!(handle.lease().is_some());
+    // Its monotonic clock has stood still meanwhile.
+    clock::tests::sleep(Duration::from_secs(3600));
+    // The sleep is noticed after a little time awake.
+    while slot.lease().is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert!(handle.lease().is_none() && handle.core().current().is_none(), "not sent");
+    assert_eq!(token(&handle).await.sequence(), 2);
+    assert!(handle.lease().is_some());
+    clock::tests::sleep(Duration::from_secs(100));
+    while slot.lease().is_some_and(|lease| lease.token.time_left() > Duration::from_secs(200)) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(token(&handle).await.sequence(), 2, "a shorter sleep costs nothing");
+}
+
+#[tokio::test]
+async fn reading_a_valid_token_takes_no_lock() {
+    let handle = Arc::new(handle());
+    token(&handle).await;
+    let held = handle.core().lock();
+    let (read, done) = mpsc::channel();
+    let reader = Arc::clone(&handle);
+    thread::spawn(move || {
+        let is_served = matches!(reader.acquire(&Requirement::Usable), Acquired::Token(_));
+        let _ = read.send(reader.lease().is_some() && is_served);
+    });
+    let served = done.recv_timeout(Duration::from_secs(20));
+    assert_eq!(served, Ok(true), "the reader waits for the lock");
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_clock_that_is_wrong_and_jumps_costs_no_request_and_no_expired_send() {
+    let handle = handle();
+    let hour = Duration::from_secs(3600);
+    let right = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let mut issued = clock::now();
+    let mut sequence = 0;
+    for second in 0..3000_u32 {
+        // An hour fast, an hour slow, and back, again and again.
+        let walls = [right + hour, right - hour, right, SystemTime::UNIX_EPOCH];
+        clock::tests::WALL.set(Some(walls[second as usize / 7 % 4]));
+        let token = token(&handle).await;
+        if token.sequence() != sequence {
+            (sequence, issued) = (token.sequence(), token.times().sent.at);
+        }
+        assert!(clock::now() - issued < Duration::from_secs(300));
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    clock::tests::WALL.set(None);
+    // One for each 80 % of 294 s, less or more the jitter.
+    let requests = handle.core().tally.snapshot().token_requests;
+    assert!((12..=14).contains(&requests), "{requests} requests in 3000 s");
+}
+
+#[tokio::test]
+async fn a_lease_that_another_thread_holds_counts_as_well() {
+    let handle = handle();
+    token(&handle).await;
+    let leases = || handle.core().lock().leases.take().unwrap();
+    let mut leases = leases();
+    let local = Arc::clone(leases.current().local());
+    let lease = (0..100)
+        .map(|_| thread::scope(|scope| scope.spawn(|| handle.lease().unwrap()).join().unwrap()))
+        .find(|lease| !Arc::ptr_eq(lease, &local))
+        .unwrap();
+    drop(local);
+    handle.core().slot.withdraw();
+    assert!(!leases.is_idle());
+    drop(leases.advance());
+    let earlier = leases.earlier();
+    let over = |drained: &super::super::lease::Drained| drained.clone().now_or_never().is_some();
+    assert!(!earlier.iter().all(over) && !leases.is_idle());
+    drop(lease);
+    assert!(earlier.iter().all(over) && leases.is_idle());
+}
