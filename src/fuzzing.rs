@@ -33,7 +33,7 @@ pub async fn attempt(
 /// A token of 300 seconds, if `secret` can be sent.
 pub fn token(secret: &str) -> Option<AccessToken> {
     let lifetime = Duration::from_secs(300);
-    let schedule = schedule::schedule(lifetime, &RefreshPolicy::default(), 0.5);
+    let schedule = schedule::schedule(lifetime, &Windows::default(), 0.5);
     let times = Times { sent: clock::now(), slept: clock::slept(), lifetime, schedule };
     AccessToken::new("Bearer", secret, 1, times).ok()
 }
@@ -70,6 +70,6 @@ pub fn is_valid(policy: &RefreshPolicy) -> bool {
 
 /// Due, hold, unusable, drain.
 pub fn schedule(lifetime: Duration, policy: &RefreshPolicy, random: f64) -> [Duration; 4] {
-    let schedule = schedule::schedule(lifetime, policy, random);
+    let schedule = schedule::schedule(lifetime, &policy.windows, random);
     [schedule.due, schedule.hold, schedule.unusable, schedule.drain]
 }
