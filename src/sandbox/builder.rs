@@ -11,12 +11,20 @@ use std::{
 use tokio::{net::TcpListener, sync::watch};
 
 use super::{
-    Sandbox,
     clock::{Clock, Offset},
-    server,
-    state::{self, Shared},
+    handle::Sandbox,
+    router, server,
+    state::Shared,
     token::Signer,
 };
+
+/// Here and not beside its other methods: the builder makes a [`Sandbox`], so it imports it.
+impl Sandbox {
+    /// Starts from the defaults; see each setter for them.
+    pub fn builder() -> SandboxBuilder {
+        SandboxBuilder::new()
+    }
+}
 
 /// Builds a [`Sandbox`].
 ///
@@ -48,7 +56,7 @@ pub struct SandboxBuilder {
 }
 
 impl SandboxBuilder {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self {
             clients: HashMap::from([(
                 Sandbox::CLIENT_ID.to_owned(),
@@ -146,8 +154,8 @@ impl SandboxBuilder {
             self.resource_latency,
         ));
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(server::serve(listener, state::router(&shared), stopped));
-        Ok(Sandbox { addr, shared, stop, server })
+        let server = tokio::spawn(server::serve(listener, router::router(&shared), stopped));
+        Ok(Sandbox::new(addr, shared, stop, server))
     }
 }
 

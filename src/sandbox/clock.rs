@@ -64,6 +64,13 @@ fn wall_clock() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// Unlike a bare `sleep`, needs no timer for nothing.
+pub(super) async fn wait(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

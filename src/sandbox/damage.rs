@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::{
-    auth::{self, Outcome},
+    auth_response::{self, Outcome},
     faults::AuthFault,
     problem::Problem,
     token::Issued,
@@ -59,7 +59,7 @@ pub(super) fn after_issuing(fault: Option<&AuthFault>, issued: &Issued) -> Outco
         }
         Some(AuthFault::NoExpiry) => json!({"accessToken": token}),
         // `Expired` is in the token and its date already.
-        _ => return Outcome::Answer(auth::created(token, expires_at)),
+        _ => return Outcome::Answer(auth_response::created(token, expires_at)),
     };
     Outcome::answer((StatusCode::CREATED, Json(body)))
 }

@@ -11,7 +11,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
-    auth,
+    clock,
     counters::SandboxCounters,
     problem::{self, Problem},
     state::Shared,
@@ -45,7 +45,7 @@ pub(super) async fn require_token(
 
     // A task of its own: a request that has arrived is carried out, even when its caller hangs up.
     let carried_out = tokio::spawn(async move {
-        auth::wait(shared.resource_latency).await;
+        clock::wait(shared.resource_latency).await;
         match judge(&shared, request.headers()) {
             Ok(caller) => request.extensions_mut().insert(caller),
             Err(refused) => {
