@@ -3,10 +3,8 @@
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use crate::{
-    credentials::{Credentials, CredentialsSource},
-    error::BoxError,
-};
+use super::{client_credentials::Credentials, source::CredentialsSource};
+use crate::error::BoxError;
 
 /// Credentials from two environment variables, read each time they are needed; surrounding white space is dropped.
 ///

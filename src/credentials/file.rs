@@ -10,10 +10,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::{
-    credentials::{Credentials, CredentialsSource},
-    error::BoxError,
-};
+use super::{client_credentials::Credentials, source::CredentialsSource};
+use crate::error::BoxError;
 
 /// Credentials from a file or a pair of files, read anew each time they are needed.
 ///

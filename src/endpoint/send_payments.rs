@@ -14,11 +14,16 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::{
+    client::TokenClient,
+    http_service::HttpService,
+    token_endpoint::{Rotation, TokenEndpoint},
+};
 use crate::{
     credentials::{Credentials, CredentialsSource},
-    endpoint::{HttpService, IssuedToken, Rotation, TokenClient, TokenEndpoint},
     error::{AuthError, ConfigError, Kind, shown},
     origin,
+    token::IssuedToken,
 };
 
 /// The Send Payments API's `POST /auth`.
@@ -170,5 +175,55 @@ pub(crate) fn parse_date(text: &str) -> Option<SystemTime> {
 impl<S, C> fmt::Debug for SendPayments<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendPayments").field("uri", &shown(&self.uri)).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http::Response;
+    use http_body_util::BodyExt;
+    use secrecy::ExposeSecret;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::error::BoxError;
+
+    #[tokio::test]
+    async fn the_request_is_the_contracts() {
+        let service = service_fn(|request: Request<Full<Bytes>>| async {
+            assert_eq!(request.method(), "POST");
+            assert_eq!(request.uri(), "https://api.example.com/v1/auth");
+            assert_eq!(request.headers()[header::CONTENT_TYPE], "application/json");
+            assert!(!request.headers().contains_key("idempotency"));
+            assert!(!request.headers().contains_key(header::AUTHORIZATION));
+            let body = request.into_body().collect();
+            let body = body.now_or_never().unwrap().unwrap().to_bytes();
+            let sent: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(
+                sent,
+                serde_json::json!({"clientId": "my \"id\"", "clientSecret": "s\\e\u{1}cret"})
+            );
+            let body = Bytes::from_static(br#"{"accessToken": "t"}"#);
+            Ok::<_, BoxError>(Response::new(Full::new(body)))
+        });
+        let credentials = Credentials::new("my \"id\"", "s\\e\u{1}cret");
+        let endpoint =
+            SendPayments::new("https://api.example.com/v1/", service, credentials).unwrap();
+        assert_eq!(endpoint.issue().await.unwrap().secret.expose_secret(), "t");
+    }
+
+    #[tokio::test]
+    async fn credentials_that_cannot_be_right_are_refused_before_anything_is_sent() {
+        let service = service_fn(|_: Request<Full<Bytes>>| async {
+            Err::<Response<Full<Bytes>>, _>(BoxError::from("this was sent"))
+        });
+        for credentials in
+            [Credentials::new("", "x"), Credentials::new("a\nb", "x"), Credentials::new("a", "")]
+        {
+            let endpoint =
+                SendPayments::new("https://api.example.com", service, credentials).unwrap();
+            assert!(endpoint.issue().await.unwrap_err().is_credentials());
+        }
     }
 }

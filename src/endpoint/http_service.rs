@@ -1,0 +1,110 @@
+//! [`HttpService`]: the HTTP client that a token endpoint is reached through.
+
+use std::{
+    error::Error,
+    future::{Future, poll_fn},
+    io,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
+use tower_service::Service;
+
+use super::quote::{conceal, content_type};
+use crate::error::{AuthError, BoxError, Fate, Kind};
+
+/// An HTTP client in Tower's terms, as a token endpoint needs it. Implemented for every service that fits: hyper's
+/// client with a `Full<Bytes>` body, the one of the feature `client`, and any Tower stack over them.
+///
+/// It is a shorthand for bounds; there is nothing to implement.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an HTTP client that a token endpoint can use",
+    note = "it must be `Clone + Send + 'static` and a `Service<http::Request<Full<Bytes>>, Response = http::Response<_>>` \
+            whose future and body are `Send`; hyper's client is one if it is built for `Full<Bytes>` bodies"
+)]
+pub trait HttpService: Clone + Send + 'static {
+    /// Sends one request and collects the answer, of at most `limit` bytes, without a content type that holds `secret`.
+    #[doc(hidden)]
+    fn exchange(
+        self,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+        secret: &str,
+    ) -> impl Future<Output = Result<Response<Bytes>, AuthError>> + Send;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body + Send,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    async fn exchange(
+        mut self,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+        secret: &str,
+    ) -> Result<Response<Bytes>, AuthError> {
+        let ready = poll_fn(|cx| self.poll_ready(cx)).await;
+        ready.map_err(|error| unreachable(error.into()).with_fate(Fate::NotIssued))?;
+        let (mut parts, body) =
+            self.call(request).await.map_err(|error| unreachable(error.into()))?.into_parts();
+        conceal(&mut parts.headers, secret);
+        let body = Limited::new(body, limit).collect().await.map(Collected::to_bytes);
+        if !parts.status.is_success() {
+            // The status says it all, whatever came of the body.
+            return Ok(Response::from_parts(parts, body.unwrap_or_default()));
+        }
+        let body = body.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                let text = format!(
+                    "the token endpoint answered {} with more than {limit} bytes{}; check its address",
+                    parts.status,
+                    content_type(&parts.headers),
+                );
+                AuthError::answered(Kind::InvalidResponse, text, parts.status, None)
+            } else {
+                AuthError::caused_by(
+                    Kind::Transient,
+                    "the token endpoint's answer was cut off; try again later",
+                    error,
+                )
+                .with_fate(Fate::Issued)
+            }
+        })?;
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+fn unreachable(error: BoxError) -> AuthError {
+    let fate = if is_connect_error(&*error) { Fate::NotIssued } else { Fate::Unknown };
+    AuthError::caused_by(
+        Kind::Transient,
+        "the token endpoint can't be reached; check its address and the network, or try again later",
+        error,
+    )
+    .with_fate(fate)
+}
+
+/// Whether no connection came about, so that nothing was sent. Not seeing it costs little: the token in use is then
+/// taken for suspect.
+fn is_connect_error(error: &(dyn Error + 'static)) -> bool {
+    #[cfg(feature = "client")]
+    if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+        return error.is_connect();
+    }
+    let refused = error.downcast_ref::<io::Error>().is_some_and(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+        )
+    });
+    refused || error.source().is_some_and(is_connect_error)
+}
