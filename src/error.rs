@@ -116,7 +116,7 @@ impl AuthError {
         Self(Arc::new(Inner {
             kind,
             message: message.into(),
-            fate: fate_of(kind),
+            fate: default_fate(kind),
             status: None,
             retry_after: None,
             source: None,
@@ -143,7 +143,7 @@ impl AuthError {
         Self(Arc::new(Inner {
             kind,
             message: message.into(),
-            fate: fate_of(kind),
+            fate: default_fate(kind),
             status: None,
             retry_after: None,
             source: Some(source.into()),
@@ -159,7 +159,7 @@ impl AuthError {
         Self(Arc::new(Inner {
             kind,
             message: message.into(),
-            fate: if status.is_success() { Fate::Issued } else { fate_of(kind) },
+            fate: if status.is_success() { Fate::Issued } else { default_fate(kind) },
             status: Some(status),
             retry_after,
             source: None,
@@ -280,7 +280,7 @@ impl AuthError {
 }
 
 /// Without further knowledge.
-fn fate_of(kind: Kind) -> Fate {
+fn default_fate(kind: Kind) -> Fate {
     match kind {
         Kind::Transient | Kind::Timeout | Kind::Interrupted => Fate::Unknown,
         Kind::InvalidResponse | Kind::Expired => Fate::Issued,
@@ -370,7 +370,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_answer_for_each_kind() {
+    fn each_kind_answers_its_predicates() {
         let table = [
             (Kind::Transient, [true, false, false, false]),
             (Kind::Timeout, [true, false, false, false]),

@@ -25,9 +25,9 @@ pub async fn attempt(
     scheme: &str,
 ) -> Result<AccessToken, AuthError> {
     let (policy, tally) = (RefreshPolicy::default(), Tally::default());
-    let order =
+    let attempts =
         Attempts { endpoint, policy: &policy, scheme, sequence: 1, tally: &tally, fallback: None };
-    order.attempt().await
+    attempts.attempt().await
 }
 
 /// A token of 300 seconds, if `secret` can be sent.

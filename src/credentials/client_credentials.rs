@@ -32,7 +32,7 @@ impl Credentials {
 
     /// Refuses what can't be right, before it is sent.
     pub(crate) fn check(&self) -> Result<(), AuthError> {
-        let wrong = if self.client_id.is_empty() {
+        let problem = if self.client_id.is_empty() {
             "the client id is empty; check where the credentials come from"
         } else if self.client_id.chars().any(char::is_control) {
             "the client id has control characters; check where the credentials come from"
@@ -41,7 +41,7 @@ impl Credentials {
         } else {
             return Ok(());
         };
-        Err(AuthError::new(Kind::Credentials, wrong))
+        Err(AuthError::new(Kind::Credentials, problem))
     }
 }
 

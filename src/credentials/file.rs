@@ -101,17 +101,17 @@ impl Files {
     }
 }
 
-const LIMIT: usize = 64 * 1024;
+const MAX_FILE_SIZE: usize = 64 * 1024;
 
 fn read(path: &Path) -> Result<Zeroizing<String>, BoxError> {
     let failed = |error: std::io::Error| format!("can't read {}: {error}", path.display());
     // Room for the largest file at once: a buffer that grows leaves unwiped copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 1));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_SIZE + 1));
     let file = File::open(path).map_err(failed)?;
-    file.take(LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > LIMIT {
+    file.take(MAX_FILE_SIZE as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > MAX_FILE_SIZE {
         return Err(format!(
-            "{} is larger than {LIMIT} bytes; is it the right file?",
+            "{} is larger than {MAX_FILE_SIZE} bytes; is it the right file?",
             path.display()
         )
         .into());
@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    async fn both(source: &FileCredentials) -> (String, String) {
+    async fn id_and_secret(source: &FileCredentials) -> (String, String) {
         let credentials = source.credentials().await.unwrap();
         (credentials.client_id().to_owned(), credentials.expose_secret().to_owned())
     }
@@ -143,11 +143,11 @@ mod tests {
         fs::write(&id, "\u{feff}my-id\r\n").unwrap();
         fs::write(&secret, "  s3 cret\n\n").unwrap();
         let source = FileCredentials::pair(&id, &secret);
-        assert_eq!(both(&source).await, ("my-id".into(), "s3 cret".into()));
+        assert_eq!(id_and_secret(&source).await, ("my-id".into(), "s3 cret".into()));
         fs::write(&secret, "rotated\n").unwrap();
-        assert_eq!(both(&source).await, ("my-id".into(), "rotated".into()));
+        assert_eq!(id_and_secret(&source).await, ("my-id".into(), "rotated".into()));
         assert_eq!(
-            both(&FileCredentials::secret("fixed", &secret)).await,
+            id_and_secret(&FileCredentials::secret("fixed", &secret)).await,
             ("fixed".into(), "rotated".into())
         );
     }
@@ -157,7 +157,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credentials.json");
         fs::write(&path, r#"{"clientId": "id", "clientSecret": "secret", "note": 1}"#).unwrap();
-        assert_eq!(both(&FileCredentials::json(&path)).await, ("id".into(), "secret".into()));
+        assert_eq!(
+            id_and_secret(&FileCredentials::json(&path)).await,
+            ("id".into(), "secret".into())
+        );
     }
 
     #[tokio::test]

@@ -29,22 +29,26 @@ use crate::{
 pub struct TokenClient<S> {
     /// In a lock because a service need not be `Sync`; held for the length of a clone.
     service: Mutex<S>,
-    limit: usize,
-    plain_http: bool,
+    max_response_size: usize,
+    allow_plain_http: bool,
 }
 
-const DEFAULT_LIMIT: usize = 64 * 1024;
+const DEFAULT_MAX_RESPONSE_SIZE: usize = 64 * 1024;
 
 impl<S: HttpService> TokenClient<S> {
     /// Over `service`, with the default size cap of 64 KiB.
     pub fn new(service: S) -> Self {
-        Self { service: Mutex::new(service), limit: DEFAULT_LIMIT, plain_http: false }
+        Self {
+            service: Mutex::new(service),
+            max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
+            allow_plain_http: false,
+        }
     }
 
     /// The largest answer that is read, in bytes. Defaults to 65,536.
     #[must_use]
     pub fn max_response_size(mut self, bytes: usize) -> Self {
-        self.limit = bytes;
+        self.max_response_size = bytes;
         self
     }
 
@@ -52,7 +56,7 @@ impl<S: HttpService> TokenClient<S> {
     /// refusing that.
     #[must_use]
     pub fn allow_plain_http(mut self) -> Self {
-        self.plain_http = true;
+        self.allow_plain_http = true;
         self
     }
 
@@ -73,7 +77,7 @@ impl<S: HttpService> TokenClient<S> {
         credentials: &Credentials,
     ) -> Result<TokenResponse, AuthError> {
         if let Some(origin) =
-            Origin::of(request.uri()).filter(|origin| origin.is_exposed() && !self.plain_http)
+            Origin::of(request.uri()).filter(|origin| origin.is_exposed() && !self.allow_plain_http)
         {
             return Err(AuthError::new(
                 Kind::Permanent,
@@ -85,15 +89,16 @@ impl<S: HttpService> TokenClient<S> {
         }
         let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let secret = credentials.expose_secret();
-        let (parts, body) = service.exchange(request, self.limit, secret).await?.into_parts();
-        let answer = TokenResponse {
+        let (parts, body) =
+            service.exchange(request, self.max_response_size, secret).await?.into_parts();
+        let response = TokenResponse {
             status: parts.status,
             headers: parts.headers,
             body: wiped_on_drop(body),
         };
-        match answer.status {
-            StatusCode::OK | StatusCode::CREATED => Ok(answer),
-            _ => Err(answer.refusal(secret)),
+        match response.status {
+            StatusCode::OK | StatusCode::CREATED => Ok(response),
+            _ => Err(response.refusal(secret)),
         }
     }
 }
@@ -101,7 +106,7 @@ impl<S: HttpService> TokenClient<S> {
 impl<S> fmt::Debug for TokenClient<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenClient")
-            .field("max_response_size", &self.limit)
+            .field("max_response_size", &self.max_response_size)
             .finish_non_exhaustive()
     }
 }

@@ -8,15 +8,15 @@ use crate::error::BoxError;
 
 const SECRET: &str = "s3cret-of-the-client";
 
-struct Answers<B>(fn(Request<Full<Bytes>>) -> Response<B>);
+struct StubService<B>(fn(Request<Full<Bytes>>) -> Response<B>);
 
-impl<B> Clone for Answers<B> {
+impl<B> Clone for StubService<B> {
     fn clone(&self) -> Self {
         Self(self.0)
     }
 }
 
-impl<B: Send + 'static> Service<Request<Full<Bytes>>> for Answers<B> {
+impl<B: Send + 'static> Service<Request<Full<Bytes>>> for StubService<B> {
     type Response = Response<B>;
     type Error = BoxError;
     type Future = std::future::Ready<Result<Response<B>, BoxError>>;
@@ -34,9 +34,10 @@ impl<B: Send + 'static> Service<Request<Full<Bytes>>> for Answers<B> {
 }
 
 #[tokio::test]
-async fn an_answer_over_the_cap_is_a_typed_error() {
-    let client =
-        TokenClient::new(Answers(|_| Response::new(Full::new(Bytes::from(vec![b' '; 70_000])))));
+async fn a_response_over_the_cap_is_a_typed_error() {
+    let client = TokenClient::new(StubService(|_| {
+        Response::new(Full::new(Bytes::from(vec![b' '; 70_000])))
+    }));
     let credentials = Credentials::new("id", SECRET);
     let error = client.send(Request::default(), &credentials).await.unwrap_err();
     assert!(error.is_invalid_response() && !error.is_transient());
@@ -45,9 +46,9 @@ async fn an_answer_over_the_cap_is_a_typed_error() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_success_is_classed_by_its_status_whatever_came_of_its_body() {
+async fn a_response_that_is_no_success_is_classed_by_its_status_whatever_came_of_its_body() {
     let credentials = Credentials::new("id", SECRET);
-    let client = TokenClient::new(Answers(|_| {
+    let client = TokenClient::new(StubService(|_| {
         let body = Full::new(Bytes::from(vec![b' '; 70_000]));
         Response::builder().status(503).header("retry-after", "7").body(body).unwrap()
     }));
@@ -55,7 +56,7 @@ async fn an_answer_that_is_no_success_is_classed_by_its_status_whatever_came_of_
     assert!(error.is_transient());
     assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
 
-    let client = TokenClient::new(Answers(|_| {
+    let client = TokenClient::new(StubService(|_| {
         let cut = futures_util::stream::iter([Err::<http_body::Frame<Bytes>, _>(
             std::io::Error::other("reset"),
         )]);
@@ -66,7 +67,7 @@ async fn an_answer_that_is_no_success_is_classed_by_its_status_whatever_came_of_
 }
 
 /// Of so many spaces, with the secret in its content type.
-fn betraying(status: u16, size: usize) -> Response<Full<Bytes>> {
+fn with_secret_in_content_type(status: u16, size: usize) -> Response<Full<Bytes>> {
     let body = Full::new(Bytes::from(vec![b' '; size]));
     Response::builder()
         .status(status)
@@ -78,9 +79,9 @@ fn betraying(status: u16, size: usize) -> Response<Full<Bytes>> {
 #[tokio::test]
 async fn a_content_type_that_holds_the_secret_is_not_shown() {
     let credentials = Credentials::new("id", SECRET);
-    let refused = TokenClient::new(Answers(|_| betraying(400, 0)));
-    let too_long = TokenClient::new(Answers(|_| betraying(200, 70_000)));
-    let empty = TokenClient::new(Answers(|_| betraying(200, 0)));
+    let refused = TokenClient::new(StubService(|_| with_secret_in_content_type(400, 0)));
+    let too_long = TokenClient::new(StubService(|_| with_secret_in_content_type(200, 70_000)));
+    let empty = TokenClient::new(StubService(|_| with_secret_in_content_type(200, 0)));
     for error in [
         refused.send(Request::default(), &credentials).await.unwrap_err(),
         too_long.send(Request::default(), &credentials).await.unwrap_err(),
@@ -92,7 +93,7 @@ async fn a_content_type_that_holds_the_secret_is_not_shown() {
 
 #[tokio::test]
 async fn plain_http_beyond_this_machine_is_not_sent_a_secret() {
-    let client = TokenClient::new(Answers(|_| Response::new(Full::<Bytes>::default())));
+    let client = TokenClient::new(StubService(|_| Response::new(Full::<Bytes>::default())));
     let credentials = Credentials::new("id", SECRET);
     let request = |uri: &'static str| Request::post(uri).body(Full::default()).unwrap();
     let error =

@@ -12,7 +12,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 use tower_service::Service;
 
-use super::quote::{conceal, content_type};
+use super::quote::{content_type, redact_content_type};
 use crate::error::{AuthError, BoxError, Fate, Kind};
 
 /// An HTTP client in Tower's terms, as a token endpoint needs it. Implemented for every service that fits: hyper's
@@ -51,10 +51,10 @@ where
         secret: &str,
     ) -> Result<Response<Bytes>, AuthError> {
         let ready = poll_fn(|cx| self.poll_ready(cx)).await;
-        ready.map_err(|error| unreachable(error.into()).with_fate(Fate::NotIssued))?;
+        ready.map_err(|error| connection_error(error.into()).with_fate(Fate::NotIssued))?;
         let (mut parts, body) =
-            self.call(request).await.map_err(|error| unreachable(error.into()))?.into_parts();
-        conceal(&mut parts.headers, secret);
+            self.call(request).await.map_err(|error| connection_error(error.into()))?.into_parts();
+        redact_content_type(&mut parts.headers, secret);
         let body = Limited::new(body, limit).collect().await.map(Collected::to_bytes);
         if !parts.status.is_success() {
             // The status says it all, whatever came of the body.
@@ -81,7 +81,7 @@ where
     }
 }
 
-fn unreachable(error: BoxError) -> AuthError {
+fn connection_error(error: BoxError) -> AuthError {
     let fate = if is_connect_error(&*error) { Fate::NotIssued } else { Fate::Unknown };
     AuthError::caused_by(
         Kind::Transient,

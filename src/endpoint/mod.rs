@@ -26,7 +26,7 @@
 //! }
 //!
 //! #[derive(serde::Deserialize)]
-//! struct Answer {
+//! struct GrantResponse {
 //!     access_token: String,
 //!     expires_in: u64,
 //! }
@@ -40,7 +40,7 @@
 //!             .header(header::CONTENT_TYPE, "application/json")
 //!             .body(grant.to_string().into())
 //!             .map_err(AuthError::permanent)?;
-//!         let token: Answer = self.client.send(request, &credentials).await?.json()?;
+//!         let token: GrantResponse = self.client.send(request, &credentials).await?.json()?;
 //!         Ok(IssuedToken::new(token.access_token).expires_in(Duration::from_secs(token.expires_in)))
 //!     }
 //!

@@ -5,36 +5,35 @@ use serde::Deserialize;
 
 /// The documented error shapes: the Send Payments API's, and OAuth 2's `error`.
 #[derive(Deserialize)]
-struct Documented {
+struct ErrorBody {
     message: Option<String>,
     error: Option<String>,
     #[serde(default)]
-    errors: Vec<DocumentedError>,
+    errors: Vec<ErrorDetail>,
 }
 
 #[derive(Deserialize)]
-struct DocumentedError {
+struct ErrorDetail {
     r#type: Option<String>,
 }
 
-const SHOWN_CHARACTERS: usize = 200;
+const MAX_QUOTED_CHARS: usize = 200;
 
 pub(super) fn documented_message(body: &[u8], secret: &str) -> Option<String> {
-    let documented: Documented = serde_json::from_slice(body).ok()?;
-    let types = documented.errors.into_iter().filter_map(|error| error.r#type);
-    let parts: Vec<String> =
-        documented.message.into_iter().chain(documented.error).chain(types).collect();
+    let error: ErrorBody = serde_json::from_slice(body).ok()?;
+    let types = error.errors.into_iter().filter_map(|detail| detail.r#type);
+    let parts: Vec<String> = error.message.into_iter().chain(error.error).chain(types).collect();
     let joined = parts.join(", ");
     // Before cutting and escaping, either of which could hide a part of the secret from this look.
     if joined.is_empty() || (!secret.is_empty() && joined.contains(secret)) {
         return None;
     }
-    Some(escaped(&joined, SHOWN_CHARACTERS))
+    Some(escape(&joined, MAX_QUOTED_CHARS))
 }
 
 /// `text` without what would change how a terminal or a log viewer shows the rest, and no longer than `limit` in that
 /// form.
-fn escaped(text: &str, limit: usize) -> String {
+fn escape(text: &str, limit: usize) -> String {
     // No more of it than that can be shown.
     let parts = text
         .chars()
@@ -50,7 +49,7 @@ fn is_misleading(c: char) -> bool {
 }
 
 /// Drops a content type that holds the secret: every error shows it.
-pub(super) fn conceal(headers: &mut HeaderMap, secret: &str) {
+pub(super) fn redact_content_type(headers: &mut HeaderMap, secret: &str) {
     let holds = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains(secret));
     if !secret.is_empty() && headers.get(header::CONTENT_TYPE).is_some_and(holds) {
         headers.remove(header::CONTENT_TYPE);
@@ -59,5 +58,5 @@ pub(super) fn conceal(headers: &mut HeaderMap, secret: &str) {
 
 pub(super) fn content_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.map(|value| format!(", {}", escaped(value, 60))).unwrap_or_default()
+    value.map(|value| format!(", {}", escape(value, 60))).unwrap_or_default()
 }

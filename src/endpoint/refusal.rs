@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode, header};
 use crate::error::{Fate, Kind};
 
 /// What a status other than 200 and 201 means for the refresh, and for the reader of the error.
-pub(super) fn meaning(status: StatusCode) -> (Kind, &'static str) {
+pub(super) fn classify(status: StatusCode) -> (Kind, &'static str) {
     match status.as_u16() {
         300..=399 => (
             Kind::InvalidResponse,
@@ -38,11 +38,11 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     } else {
         httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()
     };
-    Some(asked.min(LONGEST_RETRY_AFTER))
+    Some(asked.min(MAX_RETRY_AFTER))
 }
 
 /// More than that is not a pause but a mistake, and it would outlast the operator's patience.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
 mod tests {
@@ -60,7 +60,11 @@ mod tests {
         ];
         for (statuses, expected) in table {
             for status in statuses {
-                assert_eq!(meaning(StatusCode::from_u16(*status).unwrap()).0, expected, "{status}");
+                assert_eq!(
+                    classify(StatusCode::from_u16(*status).unwrap()).0,
+                    expected,
+                    "{status}"
+                );
             }
         }
     }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{
     quote::{content_type, documented_message},
-    refusal::{fate, meaning, retry_after},
+    refusal::{classify, fate, retry_after},
 };
 use crate::{
     clock,
@@ -31,7 +31,7 @@ impl TokenResponse {
     /// status and content type, never what was in the body.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, AuthError> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            let what = if self.body.is_empty() {
+            let found = if self.body.is_empty() {
                 "an empty body"
             } else if error.is_eof() {
                 "a body that was cut off"
@@ -41,17 +41,17 @@ impl TokenResponse {
                 "something that is not JSON"
             };
             let kind = if error.is_eof() { Kind::Transient } else { Kind::InvalidResponse };
-            self.unusable(kind, what)
+            self.unusable(kind, found)
         })
     }
 
-    /// An error that says what was wrong with this answer: status, content type, `what`.
-    pub(crate) fn unusable(&self, kind: Kind, what: &str) -> AuthError {
+    /// An error that says what was wrong with this answer: status, content type, `found`.
+    pub(crate) fn unusable(&self, kind: Kind, found: &str) -> AuthError {
         let advice = if kind == Kind::Transient { "try again later" } else { "check its address" };
         let (status, content_type) = (self.status, content_type(&self.headers));
         AuthError::answered(
             kind,
-            format!("the token endpoint answered {status} with {what}{content_type}; {advice}"),
+            format!("the token endpoint answered {status} with {found}{content_type}; {advice}"),
             self.status,
             None,
         )
@@ -73,16 +73,17 @@ impl TokenResponse {
     }
 
     pub(super) fn refusal(&self, secret: &str) -> AuthError {
-        let (kind, advice) = meaning(self.status);
-        let said = if self.status.is_redirection() {
+        let (kind, advice) = classify(self.status);
+        let quoted = if self.status.is_redirection() {
             None
         } else {
             documented_message(&self.body, secret)
         };
-        let said = said.map_or_else(|| content_type(&self.headers), |said| format!(" ({said})"));
+        let quoted =
+            quoted.map_or_else(|| content_type(&self.headers), |quoted| format!(" ({quoted})"));
         AuthError::answered(
             kind,
-            format!("the token endpoint answered {}{said}; {advice}", self.status),
+            format!("the token endpoint answered {}{quoted}; {advice}", self.status),
             self.status,
             retry_after(&self.headers, self.date().unwrap_or_else(clock::wall)),
         )

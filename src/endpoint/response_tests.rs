@@ -4,7 +4,7 @@ use super::*;
 
 const SECRET: &str = "s3cret-of-the-client";
 
-fn answer(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> TokenResponse {
+fn response(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> TokenResponse {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     TokenResponse {
@@ -15,19 +15,19 @@ fn answer(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> 
 }
 
 fn refusal(status: u16, body: &str) -> AuthError {
-    answer(status, "application/json", body).refusal(SECRET)
+    response(status, "application/json", body).refusal(SECRET)
 }
 
 #[test]
 fn an_html_page_is_named_by_status_and_content_type_and_not_quoted() {
     let page = "<html>the proxy quotes s3cret-of-the-client and more</html>";
-    let error = answer(502, "text/html", page).refusal(SECRET);
+    let error = response(502, "text/html", page).refusal(SECRET);
     assert!(error.is_transient());
     assert_eq!(
         error.to_string(),
         "the token endpoint answered 502 Bad Gateway, text/html; try again later"
     );
-    let error = answer(201, "text/html", page).json::<serde_json::Value>().unwrap_err();
+    let error = response(201, "text/html", page).json::<serde_json::Value>().unwrap_err();
     assert!(error.is_invalid_response());
     assert_eq!(
         error.to_string(),
@@ -79,7 +79,7 @@ fn a_message_is_cut_escaped_and_dropped_if_it_holds_the_secret() {
 
 #[test]
 fn a_content_type_is_escaped() {
-    let shown = answer(502, "text/html;\tcharset=utf-8", "").refusal(SECRET).to_string();
+    let shown = response(502, "text/html;\tcharset=utf-8", "").refusal(SECRET).to_string();
     assert!(!shown.chars().any(char::is_control), "{shown:?}");
     assert!(shown.contains(r"text/html;\u{9}charset=utf-8"), "{shown}");
 }

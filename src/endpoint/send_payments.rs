@@ -62,7 +62,7 @@ pub struct SendPayments<S, C> {
     /// Keyed at random, so that the sum of a secret tells nothing outside of this process.
     hasher: RandomState,
     /// The sum of the credentials that were last sent.
-    sent: AtomicU64,
+    last_sent: AtomicU64,
 }
 
 impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
@@ -95,10 +95,10 @@ impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
     }
 
     fn with(client: TokenClient<S>, credentials: C, uri: Uri) -> Self {
-        Self { client, credentials, uri, hasher: RandomState::new(), sent: AtomicU64::new(0) }
+        Self { client, credentials, uri, hasher: RandomState::new(), last_sent: AtomicU64::new(0) }
     }
 
-    fn sum(&self, credentials: &Credentials) -> u64 {
+    fn fingerprint(&self, credentials: &Credentials) -> u64 {
         self.hasher.hash_one((credentials.client_id(), credentials.expose_secret()))
     }
 }
@@ -122,15 +122,15 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
     async fn issue(&self) -> Result<IssuedToken, AuthError> {
         let credentials = self.credentials.credentials().await.map_err(AuthError::credentials)?;
         let request = auth_request(self.uri.clone(), &credentials)?;
-        self.sent.store(self.sum(&credentials), Ordering::Relaxed);
-        let answer = self.client.send(request, &credentials).await?;
-        let AuthResponse { access_token, expires_at } = answer.json()?;
+        self.last_sent.store(self.fingerprint(&credentials), Ordering::Relaxed);
+        let response = self.client.send(request, &credentials).await?;
+        let AuthResponse { access_token, expires_at } = response.json()?;
         let Some(secret) = access_token else {
-            return Err(answer.unusable(Kind::InvalidResponse, "no `accessToken`"));
+            return Err(response.unusable(Kind::InvalidResponse, "no `accessToken`"));
         };
         let expires_at =
             expires_at.as_ref().and_then(serde_json::Value::as_str).and_then(parse_date);
-        Ok(IssuedToken::new(secret).expires_at(expires_at).server_date(answer.date()))
+        Ok(IssuedToken::new(secret).expires_at(expires_at).server_date(response.date()))
     }
 
     fn rotation(&self) -> Rotation {
@@ -143,8 +143,9 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
 
     async fn credentials_changed(&self) -> bool {
         let credentials = self.credentials.credentials().await;
-        credentials
-            .is_ok_and(|credentials| self.sum(&credentials) != self.sent.load(Ordering::Relaxed))
+        credentials.is_ok_and(|credentials| {
+            self.fingerprint(&credentials) != self.last_sent.load(Ordering::Relaxed)
+        })
     }
 }
 
@@ -155,8 +156,8 @@ fn auth_request(uri: Uri, credentials: &Credentials) -> Result<Request<Full<Byte
         client_secret: credentials.expose_secret(),
     };
     // Sized ahead: a buffer that grows leaves unwiped copies behind.
-    let room = 128 + 6 * (body.client_id.len() + body.client_secret.len());
-    let mut json = Zeroizing::new(Vec::with_capacity(room));
+    let capacity = 128 + 6 * (body.client_id.len() + body.client_secret.len());
+    let mut json = Zeroizing::new(Vec::with_capacity(capacity));
     serde_json::to_writer(&mut *json, &body).map_err(AuthError::permanent)?;
     let mut request = Request::new(Full::new(Bytes::from_owner(json)));
     *request.method_mut() = Method::POST;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{bounded::Bounded, clock, token};
+use super::{bounded_map::BoundedMap, clock, token};
 
 const MAX_ENTRIES: usize = 100_000;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -16,17 +16,17 @@ pub(super) struct Accounts {
 }
 
 struct Inner {
-    by_id: Bounded<Stored>,
-    answers: Bounded<Answered>,
+    by_id: BoundedMap<OwnedAccount>,
+    responses: BoundedMap<StoredResponse>,
 }
 
-struct Stored {
+struct OwnedAccount {
     owner: String,
     account: Account,
 }
 
-struct Answered {
-    asked: Bytes,
+struct StoredResponse {
+    request_body: Bytes,
     account: Account,
 }
 
@@ -47,8 +47,8 @@ impl Account {
 impl Default for Accounts {
     fn default() -> Self {
         let inner = Inner {
-            by_id: Bounded::new(MAX_ENTRIES, MAX_BYTES),
-            answers: Bounded::new(MAX_ENTRIES, MAX_BYTES),
+            by_id: BoundedMap::new(MAX_ENTRIES, MAX_BYTES),
+            responses: BoundedMap::new(MAX_ENTRIES, MAX_BYTES),
         };
         Self { inner: Mutex::new(inner) }
     }
@@ -58,7 +58,7 @@ impl Default for Accounts {
 pub(super) enum Creation {
     Created(Account),
     /// The answer that is stored for the idempotency key.
-    Stored(Account),
+    Repeated(Account),
     /// The idempotency key was used with another body.
     Conflict,
 }
@@ -70,26 +70,30 @@ impl Accounts {
         owner: String,
         key: Option<String>,
         name: String,
-        asked: Bytes,
+        request_body: Bytes,
         now: u64,
     ) -> Creation {
         // A line feed can't be in a header, so no client can name the key of another.
         let key = key.map(|key| format!("{owner}\n{key}"));
         // One lock from the look-up to the storing: of two requests with the same key, one creates.
         let mut accounts = self.lock();
-        if let Some(answered) = key.as_deref().and_then(|key| accounts.answers.get(key)) {
-            if answered.asked != asked {
+        if let Some(response) = key.as_deref().and_then(|key| accounts.responses.get(key)) {
+            if response.request_body != request_body {
                 return Creation::Conflict;
             }
-            return Creation::Stored(answered.account.clone());
+            return Creation::Repeated(response.account.clone());
         }
         let account = Account { id: token::random_id(), name, created_at: clock::rfc3339(now) };
-        let stored = Stored { owner, account: account.clone() };
+        let stored = OwnedAccount { owner, account: account.clone() };
         let size = stored.owner.len() + account.size();
-        accounts.by_id.add(account.id.clone(), stored, size);
+        accounts.by_id.insert(account.id.clone(), stored, size);
         if let Some(key) = key {
-            let size = key.len() + asked.len() + account.size();
-            accounts.answers.add(key, Answered { asked, account: account.clone() }, size);
+            let size = key.len() + request_body.len() + account.size();
+            accounts.responses.insert(
+                key,
+                StoredResponse { request_body, account: account.clone() },
+                size,
+            );
         }
         Creation::Created(account)
     }

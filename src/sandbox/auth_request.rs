@@ -24,36 +24,36 @@ pub(super) async fn read_credentials(
     body: Body,
 ) -> Result<Credentials, Problem> {
     let body = problem::read_body(body).await?;
-    let mut wrong = Vec::new();
+    let mut errors = Vec::new();
     if !is_json(headers.get(header::CONTENT_TYPE)) {
-        wrong.push("content-type must be application/json".to_owned());
+        errors.push("content-type must be application/json".to_owned());
     }
-    if let Err(why) = idempotency_key(headers) {
-        wrong.push(why);
+    if let Err(error) = idempotency_key(headers) {
+        errors.push(error);
     }
-    let (id, secret) = read_fields(&body, &mut wrong);
-    if wrong.is_empty() { Ok(Credentials { id, secret }) } else { Err(Problem::malformed(wrong)) }
+    let (id, secret) = read_fields(&body, &mut errors);
+    if errors.is_empty() { Ok(Credentials { id, secret }) } else { Err(Problem::malformed(errors)) }
 }
 
-fn read_fields(body: &Bytes, wrong: &mut Vec<String>) -> (String, String) {
+fn read_fields(body: &Bytes, errors: &mut Vec<String>) -> (String, String) {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
-        wrong.push("the body must be a JSON object".to_owned());
+        errors.push("the body must be a JSON object".to_owned());
         return (String::new(), String::new());
     };
     let mut take = |name: &str| {
         let value = fields.remove(name).and_then(|value| value.as_str().map(str::to_owned));
         if value.is_none() {
-            wrong.push(format!("{name} must be a string"));
+            errors.push(format!("{name} must be a string"));
         }
         value
     };
     let (id, secret) = (take("clientId"), take("clientSecret"));
     if let Some(id) = &id {
         if !CLIENT_ID_LENGTH.contains(&id.chars().count()) {
-            wrong.push("clientId must have 38 to 100 characters".to_owned());
+            errors.push("clientId must have 38 to 100 characters".to_owned());
         }
         if !has_client_id_pattern(id) {
-            wrong.push("clientId must match [a-z]{4}_ and a lower-case UUID".to_owned());
+            errors.push("clientId must match [a-z]{4}_ and a lower-case UUID".to_owned());
         }
     }
     (id.unwrap_or_default(), secret.unwrap_or_default())

@@ -8,15 +8,15 @@ use http::StatusCode;
 use serde::Serialize;
 
 /// How a `POST /auth` ends.
-pub(super) enum Outcome {
-    Answer(Response),
+pub(super) enum AuthOutcome {
+    Respond(Response),
     Hang,
     Reset,
 }
 
-impl Outcome {
-    pub(super) fn answer(response: impl IntoResponse) -> Self {
-        Self::Answer(response.into_response())
+impl AuthOutcome {
+    pub(super) fn respond(response: impl IntoResponse) -> Self {
+        Self::Respond(response.into_response())
     }
 }
 
@@ -28,6 +28,6 @@ struct TokenBody<'a> {
 }
 
 /// The documented answer.
-pub(super) fn created(token: &str, expires_at: &str) -> Response {
+pub(super) fn token_response(token: &str, expires_at: &str) -> Response {
     (StatusCode::CREATED, Json(TokenBody { access_token: token, expires_at })).into_response()
 }

@@ -14,7 +14,7 @@ use super::{
     clock::{Clock, Offset},
     handle::Sandbox,
     router, server,
-    state::Shared,
+    state::SandboxState,
     token::Signer,
 };
 
@@ -146,7 +146,7 @@ impl SandboxBuilder {
 
         let listener = TcpListener::bind(self.bind).await?;
         let addr = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(
+        let state = Arc::new(SandboxState::new(
             Clock::new(self.offset),
             Signer::new(self.token_lifetime),
             self.clients,
@@ -154,8 +154,8 @@ impl SandboxBuilder {
             self.resource_latency,
         ));
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(server::serve(listener, router::router(&shared), stopped));
-        Ok(Sandbox::new(addr, shared, stop, server))
+        let server = tokio::spawn(server::serve(listener, router::router(&state), stopped));
+        Ok(Sandbox::new(addr, state, stop, server))
     }
 }
 

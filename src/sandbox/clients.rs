@@ -25,7 +25,7 @@ impl Clients {
         Self { by_id: Mutex::new(by_id) }
     }
 
-    pub(super) fn knows(&self, id: &str) -> bool {
+    pub(super) fn contains(&self, id: &str) -> bool {
         self.lock().contains_key(id)
     }
 

@@ -25,11 +25,11 @@ impl Clock {
 
     pub(super) fn now(self) -> u64 {
         let real = wall_clock();
-        let shown = match self.offset {
+        let local = match self.offset {
             Offset::Ahead(by) => real.saturating_add(by),
             Offset::Behind(by) => real.saturating_sub(by),
         };
-        shown.as_secs().min(last_second())
+        local.as_secs().min(max_second())
     }
 
     /// The current time as the value of a `Date` header.
@@ -42,7 +42,7 @@ impl Clock {
 
 /// `seconds` since 1970 in UTC, exactly 20 characters: `2026-11-24T02:44:00Z`.
 pub(super) fn rfc3339(seconds: u64) -> String {
-    let seconds = seconds.min(last_second());
+    let seconds = seconds.min(max_second());
     i64::try_from(seconds)
         .ok()
         .and_then(|s| Timestamp::from_second(s).ok())
@@ -51,7 +51,7 @@ pub(super) fn rfc3339(seconds: u64) -> String {
 }
 
 /// In the year 9999.
-pub(super) fn last_second() -> u64 {
+pub(super) fn max_second() -> u64 {
     Timestamp::MAX.as_second().unsigned_abs()
 }
 
@@ -86,7 +86,7 @@ mod tests {
     fn an_offset_beyond_all_bounds_is_cut_off() {
         assert_eq!(Clock::new(Offset::Behind(Duration::MAX)).now(), 0);
         let far = Clock::new(Offset::Ahead(Duration::MAX));
-        assert_eq!(far.now(), last_second());
+        assert_eq!(far.now(), max_second());
         assert!(far.date().to_str().unwrap().contains(" 9999 "));
     }
 }

@@ -73,7 +73,7 @@ impl Tally {
     }
 
     /// Counts a `POST /auth` as arrived, and as under way until the returned value is dropped.
-    pub(super) fn auth_arrives(self: &Arc<Self>) -> AuthInFlight {
+    pub(super) fn start_auth(self: &Arc<Self>) -> AuthInFlight {
         let mut inner = self.lock();
         inner.auth_in_flight += 1;
         inner.counters.auth_requests += 1;

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use axum::Router;
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{counters::SandboxCounters, faults::AuthFault, guard, router, state::Shared};
+use super::{counters::SandboxCounters, faults::AuthFault, guard, router, state::SandboxState};
 
 /// A running double of the Send Payments API. See the [module](super) for what it does.
 ///
@@ -28,7 +28,7 @@ use super::{counters::SandboxCounters, faults::AuthFault, guard, router, state::
 /// ```
 pub struct Sandbox {
     addr: SocketAddr,
-    shared: Arc<Shared>,
+    state: Arc<SandboxState>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
 }
@@ -42,11 +42,11 @@ impl Sandbox {
 
     pub(super) fn new(
         addr: SocketAddr,
-        shared: Arc<Shared>,
+        state: Arc<SandboxState>,
         stop: watch::Sender<bool>,
         server: JoinHandle<()>,
     ) -> Self {
-        Self { addr, shared, stop, server }
+        Self { addr, state, stop, server }
     }
 
     /// `http://` and the address it listens on, without a slash at the end.
@@ -64,23 +64,23 @@ impl Sandbox {
     /// The faults that reset the connection need the sandbox's own listener. Through this router they answer 500
     /// instead; a token that they issue is issued all the same.
     pub fn router(&self) -> Router {
-        router::router(&self.shared)
+        router::router(&self.state)
     }
 
     /// What has been counted up to now.
     pub fn counters(&self) -> SandboxCounters {
-        self.shared.tally.snapshot()
+        self.state.tally.snapshot()
     }
 
     /// Lets one `POST /auth` meet `fault`: the next one, or the one after those that earlier calls have spoken for.
     pub fn fail_next_auth(&self, fault: AuthFault) {
-        self.shared.faults.push(fault);
+        self.state.faults.push(fault);
     }
 
     /// Lets every `POST /auth` meet `fault`, except those that [`fail_next_auth`](Self::fail_next_auth) has spoken
     /// for, until it is called with `None`.
     pub fn fail_every_auth(&self, fault: Option<AuthFault>) {
-        self.shared.faults.set_standing(fault);
+        self.state.faults.set_standing(fault);
     }
 
     /// Does what another process that asks for a token does: issues a new one and kills the one in use.
@@ -89,16 +89,16 @@ impl Sandbox {
     /// [`tokens_issued`](SandboxCounters::tokens_issued), not in [`auth_requests`](SandboxCounters::auth_requests), and meets
     /// no fault and no latency.
     pub fn issue_elsewhere(&self, client_id: &str) -> Option<String> {
-        self.shared
+        self.state
             .knows(client_id)
-            .then(|| self.shared.issue(client_id).ok())
+            .then(|| self.state.issue(client_id).ok())
             .flatten()
             .map(|issued| issued.token)
     }
 
     /// Kills the client's token in use without issuing a new one. Returns whether there was one.
     pub fn revoke(&self, client_id: &str) -> bool {
-        self.shared.clients.revoke(client_id)
+        self.state.clients.revoke(client_id)
     }
 
     /// Whether `token`, without its scheme, is alive: issued here, not expired, neither replaced nor revoked. For resource
@@ -119,7 +119,7 @@ impl Sandbox {
     /// # }
     /// ```
     pub fn accepts(&self, token: &str) -> bool {
-        guard::accepts(&self.shared, token)
+        guard::accepts(&self.state, token)
     }
 
     /// Stops: no new connection is taken, and what is under way has two seconds to end. After that, or when

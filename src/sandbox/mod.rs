@@ -58,7 +58,7 @@ mod accounts;
 mod auth;
 mod auth_request;
 mod auth_response;
-mod bounded;
+mod bounded_map;
 mod builder;
 mod clients;
 mod clock;

@@ -37,8 +37,13 @@ impl Problem {
     }
 
     /// 400, with one entry in `errors` for each thing that is wrong.
-    pub(super) fn malformed(what: impl IntoIterator<Item = String>) -> Self {
-        Self::with_details(StatusCode::BAD_REQUEST, "The request is malformed", "validation", what)
+    pub(super) fn malformed(errors: impl IntoIterator<Item = String>) -> Self {
+        Self::with_details(
+            StatusCode::BAD_REQUEST,
+            "The request is malformed",
+            "validation",
+            errors,
+        )
     }
 
     pub(super) fn not_found() -> Self {

@@ -13,18 +13,18 @@ use serde_json::Value;
 
 use super::{
     accounts::Creation, guard::Caller, idempotency::idempotency_key, problem::Problem,
-    state::Shared,
+    state::SandboxState,
 };
 
 pub(super) async fn create(
-    State(shared): State<Arc<Shared>>,
+    State(state): State<Arc<SandboxState>>,
     Extension(Caller(owner)): Extension<Caller>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let key = match idempotency_key(&headers) {
         Ok(key) => key,
-        Err(why) => return Problem::malformed([why]).into_response(),
+        Err(error) => return Problem::malformed([error]).into_response(),
     };
     let Some(name) = read_name(&body) else {
         return Problem::malformed([
@@ -32,13 +32,13 @@ pub(super) async fn create(
         ])
         .into_response();
     };
-    let account = match shared.accounts.create(owner, key, name, body, shared.clock.now()) {
+    let account = match state.accounts.create(owner, key, name, body, state.clock.now()) {
         Creation::Created(account) => {
-            shared.tally.count(|counters| counters.accounts_created += 1);
+            state.tally.count(|counters| counters.accounts_created += 1);
             account
         }
-        Creation::Stored(account) => {
-            shared.tally.count(|counters| counters.idempotent_replays += 1);
+        Creation::Repeated(account) => {
+            state.tally.count(|counters| counters.idempotent_replays += 1);
             account
         }
         Creation::Conflict => {
@@ -54,11 +54,11 @@ pub(super) async fn create(
 }
 
 pub(super) async fn show(
-    State(shared): State<Arc<Shared>>,
+    State(state): State<Arc<SandboxState>>,
     Extension(Caller(owner)): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Response {
-    match shared.accounts.find(&owner, &id) {
+    match state.accounts.find(&owner, &id) {
         Some(account) => Json(account).into_response(),
         None => Problem::not_found().into_response(),
     }

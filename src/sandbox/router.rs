@@ -11,9 +11,11 @@ use axum::{
 };
 use http::header;
 
-use super::{auth, counters::SandboxCounters, guard, problem::Problem, resources, state::Shared};
+use super::{
+    auth, counters::SandboxCounters, guard, problem::Problem, resources, state::SandboxState,
+};
 
-pub(super) fn router(shared: &Arc<Shared>) -> Router {
+pub(super) fn router(state: &Arc<SandboxState>) -> Router {
     let open = Router::new()
         .route("/auth", post(auth::issue_token))
         .route("/_sandbox/counters", get(show_counters))
@@ -23,14 +25,14 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         .route("/accounts/{id}", get(resources::show))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .layer(middleware::from_fn_with_state(Arc::clone(shared), guard::require_token));
+        .layer(middleware::from_fn_with_state(Arc::clone(state), guard::require_token));
     open.merge(guarded)
-        .layer(middleware::map_response_with_state(Arc::clone(shared), stamp_date))
-        .with_state(Arc::clone(shared))
+        .layer(middleware::map_response_with_state(Arc::clone(state), stamp_date))
+        .with_state(Arc::clone(state))
 }
 
-async fn show_counters(State(shared): State<Arc<Shared>>) -> Json<SandboxCounters> {
-    Json(shared.tally.snapshot())
+async fn show_counters(State(state): State<Arc<SandboxState>>) -> Json<SandboxCounters> {
+    Json(state.tally.snapshot())
 }
 
 async fn method_not_allowed() -> Problem {
@@ -42,7 +44,7 @@ async fn not_found() -> Problem {
 }
 
 /// Before the HTTP server can: its date would come from the real clock.
-async fn stamp_date(State(shared): State<Arc<Shared>>, mut response: Response) -> Response {
-    response.headers_mut().insert(header::DATE, shared.clock.date());
+async fn stamp_date(State(state): State<Arc<SandboxState>>, mut response: Response) -> Response {
+    response.headers_mut().insert(header::DATE, state.clock.date());
     response
 }

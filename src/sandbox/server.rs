@@ -72,8 +72,8 @@ async fn serve_connection(stream: TcpStream, router: Router, watcher: Watcher) {
         let reset = reset.clone();
         hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(reset.clone());
-            let answer = router.clone().call(request);
-            async { answer.await.map_err(|never: Infallible| never) }
+            let response = router.clone().call(request);
+            async { response.await.map_err(|never: Infallible| never) }
         })
     };
     let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -8,10 +8,10 @@ use super::{
     clock::Clock,
     counters::Tally,
     faults::Faults,
-    token::{Issued, Signer},
+    token::{SignedToken, Signer},
 };
 
-pub(super) struct Shared {
+pub(super) struct SandboxState {
     pub(super) clock: Clock,
     pub(super) signer: Signer,
     pub(super) clients: Clients,
@@ -22,7 +22,7 @@ pub(super) struct Shared {
     pub(super) resource_latency: Duration,
 }
 
-impl Shared {
+impl SandboxState {
     pub(super) fn new(
         clock: Clock,
         signer: Signer,
@@ -43,11 +43,11 @@ impl Shared {
     }
 
     pub(super) fn knows(&self, client: &str) -> bool {
-        self.clients.knows(client)
+        self.clients.contains(client)
     }
 
     /// Issues a token; the client's token before it is dead from here on.
-    pub(super) fn issue(&self, client: &str) -> Result<Issued, jsonwebtoken::errors::Error> {
+    pub(super) fn issue(&self, client: &str) -> Result<SignedToken, jsonwebtoken::errors::Error> {
         let issued = self.signer.sign(client, self.clock.now())?;
         self.put_in_use(client, &issued);
         Ok(issued)
@@ -57,13 +57,13 @@ impl Shared {
     pub(super) fn issue_expired(
         &self,
         client: &str,
-    ) -> Result<Issued, jsonwebtoken::errors::Error> {
+    ) -> Result<SignedToken, jsonwebtoken::errors::Error> {
         let issued = self.signer.sign_expired(client, self.clock.now())?;
         self.put_in_use(client, &issued);
         Ok(issued)
     }
 
-    fn put_in_use(&self, client: &str, issued: &Issued) {
+    fn put_in_use(&self, client: &str, issued: &SignedToken) {
         self.clients.replace(client, issued.id.clone());
         self.tally.count(|counters| counters.tokens_issued += 1);
     }

@@ -27,7 +27,7 @@ struct SignedClaims<'a> {
 }
 
 /// A token that has been issued. It has no `Debug` on purpose.
-pub(super) struct Issued {
+pub(super) struct SignedToken {
     pub(super) token: String,
     pub(super) id: String,
     /// As `expiresAt` says it.
@@ -64,8 +64,8 @@ impl Signer {
         &self,
         client: &str,
         now: u64,
-    ) -> Result<Issued, jsonwebtoken::errors::Error> {
-        let exp = now.saturating_add(self.lifetime).min(clock::last_second());
+    ) -> Result<SignedToken, jsonwebtoken::errors::Error> {
+        let exp = now.saturating_add(self.lifetime).min(clock::max_second());
         self.sign_claims(client, now, exp)
     }
 
@@ -74,14 +74,16 @@ impl Signer {
         &self,
         client: &str,
         now: u64,
-    ) -> Result<Issued, jsonwebtoken::errors::Error> {
+    ) -> Result<SignedToken, jsonwebtoken::errors::Error> {
         let exp = now.saturating_sub(60);
         self.sign_claims(client, exp.saturating_sub(self.lifetime), exp)
     }
 
     /// The claims of a token with this sandbox's signature; `None` for anything else.
-    pub(super) fn read(&self, token: &str) -> Option<Claims> {
-        jsonwebtoken::decode(token, &self.decoding, &self.validation).ok().map(|read| read.claims)
+    pub(super) fn verify(&self, token: &str) -> Option<Claims> {
+        jsonwebtoken::decode(token, &self.decoding, &self.validation)
+            .ok()
+            .map(|verified| verified.claims)
     }
 
     fn sign_claims(
@@ -89,11 +91,11 @@ impl Signer {
         sub: &str,
         iat: u64,
         exp: u64,
-    ) -> Result<Issued, jsonwebtoken::errors::Error> {
+    ) -> Result<SignedToken, jsonwebtoken::errors::Error> {
         let id = random_id();
         let claims = SignedClaims { sub, iat, exp, jti: &id, services: SERVICES };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)?;
-        Ok(Issued { token, id, expires_at: clock::rfc3339(exp) })
+        Ok(SignedToken { token, id, expires_at: clock::rfc3339(exp) })
     }
 }
 
