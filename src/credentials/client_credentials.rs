@@ -6,7 +6,20 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{AuthError, Kind};
 
-/// A client id and its secret. The secret is wiped on drop and never printed.
+/// A client id and its secret.
+///
+/// The secret is wiped from memory on drop. `Debug` shows the client id only. As a
+/// [`CredentialsSource`](super::CredentialsSource) it supplies itself, for fixed credentials.
+///
+/// # Examples
+///
+/// ```
+/// use tower_reauth::Credentials;
+///
+/// let credentials = Credentials::new("my-client-id", "my-client-secret");
+/// assert_eq!(credentials.client_id(), "my-client-id");
+/// assert!(!format!("{credentials:?}").contains("my-client-secret"));
+/// ```
 #[derive(Clone)]
 pub struct Credentials {
     client_id: String,
@@ -14,23 +27,27 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Both as the provider gave them. They are checked when they are used: an empty one, or an id with control
-    /// characters, is refused before anything is sent, as [`AuthError::is_credentials`].
+    /// Creates credentials from a client id and its secret as the provider gave them.
+    ///
+    /// They are checked when a token is requested. The request fails with an
+    /// [`AuthError::is_credentials`] before anything is sent if the id or the secret is empty, or
+    /// if the id has control characters. No published pattern is enforced, because a provider's own
+    /// examples may break it.
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<SecretString>) -> Self {
         Self { client_id: client_id.into(), client_secret: client_secret.into() }
     }
 
-    /// The client id, which is no secret.
+    /// Returns the client id, which is no secret.
     pub fn client_id(&self) -> &str {
         &self.client_id
     }
 
-    /// The secret itself. Handle with care.
+    /// Returns the secret itself. Do not log it, and copy it only into memory that is wiped.
     pub fn expose_secret(&self) -> &str {
         self.client_secret.expose_secret()
     }
 
-    /// Refuses what can't be right, before it is sent.
+    /// Refuses credentials that no endpoint can accept, so that they are not sent.
     pub(crate) fn check(&self) -> Result<(), AuthError> {
         let problem = if self.client_id.is_empty() {
             "the client id is empty; check where the credentials come from"

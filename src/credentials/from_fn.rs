@@ -5,7 +5,21 @@ use std::{fmt, future::Future};
 use super::{client_credentials::Credentials, source::CredentialsSource};
 use crate::error::BoxError;
 
-/// A source from an async function, which is called for each token request. See the [module](super) for an example.
+/// Creates a source from an async function, which is called each time a token is requested.
+///
+/// The text of an error that it returns is shown to users and logged, so it must hold no secret.
+///
+/// # Examples
+///
+/// ```
+/// use tower_reauth::credentials::{self, Credentials};
+///
+/// let source = credentials::from_fn(|| async {
+///     let secret = tokio::fs::read_to_string("/run/secrets/client_secret").await?;
+///     Ok(Credentials::new("my-client-id", secret.trim()))
+/// });
+/// # let _ = source;
+/// ```
 pub fn from_fn<F, Fut>(function: F) -> FromFn<F>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
@@ -14,7 +28,7 @@ where
     FromFn(function)
 }
 
-/// The source that [`from_fn`] makes.
+/// The source that [`from_fn`] creates.
 #[derive(Clone, Copy)]
 pub struct FromFn<F>(F);
 

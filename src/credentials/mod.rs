@@ -1,14 +1,14 @@
-//! Where the client id and the secret come from.
+//! Sources of the client id and the secret.
 //!
-//! A [`CredentialsSource`] is asked each time a token is requested, so a rotated secret is picked up with the next
-//! refresh and needs no restart.
+//! A [`CredentialsSource`] is asked each time a token is requested. A rotated secret is therefore
+//! used from the next refresh on, without a restart.
 //!
 //! | source | for |
 //! |---|---|
 //! | [`Credentials`] itself | fixed values |
 //! | [`EnvCredentials`] | environment variables |
 //! | [`FileCredentials`] | files, as Docker and Kubernetes mount secrets |
-//! | [`from_fn`] | an async function: a vault, a secrets manager |
+//! | [`from_fn`] | an async function, for example one that asks a vault |
 //!
 //! # Examples
 //!

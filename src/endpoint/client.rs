@@ -17,26 +17,58 @@ use crate::{
     origin::Origin,
 };
 
-/// Talks to a token endpoint through a Tower HTTP service of yours, and turns every odd answer into a typed error.
+/// Sends requests to a token endpoint through a Tower HTTP service, and turns every unusable
+/// response into a typed error.
 ///
-/// - Answers over a size cap (64 KiB) are refused, unread.
-/// - Plain http beyond this machine is refused, unless it is [allowed](TokenClient::allow_plain_http).
-/// - Redirects are errors: a secret is never sent on to where an answer points. (That holds for the services of
-///   hyper and this crate; one that follows redirects on its own, tower-http's `FollowRedirect` say, must not be
-///   put below.)
-/// - An error never holds the answer's body. Of the documented error shape (`message`, `errors[].type`; OAuth 2's
-///   `error`) at most 200 characters are shown, escaped, and nothing if they contain the secret.
+/// 1. A success larger than a cap is an error, and no more of it is read. The cap is 64 KiB by
+///    [default](Self::max_response_size).
+/// 2. A request over plain http beyond this machine is refused, unless it is
+///    [allowed](Self::allow_plain_http).
+/// 3. A redirect is an error, so a secret is never sent to the address that a response names. The
+///    service must not follow redirects on its own, as tower-http's `FollowRedirect` does. The
+///    clients of hyper and of this crate do not.
+/// 4. An error never holds the body of a response. It quotes the fields of the documented error
+///    shapes, which are `message` and `errors[].type` of the Send Payments API and `error` of OAuth
+///    2 (RFC 6749, section 5.2). At most 200 characters are shown, with control characters escaped,
+///    and none if they contain the secret.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{Request, Response, StatusCode};
+/// use http_body_util::Full;
+/// use tower_reauth::{BoxError, Credentials, endpoint::TokenClient};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let service = tower::service_fn(|_: Request<Full<Bytes>>| async {
+///     let mut response = Response::new(Full::<Bytes>::from(r#"{"error": "invalid_client"}"#));
+///     *response.status_mut() = StatusCode::UNAUTHORIZED;
+///     Ok::<_, BoxError>(response)
+/// });
+/// let client = TokenClient::new(service);
+///
+/// let credentials = Credentials::new("my-client-id", "my-client-secret");
+/// let request = Request::post("https://login.example.com/token").body(Full::default()).unwrap();
+/// let error = client.send(request, &credentials).await.unwrap_err();
+/// assert!(error.is_rejected());
+/// assert!(error.to_string().contains("401 Unauthorized (invalid_client)"));
+/// # }
+/// ```
 pub struct TokenClient<S> {
-    /// In a lock because a service need not be `Sync`; held for the length of a clone.
+    /// In a lock because a service need not be `Sync`. The lock is held while it is cloned, and
+    /// never across an await.
     service: Mutex<S>,
     max_response_size: usize,
     allow_plain_http: bool,
 }
 
+/// In bytes. A JWT with many claims takes a few KiB.
 const DEFAULT_MAX_RESPONSE_SIZE: usize = 64 * 1024;
 
 impl<S: HttpService> TokenClient<S> {
-    /// Over `service`, with the default size cap of 64 KiB.
+    /// Creates a client over `service`, with the default size cap of 64 KiB.
     pub fn new(service: S) -> Self {
         Self {
             service: Mutex::new(service),
@@ -45,32 +77,35 @@ impl<S: HttpService> TokenClient<S> {
         }
     }
 
-    /// The largest answer that is read, in bytes. Defaults to 65,536.
+    /// Sets the size of the largest response that is read, in bytes. Defaults to 65,536.
     #[must_use]
     pub fn max_response_size(mut self, bytes: usize) -> Self {
         self.max_response_size = bytes;
         self
     }
 
-    /// Sends over plain http beyond this machine too, where everybody on the way can read the secret. Defaults to
-    /// refusing that.
+    /// Allows requests over plain http beyond this machine, where everybody on the way can read the
+    /// secret. Defaults to refusing them.
     #[must_use]
     pub fn allow_plain_http(mut self) -> Self {
         self.allow_plain_http = true;
         self
     }
 
-    /// Sends `request` once. `credentials` are only for keeping the secret out of an error's text; putting them
-    /// into the request is the caller's part.
+    /// Sends `request` once and returns its response.
+    ///
+    /// The caller puts the credentials into the request. `credentials` serve to keep the secret out
+    /// of the text of an error.
     ///
     /// # Errors
     ///
-    /// No answer, or any answer but 200 and 201; plain http beyond this machine, unless it is
-    /// [allowed](Self::allow_plain_http).
+    /// Returns an error if there is no response, if its status is neither 200 nor 201, or if its
+    /// body is too large or was cut off. Plain http beyond this machine is an error before anything
+    /// is sent, unless it is [allowed](Self::allow_plain_http).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the request; whether the endpoint has issued a token by then is unknown.
+    /// Dropping the future drops the request. The endpoint may have issued a token by then.
     pub async fn send(
         &self,
         request: Request<Full<Bytes>>,
@@ -82,8 +117,8 @@ impl<S: HttpService> TokenClient<S> {
             return Err(AuthError::new(
                 Kind::Permanent,
                 format!(
-                    "{origin} is plain http and not this machine, so the secret was not sent; use https, or \
-                     TokenClient::allow_plain_http"
+                    "{origin} is plain http and not this machine, so the secret was not sent; use \
+                     https, or TokenClient::allow_plain_http"
                 ),
             ));
         }
@@ -111,7 +146,7 @@ impl<S> fmt::Debug for TokenClient<S> {
     }
 }
 
-/// Without a copy if nobody else holds the bytes.
+/// Moves the body into memory that is wiped on drop, without a copy if no one else holds the bytes.
 fn wiped_on_drop(body: Bytes) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(body.into())
 }

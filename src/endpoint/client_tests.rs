@@ -66,7 +66,7 @@ async fn a_response_that_is_no_success_is_classed_by_its_status_whatever_came_of
     assert!(error.is_rejected() && error.status() == Some(StatusCode::UNAUTHORIZED));
 }
 
-/// Of so many spaces, with the secret in its content type.
+/// Returns a response of `size` spaces that has the secret in its content type.
 fn with_secret_in_content_type(status: u16, size: usize) -> Response<Full<Bytes>> {
     let body = Full::new(Bytes::from(vec![b' '; size]));
     Response::builder()

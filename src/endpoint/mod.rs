@@ -1,14 +1,20 @@
-//! Turning credentials into a token: the [`TokenEndpoint`] trait, [`SendPayments`], and [`TokenClient`] to build
-//! your own upon.
+//! Token endpoints, which turn credentials into a token.
 //!
-//! - An endpoint is asked for one token at a time; the cache's single flight sees to that.
-//! - It says with [`rotation`](TokenEndpoint::rotation) what a new token does to the one in use. How the cache
-//!   serves a token during its renewal follows from that one answer.
-//! - Timeouts, retries and back-off are the refresh's own; an endpoint makes one attempt per call.
+//! | item | for |
+//! |---|---|
+//! | [`TokenEndpoint`] | the trait of every endpoint |
+//! | [`SendPayments`] | the Send Payments API |
+//! | [`TokenClient`] | the HTTP part of an endpoint of your own |
+//!
+//! - The cache asks an endpoint for one token at a time.
+//! - [`rotation`](TokenEndpoint::rotation) tells the cache what a new token does to the one in use.
+//!   How the cache serves a token during its renewal follows from that.
+//! - An endpoint makes one attempt per call. Timeouts, retries and back-off belong to the refresh
+//!   and are set with the [`RefreshPolicy`](crate::RefreshPolicy).
 //!
 //! # Examples
 //!
-//! Another provider's JSON, in full; a type of the endpoint's own and one request:
+//! An endpoint for another provider's JSON, in full:
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,15 +39,20 @@
 //!
 //! impl<S: HttpService, C: CredentialsSource> TokenEndpoint for JsonGrant<S, C> {
 //!     async fn issue(&self) -> Result<IssuedToken, AuthError> {
-//!         let credentials = self.credentials.credentials().await.map_err(AuthError::credentials)?;
-//!         let (id, secret) = (credentials.client_id(), credentials.expose_secret());
-//!         let grant = serde_json::json!({"grant_type": "client_credentials", "client_id": id, "client_secret": secret});
+//!         let credentials =
+//!             self.credentials.credentials().await.map_err(AuthError::credentials)?;
+//!         let grant = serde_json::json!({
+//!             "grant_type": "client_credentials",
+//!             "client_id": credentials.client_id(),
+//!             "client_secret": credentials.expose_secret(),
+//!         });
 //!         let request = Request::post(&self.uri)
 //!             .header(header::CONTENT_TYPE, "application/json")
 //!             .body(grant.to_string().into())
 //!             .map_err(AuthError::permanent)?;
 //!         let token: GrantResponse = self.client.send(request, &credentials).await?.json()?;
-//!         Ok(IssuedToken::new(token.access_token).expires_in(Duration::from_secs(token.expires_in)))
+//!         let lifetime = Duration::from_secs(token.expires_in);
+//!         Ok(IssuedToken::new(token.access_token).expires_in(lifetime))
 //!     }
 //!
 //!     fn rotation(&self) -> Rotation {

@@ -1,4 +1,4 @@
-//! What a status other than 200 and 201 means, and how long to wait after it.
+//! The meaning of a status other than 200 and 201, and of `Retry-After`. Pure.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use crate::error::{Fate, Kind};
 
-/// What a status other than 200 and 201 means for the refresh, and for the reader of the error.
+/// Returns the kind of error that a status stands for, and the advice for the reader of its text.
 pub(super) fn classify(status: StatusCode) -> (Kind, &'static str) {
     match status.as_u16() {
         300..=399 => (
@@ -20,8 +20,10 @@ pub(super) fn classify(status: StatusCode) -> (Kind, &'static str) {
     }
 }
 
-/// Whether a status other than success tells that no token was issued. A server that failed may have got that far,
-/// and what stands in front of it does not know.
+/// Returns the fate of a request that was answered with `status`.
+///
+/// A server that failed may have issued a token before, and a proxy in front of it does not know.
+/// Their statuses therefore leave the fate unknown.
 pub(super) fn fate(status: StatusCode) -> Fate {
     match status.as_u16() {
         408 | 500 | 502 | 504.. => Fate::Unknown,
@@ -30,7 +32,10 @@ pub(super) fn fate(status: StatusCode) -> Fate {
     }
 }
 
-/// `Retry-After` in either form of RFC 9110, section 10.2.3, as a duration from `now` on the endpoint's clock.
+/// Returns the pause that a `Retry-After` header asks for, in either form of RFC 9110, section
+/// 10.2.3. At most [`MAX_RETRY_AFTER`].
+///
+/// `now` is the endpoint's wall clock, from which a date counts. A date in the past is no pause.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let asked = if value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -41,7 +46,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     Some(asked.min(MAX_RETRY_AFTER))
 }
 
-/// More than that is not a pause but a mistake, and it would outlast the operator's patience.
+/// The longest pause that an endpoint can ask for. A longer one is taken for a mistake.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]

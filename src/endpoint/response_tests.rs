@@ -31,13 +31,17 @@ fn an_html_page_is_named_by_status_and_content_type_and_not_quoted() {
     assert!(error.is_invalid_response());
     assert_eq!(
         error.to_string(),
-        "the token endpoint answered 201 Created with something that is not JSON, text/html; check its address"
+        "the token endpoint answered 201 Created with something that is not JSON, text/html; \
+         check its address"
     );
 }
 
 #[test]
 fn the_documented_message_and_types_are_shown() {
-    let body = r#"{"message": "Invalid input", "errors": [{"message": "x", "type": "string.pattern"}, {"type": "b"}]}"#;
+    let body = r#"{
+        "message": "Invalid input",
+        "errors": [{"message": "x", "type": "string.pattern"}, {"type": "b"}]
+    }"#;
     let error = refusal(400, body);
     assert!(error.is_rejected());
     assert_eq!(
@@ -69,7 +73,7 @@ fn a_message_is_cut_escaped_and_dropped_if_it_holds_the_secret() {
     for body in [
         format!(r#"{{"message": "no client with {SECRET}"}}"#),
         format!(r#"{{"message": "ok", "errors": [{{"type": "{SECRET}"}}]}}"#),
-        // Where the cut would leave a part of it.
+        // The cut would leave a part of the secret.
         format!(r#"{{"message": "{}{SECRET}"}}"#, "x".repeat(190)),
     ] {
         let shown = refusal(400, &body).to_string();

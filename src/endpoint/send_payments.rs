@@ -1,4 +1,4 @@
-//! [`SendPayments`]: `POST {base}/auth` with `clientId` and `clientSecret`.
+//! [`SendPayments`]: the endpoint `POST {base}/auth` with `clientId` and `clientSecret`.
 
 use std::{
     fmt,
@@ -26,15 +26,16 @@ use crate::{
     token::IssuedToken,
 };
 
-/// The Send Payments API's `POST /auth`.
+/// The endpoint `POST /auth` of the Send Payments API.
 ///
-/// - 200 and 201 are both success. The lifetime of the token is `expiresAt` less the `Date` of the same answer; an
-///   `expiresAt` that can't be read costs nothing but precision, because a 201 has killed the old token and must
-///   be used.
-/// - Its tokens are [exclusive](Rotation::Exclusive): asking for one kills the one in use.
-/// - A client id is refused before sending only if it is empty or has control characters. The published pattern
-///   is not enforced: the provider's own examples break it.
-/// - No `idempotency` header is sent: every `POST /auth` makes a new token anyway.
+/// - The statuses 200 and 201 are both success.
+/// - The lifetime of a token is `expiresAt` less the `Date` of the same response. A success has
+///   killed the token in use, so the new one is used even if one of the two can't be parsed. The
+///   lifetime then has the next source that [`IssuedToken`] lists.
+/// - The tokens are [exclusive](Rotation::Exclusive), so a request for one kills the one in use.
+/// - A client id is refused before it is sent only if it is empty or has control characters. The
+///   published pattern is not enforced, because the provider's own examples break it.
+/// - No `idempotency` header is sent, because every `POST /auth` issues a new token anyway.
 ///
 /// # Examples
 ///
@@ -59,32 +60,39 @@ pub struct SendPayments<S, C> {
     client: TokenClient<S>,
     credentials: C,
     uri: Uri,
-    /// Keyed at random, so that the sum of a secret tells nothing outside of this process.
+    /// Keyed at random, so that the fingerprint of a secret tells nothing outside of this process.
     hasher: RandomState,
-    /// The sum of the credentials that were last sent.
+    /// The fingerprint of the credentials that were last sent. Zero before the first request.
+    ///
+    /// `Relaxed`, because the number stands alone and publishes no other memory.
     last_sent: AtomicU64,
 }
 
 impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
-    /// For the API at `base_url` (`https://host[:port][/path]`; `/auth` is appended), reached through `service`.
+    /// Creates an endpoint for the API at `base_url`, which is reached through `service`.
+    ///
+    /// `base_url` has the form `https://host[:port][/path]`, and `/auth` is appended to its path.
     ///
     /// # Errors
     ///
-    /// `base_url` is not an absolute http or https URL, or has user information or a query; or it is plain http
-    /// beyond this machine, which [`allow_plain_http`](Self::allow_plain_http) takes.
+    /// Returns [`ConfigError::InvalidUrl`] if `base_url` is not an absolute http or https URL, or
+    /// has user information, a query or a fragment. Returns [`ConfigError::PlainHttp`] if it is
+    /// plain http beyond this machine, which [`allow_plain_http`](Self::allow_plain_http) permits.
     pub fn new(base_url: impl AsRef<str>, service: S, credentials: C) -> Result<Self, ConfigError> {
         let uri = origin::join(base_url.as_ref(), "/auth")?;
         origin::check_transport(&uri, "SendPayments::allow_plain_http")?;
         Ok(Self::with(TokenClient::new(service), credentials, uri))
     }
 
-    /// Like [`new`](Self::new), for a base URL whose plain http beyond this machine is wanted: the secret and the
-    /// token can be read by everybody on the way. The layer's requests have to be
+    /// Creates an endpoint as [`new`](Self::new) does, and allows plain http beyond this machine.
+    ///
+    /// Everybody on the way can then read the secret and the token. The layer's requests have to be
     /// [allowed](crate::AuthLayer::allow_plain_http) as well.
     ///
     /// # Errors
     ///
-    /// `base_url` is not an absolute http or https URL, or has user information or a query.
+    /// Returns [`ConfigError::InvalidUrl`] if `base_url` is not an absolute http or https URL, or
+    /// has user information, a query or a fragment.
     pub fn allow_plain_http(
         base_url: impl AsRef<str>,
         service: S,
@@ -98,6 +106,8 @@ impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
         Self { client, credentials, uri, hasher: RandomState::new(), last_sent: AtomicU64::new(0) }
     }
 
+    /// Returns a number that changes with the credentials, so that no second copy of the secret has
+    /// to be kept for the comparison.
     fn fingerprint(&self, credentials: &Credentials) -> u64 {
         self.hasher.hash_one((credentials.client_id(), credentials.expose_secret()))
     }
@@ -114,7 +124,7 @@ struct AuthRequest<'a> {
 #[serde(rename_all = "camelCase")]
 struct AuthResponse {
     access_token: Option<SecretString>,
-    /// Any JSON: what can't be read as a date must not cost the token.
+    /// Any JSON, because a value that is no date must not cost the token.
     expires_at: Option<serde_json::Value>,
 }
 
@@ -122,6 +132,7 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
     async fn issue(&self) -> Result<IssuedToken, AuthError> {
         let credentials = self.credentials.credentials().await.map_err(AuthError::credentials)?;
         let request = auth_request(self.uri.clone(), &credentials)?;
+        // Before the request, so that an attempt that is dropped half-way counts as sent.
         self.last_sent.store(self.fingerprint(&credentials), Ordering::Relaxed);
         let response = self.client.send(request, &credentials).await?;
         let AuthResponse { access_token, expires_at } = response.json()?;
@@ -155,7 +166,8 @@ fn auth_request(uri: Uri, credentials: &Credentials) -> Result<Request<Full<Byte
         client_id: credentials.client_id(),
         client_secret: credentials.expose_secret(),
     };
-    // Sized ahead: a buffer that grows leaves unwiped copies behind.
+    // A buffer that grows leaves copies of the secret behind that nobody wipes. JSON escapes a byte
+    // to six at most, and the rest of the object is shorter than 128.
     let capacity = 128 + 6 * (body.client_id.len() + body.client_secret.len());
     let mut json = Zeroizing::new(Vec::with_capacity(capacity));
     serde_json::to_writer(&mut *json, &body).map_err(AuthError::permanent)?;
@@ -168,7 +180,7 @@ fn auth_request(uri: Uri, credentials: &Credentials) -> Result<Request<Full<Byte
     Ok(request)
 }
 
-/// RFC 3339, of which the contract's `2026-11-24T02:44:00Z` is the strictest form.
+/// Parses a date of RFC 3339, of which the contract's `2026-11-24T02:44:00Z` is the strictest form.
 pub(crate) fn parse_date(text: &str) -> Option<SystemTime> {
     SystemTime::try_from(text.parse::<jiff::Timestamp>().ok()?).ok()
 }

@@ -1,4 +1,4 @@
-//! The accounts, and the answers that are kept for their idempotency keys.
+//! The store of accounts and of the responses to idempotency keys. It knows no HTTP.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,25 +7,29 @@ use serde::Serialize;
 
 use super::{bounded_map::BoundedMap, clock, token};
 
+/// The bounds of each of the two maps, so that a long load test does not fill the memory.
 const MAX_ENTRIES: usize = 100_000;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// All accounts, and the answers that are kept for their idempotency keys.
+/// All accounts, and the stored responses.
 pub(super) struct Accounts {
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     by_id: BoundedMap<OwnedAccount>,
+    /// By owner and idempotency key.
     responses: BoundedMap<StoredResponse>,
 }
 
 struct OwnedAccount {
+    /// The id of the client that created the account.
     owner: String,
     account: Account,
 }
 
 struct StoredResponse {
+    /// The body with which the key was used first.
     request_body: Bytes,
     account: Account,
 }
@@ -54,17 +58,18 @@ impl Default for Accounts {
     }
 }
 
-/// What came of a request for an account.
+/// The result of a request for an account.
 pub(super) enum Creation {
+    /// A new account.
     Created(Account),
-    /// The answer that is stored for the idempotency key.
+    /// The response that is stored for the idempotency key.
     Repeated(Account),
     /// The idempotency key was used with another body.
     Conflict,
 }
 
 impl Accounts {
-    /// Makes an account at `now`, unless `key` has been used before.
+    /// Creates an account at `now`, in seconds since 1970, unless `owner` has used `key` before.
     pub(super) fn create(
         &self,
         owner: String,
@@ -73,9 +78,10 @@ impl Accounts {
         request_body: Bytes,
         now: u64,
     ) -> Creation {
-        // A line feed can't be in a header, so no client can name the key of another.
+        // A header can't hold a line feed, so no client can spell the key of another.
         let key = key.map(|key| format!("{owner}\n{key}"));
-        // One lock from the look-up to the storing: of two requests with the same key, one creates.
+        // The lock is held from the lookup to the insertion, so that one of two concurrent requests
+        // with the same key creates the account and the other one finds its response.
         let mut accounts = self.lock();
         if let Some(response) = key.as_deref().and_then(|key| accounts.responses.get(key)) {
             if response.request_body != request_body {
@@ -98,7 +104,7 @@ impl Accounts {
         Creation::Created(account)
     }
 
-    /// The account, if it is the owner's.
+    /// Returns the account `id` if `owner` created it.
     pub(super) fn find(&self, owner: &str, id: &str) -> Option<Account> {
         let accounts = self.lock();
         let stored = accounts.by_id.get(id).filter(|stored| stored.owner == owner)?;

@@ -1,4 +1,4 @@
-//! `POST /auth`.
+//! The handler of `POST /auth`.
 
 use std::sync::Arc;
 
@@ -27,11 +27,13 @@ pub(super) async fn issue_token(
     let (parts, body) = request.into_parts();
     let credentials = auth_request::read_credentials(&parts.headers, body).await;
 
-    // A task of its own: from here on the request is carried out, even when its caller hangs up. That is what
-    // makes a lost answer on an exclusive endpoint costly.
+    // In a task of its own, which goes on when the caller hangs up and this future is dropped. The
+    // caller then has no token, although the one in use is dead. That is what a lost response of an
+    // exclusive endpoint costs.
     let processed =
         tokio::spawn(async move { (process(&state, fault, credentials).await, in_flight) }).await;
-    // Held, so that a request that hangs counts as under way until its connection is gone.
+    // `_in_flight` is held, so that a request that hangs counts as in flight until its connection
+    // is closed.
     let Ok((outcome, _in_flight)) = processed else { return Problem::internal().into_response() };
     match outcome {
         AuthOutcome::Respond(response) => response,
@@ -43,6 +45,9 @@ pub(super) async fn issue_token(
     }
 }
 
+/// Applies the request and the fault that it met.
+///
+/// A fault that issues nothing ends the request before its credentials are checked.
 async fn process(
     state: &SandboxState,
     fault: Option<AuthFault>,

@@ -1,4 +1,4 @@
-//! The request of `POST /auth`, as the API reference describes it.
+//! The request of `POST /auth` by the API reference.
 
 use std::ops::RangeInclusive;
 
@@ -12,6 +12,7 @@ use super::{
     problem::{self, Problem},
 };
 
+/// In characters.
 const CLIENT_ID_LENGTH: RangeInclusive<usize> = 38..=100;
 
 pub(super) struct Credentials {
@@ -19,6 +20,10 @@ pub(super) struct Credentials {
     pub(super) secret: String,
 }
 
+/// Reads the credentials from the body, and checks the form of the whole request.
+///
+/// The error has one entry for each fault of the request. A body that is too large or broke off is
+/// refused before that.
 pub(super) async fn read_credentials(
     headers: &HeaderMap,
     body: Body,
@@ -66,8 +71,11 @@ fn is_json(content_type: Option<&HeaderValue>) -> bool {
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// `[a-z]{4}_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`, anywhere in `id`: the reference gives
-/// it without anchors, and up to 100 characters for the whole.
+/// Returns `true` if `id` holds a match of the reference's pattern, which is
+/// `[a-z]{4}_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`.
+///
+/// A match anywhere in `id` counts, because the reference gives the pattern without anchors and
+/// allows 100 characters for the whole.
 fn has_client_id_pattern(id: &str) -> bool {
     const SHAPE: &[u8] = b"aaaa_00000000-0000-0000-0000-000000000000";
     id.as_bytes().windows(SHAPE.len()).any(|window| {

@@ -1,4 +1,4 @@
-//! How a `POST /auth` ends, and the documented answer.
+//! The outcome of a `POST /auth`, and its documented response.
 
 use axum::{
     Json,
@@ -7,10 +7,13 @@ use axum::{
 use http::StatusCode;
 use serde::Serialize;
 
-/// How a `POST /auth` ends.
+/// The outcome of a `POST /auth` for its caller.
 pub(super) enum AuthOutcome {
+    /// The caller gets this response.
     Respond(Response),
+    /// The caller gets no response while its connection lasts.
     Hang,
+    /// The caller's connection is reset.
     Reset,
 }
 
@@ -27,7 +30,7 @@ struct TokenBody<'a> {
     expires_at: &'a str,
 }
 
-/// The documented answer.
+/// Returns the documented response of a success.
 pub(super) fn token_response(token: &str, expires_at: &str) -> Response {
     (StatusCode::CREATED, Json(TokenBody { access_token: token, expires_at })).into_response()
 }

@@ -1,11 +1,16 @@
-//! A map that forgets its oldest entries, so that a long load test doesn't fill the memory.
+//! [`BoundedMap`]: a map that drops its oldest entries.
 
 use std::collections::{HashMap, VecDeque};
 
-/// At most `max_entries` entries and, by the sizes that the caller states, at most `max_bytes` bytes.
+/// A map of at most `max_entries` entries and at most `max_bytes` bytes.
+///
+/// The caller states the size of each entry in bytes. When a bound is exceeded, the oldest entries
+/// are dropped until it holds again.
 pub(super) struct BoundedMap<V> {
+    /// Each value with its size.
     entries: HashMap<String, (V, usize)>,
     oldest_first: VecDeque<String>,
+    /// The sum of all sizes.
     bytes: usize,
     max_entries: usize,
     max_bytes: usize,
@@ -26,7 +31,7 @@ impl<V> BoundedMap<V> {
         self.entries.get(key).map(|(value, _)| value)
     }
 
-    /// Adds an entry under a key that isn't there yet.
+    /// Inserts an entry under a key that the map does not hold yet.
     pub(super) fn insert(&mut self, key: String, value: V, size: usize) {
         self.bytes += size;
         self.oldest_first.push_back(key.clone());

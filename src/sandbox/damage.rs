@@ -1,4 +1,4 @@
-//! What each fault does to the answer of `POST /auth`.
+//! The effect of each fault on a `POST /auth`.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -20,11 +20,13 @@ use super::{
 };
 
 const JSON: (HeaderName, &str) = (header::CONTENT_TYPE, "application/json");
-const PROXY_PAGE: &str = "<html>\r\n<head><title>Error</title></head>\r\n<body><center><h1>Error</h1></center></body>\r\n</html>\r\n";
+const PROXY_PAGE: &str = "<html>\r\n<head><title>Error</title></head>\r\n\
+    <body><center><h1>Error</h1></center></body>\r\n</html>\r\n";
+/// With [`OVERSIZED_CHUNKS`] of them the body has 32 MiB.
 const OVERSIZED_CHUNK: &[u8] = &[b'x'; 64 * 1024];
 const OVERSIZED_CHUNKS: usize = 512;
 
-/// The end of a request whose fault lets nothing be issued; `None` for any other fault.
+/// Returns the outcome of a request whose fault issues nothing, or `None` for any other fault.
 pub(super) fn before_issuing(fault: &AuthFault) -> Option<AuthOutcome> {
     match fault {
         AuthFault::Status { status, retry_after } => {
@@ -38,7 +40,7 @@ pub(super) fn before_issuing(fault: &AuthFault) -> Option<AuthOutcome> {
     }
 }
 
-/// The end of a request for which a token has been issued.
+/// Returns the outcome of a request for which `issued` has been issued.
 pub(super) fn after_issuing(fault: Option<&AuthFault>, issued: &SignedToken) -> AuthOutcome {
     let SignedToken { token, expires_at, .. } = issued;
     let body = match fault {
@@ -58,7 +60,7 @@ pub(super) fn after_issuing(fault: Option<&AuthFault>, issued: &SignedToken) -> 
             json!({"accessToken": token, "expiresAt": "in a short while"})
         }
         Some(AuthFault::NoExpiry) => json!({"accessToken": token}),
-        // `Expired` is in the token and its date already.
+        // `Expired` has had its effect on the token, so the response is the documented one.
         _ => return AuthOutcome::Respond(auth_response::token_response(token, expires_at)),
     };
     AuthOutcome::respond((StatusCode::CREATED, Json(body)))
@@ -83,18 +85,19 @@ fn redirect(location: &str) -> AuthOutcome {
     }
 }
 
-/// Half of the documented answer under a length of the whole.
+/// Returns half of the documented response under the `Content-Length` of the whole.
 fn cut_body(issued: &SignedToken) -> Response {
     let whole = json!({"accessToken": issued.token, "expiresAt": issued.expires_at}).to_string();
     let half = Bytes::copy_from_slice(&whole.as_bytes()[..whole.len() / 2]);
-    // Hyper drops what it has not flushed when a body ends early, so let it flush between the half and the end.
+    // Hyper drops what it has not flushed when a body ends early. The pause between the half and
+    // the end lets it flush.
     let end = stream::once(tokio::task::yield_now()).map(|()| Ok(Bytes::new()));
     let body = Body::from_stream(stream::iter([Ok::<_, Infallible>(half)]).chain(end));
     (StatusCode::CREATED, [JSON, (header::CONTENT_LENGTH, &whole.len().to_string())], body)
         .into_response()
 }
 
-/// The documented answer with one more field, which is large.
+/// Returns the documented response with one more field, which is large.
 fn oversized(issued: &SignedToken) -> Response {
     let start = format!(
         r#"{{"accessToken":"{}","expiresAt":"{}","padding":""#,

@@ -1,4 +1,4 @@
-//! Stands in front of every path that needs a token.
+//! The middleware in front of every path that needs a token.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use super::{
 #[derive(Clone)]
 pub(super) struct Caller(pub(super) String);
 
-/// Why a request is answered 401.
+/// The reason for a 401.
 #[derive(Clone, Copy)]
 enum Rejection {
     Missing,
@@ -30,6 +30,7 @@ enum Rejection {
     Replaced,
 }
 
+/// Answers 401 to a request without a living token, and passes any other on with its [`Caller`].
 pub(super) async fn require_token(
     State(state): State<Arc<SandboxState>>,
     request: Request,
@@ -43,9 +44,11 @@ pub(super) async fn require_token(
     };
     let mut request = Request::from_parts(parts, Body::from(body));
 
-    // A task of its own: a request that has arrived is carried out, even when its caller hangs up.
+    // In a task of its own, which goes on when the caller hangs up and this future is dropped. A
+    // request that has arrived is carried out.
     let processed = tokio::spawn(async move {
         clock::wait(state.resource_latency).await;
+        // After the latency, so that a token that is replaced meanwhile is refused.
         match authenticate(&state, request.headers()) {
             Ok(caller) => request.extensions_mut().insert(caller),
             Err(rejection) => {
@@ -62,16 +65,18 @@ pub(super) async fn require_token(
     processed.await.unwrap_or_else(|_| Problem::internal().into_response())
 }
 
-/// Whose token it is, if it is alive.
+/// Returns the client whose token the headers carry, if the token is alive.
 fn authenticate(state: &SandboxState, headers: &HeaderMap) -> Result<Caller, Rejection> {
     check_token(state, bearer_token(headers)?)
 }
 
-/// Whether a request with this token would be let through.
+/// Returns `true` if a request with this token would be passed on.
 pub(super) fn accepts(state: &SandboxState, token: &str) -> bool {
     check_token(state, token).is_ok()
 }
 
+/// Checks the signature first, then the expiry, then if the token is the one in use. A token that
+/// has expired and was replaced therefore counts as expired.
 fn check_token(state: &SandboxState, token: &str) -> Result<Caller, Rejection> {
     let claims = state.signer.verify(token).ok_or(Rejection::Unknown)?;
     if claims.exp <= state.clock.now() {
@@ -112,7 +117,7 @@ impl Rejection {
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        // One text for every cause: a client must not be able to tell them apart by it.
+        // The text is the same for every reason, so that no client can tell them apart by it.
         let mut response =
             Problem::new(StatusCode::UNAUTHORIZED, "A valid token is needed", "unauthorized")
                 .into_response();

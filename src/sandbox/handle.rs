@@ -1,4 +1,4 @@
-//! [`Sandbox`]: the handle on a running double.
+//! [`Sandbox`]: the handle of a running double.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -7,10 +7,12 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{counters::SandboxCounters, faults::AuthFault, guard, router, state::SandboxState};
 
-/// A running double of the Send Payments API. See the [module](super) for what it does.
+/// A running double of the Send Payments API. The [module](super) lists its rules.
 ///
-/// It serves HTTP/1.1 and, with prior knowledge, HTTP/2, without TLS. It stops when it is dropped, abruptly, or
-/// with [`shutdown`](Self::shutdown), gracefully.
+/// It serves HTTP/1.1 and, with prior knowledge, HTTP/2, both without TLS. Dropping it closes all
+/// connections at once. [`shutdown`](Self::shutdown) lets the requests in flight finish.
+///
+/// # Examples
 ///
 /// ```
 /// use tower_reauth::sandbox::Sandbox;
@@ -20,7 +22,7 @@ use super::{counters::SandboxCounters, faults::AuthFault, guard, router, state::
 /// let sandbox = Sandbox::builder().start().await?;
 /// assert_eq!(sandbox.base_url(), format!("http://{}", sandbox.addr()));
 ///
-/// // Another process asks for a token with the same credentials: whatever token was in use is dead now.
+/// // Another process asks for a token with the same credentials, so the token in use is dead.
 /// let token = sandbox.issue_elsewhere(Sandbox::CLIENT_ID);
 /// assert!(token.is_some());
 /// # Ok(())
@@ -34,10 +36,10 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// The id of a client that every sandbox knows.
+    /// The id of the client that every sandbox knows.
     pub const CLIENT_ID: &'static str = "demo_00000000-0000-4000-8000-000000000001";
 
-    /// The secret that belongs to [`CLIENT_ID`](Self::CLIENT_ID).
+    /// The secret of the client [`CLIENT_ID`](Self::CLIENT_ID).
     pub const CLIENT_SECRET: &'static str = "sandbox-client-secret";
 
     pub(super) fn new(
@@ -49,45 +51,48 @@ impl Sandbox {
         Self { addr, state, stop, server }
     }
 
-    /// `http://` and the address it listens on, without a slash at the end.
+    /// Returns `http://` and the address on which the sandbox listens, without a slash at the end.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// The address it listens on, with the port that was really given.
+    /// Returns the address on which the sandbox listens, with the port that the system chose.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The same API over the same state, to serve it some other way: behind TLS, or without a socket.
+    /// Returns the same API over the same state, to serve it behind TLS or without a socket.
     ///
-    /// The faults that reset the connection need the sandbox's own listener. Through this router they answer 500
-    /// instead; a token that they issue is issued all the same.
+    /// The faults that reset the connection need the sandbox's own listener. Through this router
+    /// they answer 500 instead, and [`AuthFault::ResetAfterIssuing`] issues its token all the same.
     pub fn router(&self) -> Router {
         router::router(&self.state)
     }
 
-    /// What has been counted up to now.
+    /// Returns a snapshot of the counters.
     pub fn counters(&self) -> SandboxCounters {
         self.state.tally.snapshot()
     }
 
-    /// Lets one `POST /auth` meet `fault`: the next one, or the one after those that earlier calls have spoken for.
+    /// Makes one `POST /auth` meet `fault`.
+    ///
+    /// The faults of several calls are met by as many requests, in the order of the calls.
     pub fn fail_next_auth(&self, fault: AuthFault) {
         self.state.faults.push(fault);
     }
 
-    /// Lets every `POST /auth` meet `fault`, except those that [`fail_next_auth`](Self::fail_next_auth) has spoken
-    /// for, until it is called with `None`.
+    /// Makes every `POST /auth` meet `fault`, until it is called with `None`.
+    ///
+    /// The faults of [`fail_next_auth`](Self::fail_next_auth) are met first.
     pub fn fail_every_auth(&self, fault: Option<AuthFault>) {
         self.state.faults.set_standing(fault);
     }
 
-    /// Does what another process that asks for a token does: issues a new one and kills the one in use.
+    /// Issues a token as if another process had asked for one, which kills the one in use.
     ///
-    /// Returns the new token; `None` when no such client is known. It is counted in
-    /// [`tokens_issued`](SandboxCounters::tokens_issued), not in [`auth_requests`](SandboxCounters::auth_requests), and meets
-    /// no fault and no latency.
+    /// Returns the new token, or `None` if the client is unknown. The token is counted in
+    /// [`tokens_issued`](SandboxCounters::tokens_issued) and not in
+    /// [`auth_requests`](SandboxCounters::auth_requests). It meets no fault and no latency.
     pub fn issue_elsewhere(&self, client_id: &str) -> Option<String> {
         self.state
             .knows(client_id)
@@ -96,13 +101,18 @@ impl Sandbox {
             .map(|issued| issued.token)
     }
 
-    /// Kills the client's token in use without issuing a new one. Returns whether there was one.
+    /// Kills the client's token in use without issuing a new one. Returns `true` if there was one.
     pub fn revoke(&self, client_id: &str) -> bool {
         self.state.clients.revoke(client_id)
     }
 
-    /// Whether `token`, without its scheme, is alive: issued here, not expired, neither replaced nor revoked. For resource
-    /// servers of your own, a gRPC one say; nothing is counted.
+    /// Returns `true` if `token`, without its scheme, is alive.
+    ///
+    /// Such a token was issued by this sandbox, has not expired, and was neither replaced nor
+    /// revoked. The check is for resource servers of your own, such as a gRPC server. It counts
+    /// nothing.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use tower_reauth::sandbox::Sandbox;
@@ -122,13 +132,17 @@ impl Sandbox {
         guard::accepts(&self.state, token)
     }
 
-    /// Stops: no new connection is taken, and what is under way has two seconds to end. After that, or when
-    /// nothing is left, the connections are closed and this returns.
+    /// Stops accepting connections, lets the requests in flight finish, and closes the connections.
     ///
-    /// Counters can still be read afterwards. A second call returns at once.
+    /// Requests that are still in flight after two seconds are cut off. The counters can be read
+    /// afterwards. A second call returns at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the shutdown.
     pub async fn shutdown(&self) {
         self.stop.send_replace(true);
-        // The server task holds the only receiver.
+        // The server task holds the only receiver, so this waits for the end of that task.
         self.stop.closed().await;
     }
 }

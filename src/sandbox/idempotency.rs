@@ -1,10 +1,12 @@
-//! The `idempotency` header, as the API reference describes it.
+//! The `idempotency` header by the API reference.
 
 use http::HeaderMap;
 
 const MAX_IDEMPOTENCY_KEY: usize = 36;
 
-/// The request's `idempotency` key, if it has one; an empty one counts as none.
+/// Returns the `idempotency` key of a request, or `None` if there is none or an empty one.
+///
+/// The error is the text for the response.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, String> {
     let mut values = headers.get_all("idempotency").iter();
     let Some(value) = values.next() else { return Ok(None) };

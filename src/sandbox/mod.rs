@@ -1,39 +1,46 @@
-//! A double of the Send Payments API in this process, on a real socket, for tests and demonstrations.
+//! A double of the Send Payments API in this process, on a real socket, for tests and
+//! demonstrations.
 //!
-//! What it keeps to:
+//! It keeps to these rules:
 //!
-//! * `POST /auth` checks its request as the API reference says and answers 201 with a signed JWT; 400 or 401
-//!   otherwise. It needs no token; every other path but [`/_sandbox/counters`](#counters) does.
-//! * Tokens are *exclusive*: issuing one kills the one before it of the same client. A token is dead from its
-//!   `exp` on, by the sandbox's own clock, which can be set wrong.
-//! * A `POST /auth` that has arrived is carried out, even when its caller has gone by then. The same holds for a
-//!   request to a resource.
-//! * The token of a request is judged when the [resource latency](SandboxBuilder::resource_latency) is over, so a
-//!   token that is replaced while a slow request is under way costs that request a 401.
-//! * A request that is answered 401 is never applied.
-//! * Every answer carries a `Date`, and every error the documented body.
-//! * Request bodies are limited to 1 MiB (413 beyond). What is stored is limited too, see
-//!   [`POST /accounts`](#accounts).
+//! 1. `POST /auth` checks its request by the API reference and answers 201 with a signed JWT. It
+//!    answers 400 to a malformed request and 401 to wrong credentials.
+//! 2. `POST /auth` and [`/_sandbox/counters`](#counters) need no token. Every other path does.
+//! 3. Tokens are *exclusive*. Issuing a token kills the one before it of the same client.
+//! 4. A token is dead from its `exp` on, by the sandbox's own clock, which can be set wrong.
+//! 5. A `POST /auth` that has arrived is carried out, even if its caller has hung up. The same
+//!    holds for a request to a resource.
+//! 6. The token of a request is checked when the
+//!    [resource latency](SandboxBuilder::resource_latency) is over. A token that is replaced while
+//!    a slow request is in flight costs that request a 401.
+//! 7. A request that is answered 401 is never applied.
+//! 8. Every response carries a `Date`, and every error the documented body.
+//! 9. A request body has at most 1 MiB. A larger one is answered 413.
 //!
 //! # Accounts
 //!
-//! `POST /accounts` takes a JSON object with a `name` string and answers 201 with `id`, `name` and `createdAt`;
-//! `GET /accounts/{id}` answers 200 with the same, or 404. Each client sees its own accounts only. With an
-//! `idempotency` header the first answer is stored: the same key and the same body bytes get that answer again and
-//! make no second account, the same key with another body gets a 409. An empty key counts as none. The oldest
-//! accounts and the oldest keys are forgotten beyond 100 000 or 16 MiB of each.
+//! `POST /accounts` takes a JSON object with a `name` string. It answers 201 with `id`, `name` and
+//! `createdAt`. `GET /accounts/{id}` answers 200 with the same. Each client sees its own accounts
+//! only, and gets a 404 for any other.
+//!
+//! With an `idempotency` header the response is stored. The same key with the same body bytes gets
+//! the stored response and creates no second account. The same key with another body gets a 409. An
+//! empty key counts as none.
+//!
+//! At most 100,000 accounts and 16 MiB of them are stored, and as much of the responses to
+//! idempotency keys. Beyond that the oldest are dropped.
 //!
 //! # Counters
 //!
-//! `GET /_sandbox/counters` answers with [`SandboxCounters`] as JSON, for a sandbox that runs in another process.
-//! [`Sandbox::counters`] is the same from inside.
+//! `GET /_sandbox/counters` answers with [`SandboxCounters`] as JSON, for a sandbox that runs in
+//! another process. [`Sandbox::counters`] returns the same within the process.
 //!
 //! # Faults
 //!
-//! [`Sandbox::fail_next_auth`] and [`Sandbox::fail_every_auth`] let `POST /auth` go wrong in the ways of
-//! [`AuthFault`].
+//! [`Sandbox::fail_next_auth`] and [`Sandbox::fail_every_auth`] make `POST /auth` fail in one of
+//! the ways of [`AuthFault`].
 //!
-//! # Example
+//! # Examples
 //!
 //! ```
 //! use std::time::Duration;
@@ -46,7 +53,7 @@
 //! sandbox.fail_next_auth(AuthFault::ResetAfterIssuing);
 //!
 //! // Point the client under test at `sandbox.base_url()`, with `Sandbox::CLIENT_ID` and
-//! // `Sandbox::CLIENT_SECRET`; then ask how it went.
+//! // `Sandbox::CLIENT_SECRET`. Then read the counters.
 //! assert!(sandbox.base_url().starts_with("http://127.0.0.1:"));
 //! assert_eq!(sandbox.counters().auth_requests, 0);
 //!

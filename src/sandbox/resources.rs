@@ -1,4 +1,4 @@
-//! `POST /accounts` and `GET /accounts/{id}`: something to spend a token on.
+//! The handlers of `POST /accounts` and `GET /accounts/{id}`, two paths that need a token.
 
 use std::sync::Arc;
 

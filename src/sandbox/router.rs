@@ -15,6 +15,10 @@ use super::{
     auth, counters::SandboxCounters, guard, problem::Problem, resources, state::SandboxState,
 };
 
+/// Returns the routes over `state`, the guard in front of all that need a token.
+///
+/// A path that does not exist is behind the guard too, so it is answered 401 without a token and
+/// 404 with one.
 pub(super) fn router(state: &Arc<SandboxState>) -> Router {
     let open = Router::new()
         .route("/auth", post(auth::issue_token))
@@ -43,7 +47,8 @@ async fn not_found() -> Problem {
     Problem::not_found()
 }
 
-/// Before the HTTP server can: its date would come from the real clock.
+/// Sets the `Date` of every response by the sandbox's clock. The HTTP server's own date, by the
+/// real clock, is switched off.
 async fn stamp_date(State(state): State<Arc<SandboxState>>, mut response: Response) -> Response {
     response.headers_mut().insert(header::DATE, state.clock.date());
     response

@@ -1,4 +1,4 @@
-//! What the parts of one sandbox share.
+//! [`SandboxState`]: the state that the handlers of one sandbox share.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -11,6 +11,7 @@ use super::{
     token::{SignedToken, Signer},
 };
 
+/// The state of one sandbox. Each part has a lock of its own, and no two are held at once.
 pub(super) struct SandboxState {
     pub(super) clock: Clock,
     pub(super) signer: Signer,
@@ -46,14 +47,14 @@ impl SandboxState {
         self.clients.contains(client)
     }
 
-    /// Issues a token; the client's token before it is dead from here on.
+    /// Issues a token, which kills the one before it of the same client.
     pub(super) fn issue(&self, client: &str) -> Result<SignedToken, jsonwebtoken::errors::Error> {
         let issued = self.signer.sign(client, self.clock.now())?;
         self.put_in_use(client, &issued);
         Ok(issued)
     }
 
-    /// As [`issue`](Self::issue), but what it issues has expired already.
+    /// Issues a token that has already expired. It kills the one before it all the same.
     pub(super) fn issue_expired(
         &self,
         client: &str,
