@@ -1,9 +1,12 @@
-//! The built-in HTTPS client for the token endpoint: hyper and rustls, with the platform's trust roots.
+//! The built-in HTTPS client for the token endpoint, made of hyper and rustls.
 //!
-//! HTTP/1.1 and HTTP/2, pooled; no redirects, no proxies, no cookies. It speaks plain http too: where that may go is
-//! decided by the layer and the endpoint above it. Connecting is bounded by 5 seconds; how long
-//! a whole attempt may take is the [`RefreshPolicy`](crate::RefreshPolicy)'s. Its body type is free, so the same
-//! function makes a client for the signed requests too.
+//! - It speaks HTTP/1.1 and HTTP/2 over pooled connections. It follows no redirects, uses no
+//!   proxies and keeps no cookies.
+//! - It speaks plain http too. The layer and the endpoint above it decide where that may go.
+//! - A TCP connection has 5 seconds to be established. The [`RefreshPolicy`](crate::RefreshPolicy)
+//!   bounds a whole attempt, with the TLS handshake.
+//! - A pooled connection is closed after 90 seconds without a request.
+//! - Its body type is free, so the same functions make a client for the signed requests.
 //!
 //! # Examples
 //!
@@ -30,17 +33,33 @@ use rustls::{ClientConfig, crypto::CryptoProvider};
 
 use crate::error::ConfigError;
 
-/// hyper's pooled client over rustls.
+/// hyper's pooled client over rustls, for requests with the body `B`.
 pub type HttpsClient<B> = Client<HttpsConnector<HttpConnector>, B>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A client that trusts what the platform trusts.
+/// Creates a client that trusts the certificate authorities of the platform.
+///
+/// It uses the process's default rustls crypto provider if one is installed, else `aws-lc-rs`.
 ///
 /// # Errors
 ///
-/// The platform's verifier can't be set up.
+/// Returns [`ConfigError::Tls`] if the platform's certificate verifier can't be set up.
+///
+/// # Examples
+///
+/// ```no_run
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use tower_reauth::client::{self, HttpsClient};
+///
+/// # fn f() -> Result<(), tower_reauth::ConfigError> {
+/// let client: HttpsClient<Full<Bytes>> = client::https()?;
+/// # let _ = client;
+/// # Ok(())
+/// # }
+/// ```
 pub fn https<B>() -> Result<HttpsClient<B>, ConfigError>
 where
     B: Body + Send,
@@ -52,15 +71,21 @@ where
     Ok(pooled(connector.https_or_http().enable_all_versions().wrap_connector(tcp())))
 }
 
-/// A client with a TLS configuration of your own: a private CA, client certificates, another crypto provider. Its
-/// ALPN protocols are set here and must be empty.
+/// Creates a client with a TLS configuration of your own.
+///
+/// It may hold a private certificate authority, client certificates or another crypto provider.
+/// Its ALPN protocols are replaced by those of HTTP/1.1 and HTTP/2.
 ///
 /// # Examples
 ///
 /// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use tower_reauth::client::{self, HttpsClient};
+///
 /// # fn f(config: rustls::ClientConfig) {
-/// let client: tower_reauth::client::HttpsClient<http_body_util::Full<bytes::Bytes>> =
-///     tower_reauth::client::https_with(config);
+/// let client: HttpsClient<Full<Bytes>> = client::https_with(config);
+/// # let _ = client;
 /// # }
 /// ```
 pub fn https_with<B>(mut config: ClientConfig) -> HttpsClient<B>
@@ -68,6 +93,7 @@ where
     B: Body + Send,
     B::Data: Send,
 {
+    // The connector's builder panics if some are set.
     config.alpn_protocols.clear();
     let connector = HttpsConnectorBuilder::new().with_tls_config(config);
     pooled(connector.https_or_http().enable_all_versions().wrap_connector(tcp()))
@@ -75,6 +101,7 @@ where
 
 fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
+    // By default it refuses https URIs, but the TLS connector around it passes them on.
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -93,7 +120,7 @@ where
         .build(connector)
 }
 
-/// The process's own choice, if it has made one.
+/// Returns the process's default provider if one is installed, else `aws-lc-rs`.
 fn provider() -> Arc<CryptoProvider> {
     CryptoProvider::get_default()
         .cloned()

@@ -1,4 +1,6 @@
-//! What the targets in `fuzz/` see of the crate's inside. Built with `--cfg fuzzing` only, and no part of the API.
+//! The crate's inside for the targets in `fuzz/`.
+//!
+//! It is built with `--cfg fuzzing` only, and is no part of the API.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,61 +17,64 @@ use crate::{
     token::{self, AccessToken, IssuedToken, Times, Windows, lifetime, schedule},
 };
 
-/// One attempt at a token, as a flight makes it: asked for, read, given a lifetime, and adopted.
+/// Makes one attempt at a token as a flight does.
+///
+/// The token is asked for, read, given a lifetime and adopted.
 ///
 /// # Errors
 ///
-/// As [`TokenEndpoint::issue`]; or the token had expired, or can't be sent.
+/// Returns the error of [`TokenEndpoint::issue`]. A token that had expired or that no header can
+/// carry is an error too.
 pub async fn attempt(
     endpoint: &impl TokenEndpoint,
     scheme: &str,
 ) -> Result<AccessToken, AuthError> {
     let (policy, tally) = (RefreshPolicy::default(), Tally::default());
-    let order =
+    let attempts =
         Attempts { endpoint, policy: &policy, scheme, sequence: 1, tally: &tally, fallback: None };
-    order.attempt().await
+    attempts.attempt().await
 }
 
-/// A token of 300 seconds, if `secret` can be sent.
+/// Returns a token of 300 seconds, or `None` if no header can carry `secret`.
 pub fn token(secret: &str) -> Option<AccessToken> {
     let lifetime = Duration::from_secs(300);
-    let schedule = schedule::schedule(lifetime, &RefreshPolicy::default(), 0.5);
+    let schedule = schedule::schedule(lifetime, &Windows::default(), 0.5);
     let times = Times { sent: clock::moment(), lifetime, schedule };
     AccessToken::new("Bearer", secret, 1, times).ok()
 }
 
-/// The claims of a JWT, by nobody's word but its own.
+/// Returns the claims of a JWT without a check of its signature.
 pub fn unverified_claims<T: DeserializeOwned>(token: &str) -> Option<T> {
     token::unverified_claims(token)
 }
 
-/// The pause that a `Retry-After` asks for.
+/// Returns the pause that a `Retry-After` header asks for.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     endpoint::retry_after(headers, now)
 }
 
-/// `from + by`, or as late as the clock goes.
+/// Returns `from + by`, or the latest moment that the clock can hold.
 pub fn later(from: Instant, by: Duration) -> Instant {
     clock::later(from, by)
 }
 
-/// An `expiresAt`, read.
+/// Parses an `expiresAt`.
 pub fn parse_date(text: &str) -> Option<SystemTime> {
     endpoint::parse_date(text)
 }
 
-/// The lifetime of a token; `None` if it had expired when it was issued.
+/// Returns the lifetime of a token, or `None` if it had expired when it was issued.
 pub fn observed_lifetime(issued: &IssuedToken, secret: &str, sent: SystemTime) -> Option<Duration> {
     lifetime::observed(issued, secret, sent).ok()
 }
 
-/// Whether a cache would be built with this policy.
+/// Returns `true` if a cache can be built with this policy.
 pub fn is_valid(policy: &RefreshPolicy) -> bool {
     policy.check().is_ok()
 }
 
-/// Due, hold, unusable, drain.
+/// Returns the windows of a token in the order due, hold, unusable, drain.
 pub fn schedule(lifetime: Duration, policy: &RefreshPolicy, random: f64) -> [Duration; 4] {
-    let schedule = schedule::schedule(lifetime, policy, random);
+    let schedule = schedule::schedule(lifetime, &policy.windows, random);
     [schedule.due, schedule.hold, schedule.unusable, schedule.drain]
 }

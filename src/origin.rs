@@ -1,4 +1,7 @@
-//! Origins (RFC 6454): parsing, comparing, and which of them plain http may be spoken to.
+//! [`Origin`]: scheme, host and port of a URL (RFC 6454, section 4).
+//!
+//! An origin decides two things: which requests may carry the token, and where a secret would
+//! cross a network in plain text.
 
 use std::{fmt, net::IpAddr};
 
@@ -6,19 +9,21 @@ use http::{Uri, uri::Scheme};
 
 use crate::error::{ConfigError, shown};
 
-/// Scheme, host and port of a URI; only http and https have one here.
+/// The scheme, host and port of an http or https URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     https: bool,
+    /// In lower case, an IPv6 address in its brackets.
     host: Box<str>,
     port: u16,
-    /// Host and port as URIs write them.
+    /// Host and port as a URI writes them, the port only if it is not the scheme's default.
     authority: Box<str>,
+    /// Computed once, because every request asks for it.
     exposed: bool,
 }
 
 impl Origin {
-    /// `None` for a relative URI, and for schemes other than http and https.
+    /// Returns the origin of `uri`, or `None` if it is relative or neither http nor https.
     pub(crate) fn of(uri: &Uri) -> Option<Self> {
         let https = is_https(uri)?;
         let (host, port) = (uri.host()?.to_ascii_lowercase(), port(uri, https));
@@ -28,7 +33,10 @@ impl Origin {
         Some(Self { https, host: host.into(), port, authority: authority.into(), exposed })
     }
 
-    /// Whether `uri` is of this origin, and written as it is here: nearly always. Taking it apart takes 45 ns.
+    /// Returns `true` if `uri` is of this origin and spells its authority as `authority` does.
+    ///
+    /// The fast path of [`is_of`](Self::is_of), since nearly every URI is spelled like that. It
+    /// compares bytes and skips the parsing of host and port, which takes 45 ns.
     #[inline]
     pub(crate) fn is_written_in(&self, uri: &Uri) -> bool {
         let scheme = match uri.scheme_str() {
@@ -39,21 +47,23 @@ impl Origin {
         scheme && uri.authority().is_some_and(|authority| authority.as_str() == &*self.authority)
     }
 
-    /// Whether `uri` is of this origin. Allocates nothing.
+    /// Returns `true` if `uri` is of this origin, however it is spelled. Allocates nothing.
     pub(crate) fn is_of(&self, uri: &Uri) -> bool {
         is_https(uri) == Some(self.https)
             && uri.host().is_some_and(|host| host.eq_ignore_ascii_case(&self.host))
             && port(uri, self.https) == self.port
     }
 
-    /// Whether a `Host` header's value names this origin's host and port.
+    /// Returns `true` if the value of a `Host` header names this origin's host and port.
+    ///
+    /// A value without a port stands for the default port of the scheme (RFC 9110, section 4.2).
     pub(crate) fn is_host(&self, value: &[u8]) -> bool {
         let Ok(authority) = http::uri::Authority::try_from(value) else { return false };
         authority.host().eq_ignore_ascii_case(&self.host)
             && authority.port_u16().unwrap_or(default_port(self.https)) == self.port
     }
 
-    /// Whether a secret sent there would cross a network in plain text.
+    /// Returns `true` if a secret sent to this origin would cross a network in plain text.
     pub(crate) fn is_exposed(&self) -> bool {
         self.exposed
     }
@@ -83,13 +93,15 @@ fn default_port(https: bool) -> u16 {
 }
 
 fn is_loopback(host: &str) -> bool {
+    // `http` leaves an IPv6 address in its brackets, which `IpAddr` does not read.
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Parses an absolute http or https URL without user information or query.
+/// Parses an absolute http or https URL without user information, query and fragment.
 pub(crate) fn parse(url: &str) -> Result<Uri, ConfigError> {
     let invalid = |reason| ConfigError::InvalidUrl { url: redacted(url), reason };
+    // Looked for in the text, because the parser drops a fragment silently.
     if url.contains('#') {
         return Err(invalid("it has a fragment; give scheme, host and path only"));
     }
@@ -105,18 +117,21 @@ pub(crate) fn parse(url: &str) -> Result<Uri, ConfigError> {
         return Err(invalid("it has a query; give scheme, host and path only"));
     }
     if is_https(&uri).is_none() {
-        return Err(invalid("its scheme is neither https nor http"));
+        return Err(invalid("its scheme is neither https nor http; give one of these two"));
     }
     Ok(uri)
 }
 
-/// `base` with `path` appended to its own.
+/// Appends `path`, which begins with a slash, to the path of `base`.
 pub(crate) fn join(base: &str, path: &str) -> Result<Uri, ConfigError> {
+    // First on its own, so that the error shows the URL as it was given.
     parse(base)?;
     parse(&format!("{}{path}", base.trim_end_matches('/')))
 }
 
-/// Refuses plain http beyond this machine; `allow` names the method that takes it.
+/// Refuses plain http beyond this machine.
+///
+/// The error names `allow` as the method that permits it.
 pub(crate) fn check_transport(uri: &Uri, allow: &'static str) -> Result<(), ConfigError> {
     match Origin::of(uri) {
         Some(origin) if origin.is_exposed() => {
@@ -126,7 +141,10 @@ pub(crate) fn check_transport(uri: &Uri, allow: &'static str) -> Result<(), Conf
     }
 }
 
-/// What of a bad URL can be shown: nothing where a password might be.
+/// Returns the part of a bad URL that an error may show.
+///
+/// A URL that can't be parsed has no user information to cut out, so with an `@` none of it is
+/// shown. Other text is cut at its query and after 100 characters.
 fn redacted(url: &str) -> String {
     match url.parse::<Uri>() {
         Ok(uri) => shown(&uri),

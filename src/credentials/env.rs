@@ -3,12 +3,13 @@
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use crate::{
-    credentials::{Credentials, CredentialsSource},
-    error::BoxError,
-};
+use super::{client_credentials::Credentials, source::CredentialsSource};
+use crate::error::BoxError;
 
-/// Credentials from two environment variables, read each time they are needed; surrounding white space is dropped.
+/// Credentials from two environment variables.
+///
+/// The variables are read each time a token is requested. White space around the values is dropped.
+/// A variable that is missing, or is not UTF-8, is an error that names it.
 ///
 /// # Examples
 ///
@@ -25,7 +26,7 @@ pub struct EnvCredentials {
 }
 
 impl EnvCredentials {
-    /// The names of the variables that hold the client id and the secret.
+    /// Creates a source from the names of the variables that hold the client id and the secret.
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
         Self { client_id: client_id.into(), client_secret: client_secret.into() }
     }
@@ -40,14 +41,14 @@ impl CredentialsSource for EnvCredentials {
 }
 
 fn variable(name: &str) -> Result<Zeroizing<String>, BoxError> {
-    // Not `env::var(..)?`: its error for a value that is not UTF-8 holds the value.
+    // `env::var(..)?` would leak: its error for a value that is not UTF-8 holds the value.
     match std::env::var(name) {
         Ok(value) => Ok(Zeroizing::new(value)),
         Err(std::env::VarError::NotPresent) => {
-            Err(format!("set the environment variable {name}").into())
+            Err(format!("the environment variable {name} is not set; set it").into())
         }
         Err(std::env::VarError::NotUnicode(_)) => {
-            Err(format!("the environment variable {name} is not UTF-8; set it anew").into())
+            Err(format!("the environment variable {name} is not UTF-8; set it again").into())
         }
     }
 }

@@ -10,17 +10,22 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::{
-    credentials::{Credentials, CredentialsSource},
-    error::BoxError,
-};
+use super::{client_credentials::Credentials, source::CredentialsSource};
+use crate::error::BoxError;
 
-/// Credentials from a file or a pair of files, read anew each time they are needed.
+/// Credentials from one file or a pair of files.
 ///
-/// Surrounding white space (the newline that an editor left, a byte order mark) is dropped. The files are read on
-/// Tokio's blocking threads; one larger than 64 KiB is refused. A secret mounted by Kubernetes changes by an atomic
-/// switch of a directory, so the id and the secret of a pair come from the same version but in the moment of that
-/// switch; a refresh that meets it is refused by the endpoint and the next one reads both anew.
+/// - The files are read each time a token is requested, on Tokio's blocking threads.
+/// - White space around the content of a file is dropped, such as the newline that an editor left.
+///   A byte order mark at its start is dropped too.
+/// - A file larger than 64 KiB is refused, and so is one that is not UTF-8. The error names the
+///   file and shows nothing of its content.
+///
+/// # A pair that changes while it is read
+///
+/// Kubernetes updates a mounted secret by an atomic switch of a directory. A read during that
+/// switch can take the id of one version and the secret of the other. The endpoint refuses such a
+/// pair, and both files are read again before the next attempt.
 ///
 /// # Examples
 ///
@@ -53,17 +58,19 @@ struct Json {
 }
 
 impl FileCredentials {
-    /// One file that holds the client id and one that holds the secret.
+    /// Creates a source from one file that holds the client id and one that holds the secret.
     pub fn pair(client_id: impl Into<PathBuf>, client_secret: impl Into<PathBuf>) -> Self {
         Self(Files::Pair(client_id.into(), client_secret.into()))
     }
 
-    /// A fixed client id, and a file that holds the secret.
+    /// Creates a source from a fixed client id and a file that holds the secret.
     pub fn secret(client_id: impl Into<String>, client_secret: impl Into<PathBuf>) -> Self {
         Self(Files::Secret(client_id.into(), client_secret.into()))
     }
 
-    /// One JSON file with `clientId` and `clientSecret`.
+    /// Creates a source from one JSON file with the strings `clientId` and `clientSecret`.
+    ///
+    /// Other fields are ignored.
     pub fn json(path: impl Into<PathBuf>) -> Self {
         Self(Files::Json(path.into()))
     }
@@ -87,11 +94,12 @@ impl Files {
                 Ok(Credentials::new(id, SecretString::from(trimmed(&read(secret)?))))
             }
             Self::Json(path) => {
-                // The parser's message may quote what it read, so only its place is passed on.
-                let Json { client_id, client_secret } =
-                    serde_json::from_str(trimmed(&read(path)?)).map_err(|error| {
+                // The parser's message may quote the secret, so only its position is passed on.
+                let Json { client_id, client_secret } = serde_json::from_str(trimmed(&read(path)?))
+                    .map_err(|error| {
                         format!(
-                            "{} is not JSON with the strings clientId and clientSecret (line {}, column {})",
+                            "{} is not JSON with the strings clientId and clientSecret; correct \
+                             it at line {}, column {}",
                             path.display(),
                             error.line(),
                             error.column(),
@@ -103,23 +111,27 @@ impl Files {
     }
 }
 
-const LIMIT: usize = 64 * 1024;
+/// In bytes. Credentials are far smaller, so a larger file is a mistake in the path.
+const MAX_FILE_SIZE: usize = 64 * 1024;
 
 fn read(path: &Path) -> Result<Zeroizing<String>, BoxError> {
-    let failed = |error: std::io::Error| format!("can't read {}: {error}", path.display());
-    // Room for the largest file at once: a buffer that grows leaves unwiped copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 1));
+    let failed = |error: std::io::Error| {
+        format!("{} can't be read: {error}; check the path and its permissions", path.display())
+    };
+    // The capacity for the largest file at once, because a buffer that grows leaves copies of the
+    // secret behind that nobody wipes. One byte more shows that a file is too large.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_SIZE + 1));
     let file = File::open(path).map_err(failed)?;
-    file.take(LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > LIMIT {
+    file.take(MAX_FILE_SIZE as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > MAX_FILE_SIZE {
         return Err(format!(
-            "{} is larger than {LIMIT} bytes; is it the right file?",
+            "{} is larger than {MAX_FILE_SIZE} bytes; check that it is the right file",
             path.display()
         )
         .into());
     }
-    let text =
-        std::str::from_utf8(&bytes).map_err(|_| format!("{} is not UTF-8", path.display()))?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| format!("{} is not UTF-8; save it as UTF-8", path.display()))?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
@@ -133,23 +145,23 @@ mod tests {
 
     use super::*;
 
-    async fn both(source: &FileCredentials) -> (String, String) {
+    async fn id_and_secret(source: &FileCredentials) -> (String, String) {
         let credentials = source.credentials().await.unwrap();
         (credentials.client_id().to_owned(), credentials.expose_secret().to_owned())
     }
 
     #[tokio::test]
-    async fn files_are_trimmed_and_read_anew_when_asked() {
+    async fn files_are_trimmed_and_read_again_when_asked() {
         let folder = tempfile::tempdir().unwrap();
         let (id, secret) = (folder.path().join("id"), folder.path().join("secret"));
         fs::write(&id, "\u{feff}my-id\r\n").unwrap();
         fs::write(&secret, "  s3 cret\n\n").unwrap();
         let source = FileCredentials::pair(&id, &secret);
-        assert_eq!(both(&source).await, ("my-id".into(), "s3 cret".into()));
+        assert_eq!(id_and_secret(&source).await, ("my-id".into(), "s3 cret".into()));
         fs::write(&secret, "rotated\n").unwrap();
-        assert_eq!(both(&source).await, ("my-id".into(), "rotated".into()));
+        assert_eq!(id_and_secret(&source).await, ("my-id".into(), "rotated".into()));
         assert_eq!(
-            both(&FileCredentials::secret("fixed", &secret)).await,
+            id_and_secret(&FileCredentials::secret("fixed", &secret)).await,
             ("fixed".into(), "rotated".into())
         );
     }
@@ -159,7 +171,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credentials.json");
         fs::write(&path, r#"{"clientId": "id", "clientSecret": "secret", "note": 1}"#).unwrap();
-        assert_eq!(both(&FileCredentials::json(&path)).await, ("id".into(), "secret".into()));
+        assert_eq!(
+            id_and_secret(&FileCredentials::json(&path)).await,
+            ("id".into(), "secret".into())
+        );
     }
 
     #[tokio::test]

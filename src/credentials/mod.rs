@@ -1,14 +1,14 @@
-//! Where the client id and the secret come from.
+//! Sources of the client id and the secret.
 //!
-//! A [`CredentialsSource`] is asked each time a token is requested, so a rotated secret is picked up with the next
-//! refresh and needs no restart.
+//! A [`CredentialsSource`] is asked each time a token is requested. A rotated secret is therefore
+//! used from the next refresh on, without a restart.
 //!
 //! | source | for |
 //! |---|---|
 //! | [`Credentials`] itself | fixed values |
 //! | [`EnvCredentials`] | environment variables |
 //! | [`FileCredentials`] | files, as Docker and Kubernetes mount secrets |
-//! | [`from_fn`] | an async function: a vault, a secrets manager |
+//! | [`from_fn`] | an async function, for example one that asks a vault |
 //!
 //! # Examples
 //!
@@ -25,131 +25,16 @@
 //! # let _ = source;
 //! ```
 
+mod client_credentials;
 mod env;
 mod file;
+mod from_fn;
+mod source;
 
-use std::{fmt, future::Future};
-
-use secrecy::{ExposeSecret, SecretString};
-
-pub use self::{env::EnvCredentials, file::FileCredentials};
-use crate::error::{AuthError, BoxError, Kind};
-
-/// A client id and its secret. The secret is wiped on drop and never printed.
-#[derive(Clone)]
-pub struct Credentials {
-    client_id: String,
-    client_secret: SecretString,
-}
-
-impl Credentials {
-    /// Both as the provider gave them. They are checked when they are used: an empty one, or an id with control
-    /// characters, is refused before anything is sent, as [`AuthError::is_credentials`].
-    pub fn new(client_id: impl Into<String>, client_secret: impl Into<SecretString>) -> Self {
-        Self { client_id: client_id.into(), client_secret: client_secret.into() }
-    }
-
-    /// The client id, which is no secret.
-    pub fn client_id(&self) -> &str {
-        &self.client_id
-    }
-
-    /// The secret itself. Handle with care.
-    pub fn expose_secret(&self) -> &str {
-        self.client_secret.expose_secret()
-    }
-
-    /// Refuses what can't be right, before it is sent.
-    pub(crate) fn check(&self) -> Result<(), AuthError> {
-        let wrong = if self.client_id.is_empty() {
-            "the client id is empty; check where the credentials come from"
-        } else if self.client_id.chars().any(char::is_control) {
-            "the client id has control characters; check where the credentials come from"
-        } else if self.expose_secret().is_empty() {
-            "the client secret is empty; check where the credentials come from"
-        } else {
-            return Ok(());
-        };
-        Err(AuthError::new(Kind::Credentials, wrong))
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("client_id", &self.client_id).finish_non_exhaustive()
-    }
-}
-
-/// Supplies the credentials each time a token is requested.
-///
-/// A panic in it is caught, and becomes an [`AuthError::is_interrupted`] for the callers that waited.
-pub trait CredentialsSource: Send + Sync + 'static {
-    /// The credentials as they are now.
-    ///
-    /// # Errors
-    ///
-    /// Whatever went wrong; its text will be shown as the cause of an [`AuthError::is_credentials`] and must hold
-    /// no secret.
-    fn credentials(&self) -> impl Future<Output = Result<Credentials, BoxError>> + Send;
-}
-
-impl CredentialsSource for Credentials {
-    async fn credentials(&self) -> Result<Credentials, BoxError> {
-        Ok(self.clone())
-    }
-}
-
-/// A source from an async function, which is called for each token request. See the [module](self) for an example.
-pub fn from_fn<F, Fut>(function: F) -> FromFn<F>
-where
-    F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Credentials, BoxError>> + Send,
-{
-    FromFn(function)
-}
-
-/// The source that [`from_fn`] makes.
-#[derive(Clone, Copy)]
-pub struct FromFn<F>(F);
-
-impl<F, Fut> CredentialsSource for FromFn<F>
-where
-    F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Credentials, BoxError>> + Send,
-{
-    async fn credentials(&self) -> Result<Credentials, BoxError> {
-        (self.0)().await
-    }
-}
-
-impl<F> fmt::Debug for FromFn<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FromFn").finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn debug_shows_the_id_and_no_secret() {
-        let shown = format!("{:?}", Credentials::new("id-1", "hunter2"));
-        assert!(shown.contains("id-1") && !shown.contains("hunter2"), "{shown}");
-    }
-
-    #[test]
-    fn only_what_cannot_be_right_is_refused() {
-        for (id, secret, fits) in [
-            ("5e505642-9024-474d-9434-e5a44f505cc", "s", true),
-            ("any thing", "s\u{e9}", true),
-            ("", "s", false),
-            ("a\nb", "s", false),
-            ("a", "", false),
-        ] {
-            let check = Credentials::new(id, secret).check();
-            assert_eq!(check.is_ok(), fits, "{id:?}");
-            assert!(check.is_ok() || check.unwrap_err().is_credentials());
-        }
-    }
-}
+pub use self::{
+    client_credentials::Credentials,
+    env::EnvCredentials,
+    file::FileCredentials,
+    from_fn::{FromFn, from_fn},
+    source::CredentialsSource,
+};

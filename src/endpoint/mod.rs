@@ -1,14 +1,20 @@
-//! Turning credentials into a token: the [`TokenEndpoint`] trait, [`SendPayments`], and [`TokenClient`] to build
-//! your own upon.
+//! Token endpoints, which turn credentials into a token.
 //!
-//! - An endpoint is asked for one token at a time; the cache's single flight sees to that.
-//! - It says with [`rotation`](TokenEndpoint::rotation) what a new token does to the one in use. How the cache
-//!   serves a token during its renewal follows from that one answer.
-//! - Timeouts, retries and back-off are the refresh's own; an endpoint makes one attempt per call.
+//! | item | for |
+//! |---|---|
+//! | [`TokenEndpoint`] | the trait of every endpoint |
+//! | [`SendPayments`] | the Send Payments API |
+//! | [`TokenClient`] | the HTTP part of an endpoint of your own |
+//!
+//! - The cache asks an endpoint for one token at a time.
+//! - [`rotation`](TokenEndpoint::rotation) tells the cache what a new token does to the one in use.
+//!   How the cache serves a token during its renewal follows from that.
+//! - An endpoint makes one attempt per call. Timeouts, retries and back-off belong to the refresh
+//!   and are set with the [`RefreshPolicy`](crate::RefreshPolicy).
 //!
 //! # Examples
 //!
-//! Another provider's JSON, in full; a type of the endpoint's own and one request:
+//! An endpoint for another provider's JSON, in full:
 //!
 //! ```
 //! use std::time::Duration;
@@ -26,22 +32,27 @@
 //! }
 //!
 //! #[derive(serde::Deserialize)]
-//! struct Answer {
+//! struct GrantResponse {
 //!     access_token: String,
 //!     expires_in: u64,
 //! }
 //!
 //! impl<S: HttpService, C: CredentialsSource> TokenEndpoint for JsonGrant<S, C> {
 //!     async fn issue(&self) -> Result<IssuedToken, AuthError> {
-//!         let credentials = self.credentials.credentials().await.map_err(AuthError::credentials)?;
-//!         let (id, secret) = (credentials.client_id(), credentials.expose_secret());
-//!         let grant = serde_json::json!({"grant_type": "client_credentials", "client_id": id, "client_secret": secret});
+//!         let credentials =
+//!             self.credentials.credentials().await.map_err(AuthError::credentials)?;
+//!         let grant = serde_json::json!({
+//!             "grant_type": "client_credentials",
+//!             "client_id": credentials.client_id(),
+//!             "client_secret": credentials.expose_secret(),
+//!         });
 //!         let request = Request::post(&self.uri)
 //!             .header(header::CONTENT_TYPE, "application/json")
 //!             .body(grant.to_string().into())
 //!             .map_err(AuthError::permanent)?;
-//!         let token: Answer = self.client.send(request, &credentials).await?.json()?;
-//!         Ok(IssuedToken::new(token.access_token).expires_in(Duration::from_secs(token.expires_in)))
+//!         let token: GrantResponse = self.client.send(request, &credentials).await?.json()?;
+//!         let lifetime = Duration::from_secs(token.expires_in);
+//!         Ok(IssuedToken::new(token.access_token).expires_in(lifetime))
 //!     }
 //!
 //!     fn rotation(&self) -> Rotation {
@@ -55,84 +66,21 @@
 //! ```
 
 mod client;
+mod http_service;
+mod quote;
+mod refusal;
+mod response;
 mod send_payments;
+mod token_endpoint;
 
-use std::{future::Future, pin::Pin};
-
-use http::Uri;
-
-#[cfg(fuzzing)]
-pub(crate) use self::{client::retry_after, send_payments::parse_date};
+pub(crate) use self::token_endpoint::DynEndpoint;
 pub use self::{
-    client::{HttpService, TokenClient, TokenResponse},
+    client::TokenClient,
+    http_service::HttpService,
+    response::TokenResponse,
     send_payments::SendPayments,
+    token_endpoint::{Rotation, TokenEndpoint},
 };
-use crate::error::AuthError;
+#[cfg(fuzzing)]
+pub(crate) use self::{refusal::retry_after, send_payments::parse_date};
 pub use crate::token::IssuedToken;
-
-/// What a new token does to the one in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rotation {
-    /// Asking for a new token kills the one in use, for every process that shares the credentials.
-    Exclusive,
-    /// The old token lives on until it expires, as in ordinary OAuth 2.
-    Overlapping,
-}
-
-/// Turns credentials into tokens, one per call.
-///
-/// The [module](self) shows one written from scratch.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a token endpoint",
-    note = "use `SendPayments`, or implement `TokenEndpoint` for a type of yours; the module `endpoint` shows how"
-)]
-pub trait TokenEndpoint: Send + Sync + 'static {
-    /// Asks for one token: one attempt, on the wire once at most.
-    ///
-    /// # Errors
-    ///
-    /// [`AuthError::is_transient`] decides whether the refresh tries again.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped only when an attempt's timeout or the refresh's deadline has passed, or when the last handle of
-    /// the cache is gone. A caller's cancellation never reaches it.
-    fn issue(&self) -> impl Future<Output = Result<IssuedToken, AuthError>> + Send;
-
-    /// What a new token does to the one in use. The answer must stay the same.
-    fn rotation(&self) -> Rotation;
-
-    /// Where tokens are asked for. By default its origin is the one that may see the token, and a `POST` to it is
-    /// never signed. `None` if there is no such URI; then every origin has to be
-    /// [allowed by name](crate::AuthLayer::allow_origin).
-    ///
-    /// Defaults to `None`.
-    fn uri(&self) -> Option<&Uri> {
-        None
-    }
-
-    /// Whether the credentials are others than those that were last sent. Asked at most once a second, and only while
-    /// the endpoint is left alone because it has refused them; `true` ends that, so that a corrected secret is used at
-    /// once. Asks the credentials source only, never the endpoint.
-    ///
-    /// Defaults to `false`: the endpoint is asked again when the pause after its refusal is over.
-    fn credentials_changed(&self) -> impl Future<Output = bool> + Send {
-        std::future::ready(false)
-    }
-}
-
-/// [`TokenEndpoint`] without its type, so that a cache's handle has no type parameter.
-pub(crate) trait DynEndpoint: Send + Sync + 'static {
-    fn issue(&self) -> Pin<Box<dyn Future<Output = Result<IssuedToken, AuthError>> + Send + '_>>;
-    fn credentials_changed(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
-}
-
-impl<E: TokenEndpoint> DynEndpoint for E {
-    fn issue(&self) -> Pin<Box<dyn Future<Output = Result<IssuedToken, AuthError>> + Send + '_>> {
-        Box::pin(TokenEndpoint::issue(self))
-    }
-
-    fn credentials_changed(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
-        Box::pin(TokenEndpoint::credentials_changed(self))
-    }
-}

@@ -1,4 +1,4 @@
-//! [`SendPayments`]: `POST {base}/auth` with `clientId` and `clientSecret`.
+//! [`SendPayments`]: the endpoint `POST {base}/auth` with `clientId` and `clientSecret`.
 
 use std::{
     fmt,
@@ -14,22 +14,28 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::{
+    client::TokenClient,
+    http_service::HttpService,
+    token_endpoint::{Rotation, TokenEndpoint},
+};
 use crate::{
     credentials::{Credentials, CredentialsSource},
-    endpoint::{HttpService, IssuedToken, Rotation, TokenClient, TokenEndpoint},
     error::{AuthError, ConfigError, Kind, shown},
     origin,
+    token::IssuedToken,
 };
 
-/// The Send Payments API's `POST /auth`.
+/// The endpoint `POST /auth` of the Send Payments API.
 ///
-/// - 200 and 201 are both success. The lifetime of the token is `expiresAt` less the `Date` of the same answer; an
-///   `expiresAt` that can't be read costs nothing but precision, because a 201 has killed the old token and must
-///   be used.
-/// - Its tokens are [exclusive](Rotation::Exclusive): asking for one kills the one in use.
-/// - A client id is refused before sending only if it is empty or has control characters. The published pattern
-///   is not enforced: the provider's own examples break it.
-/// - No `idempotency` header is sent: every `POST /auth` makes a new token anyway.
+/// - The statuses 200 and 201 are both success.
+/// - The lifetime of a token is `expiresAt` less the `Date` of the same response. A success has
+///   killed the token in use, so the new one is used even if one of the two can't be parsed. The
+///   lifetime then has the next source that [`IssuedToken`] lists.
+/// - The tokens are [exclusive](Rotation::Exclusive), so a request for one kills the one in use.
+/// - A client id is refused before it is sent only if it is empty or has control characters. The
+///   published pattern is not enforced, because the provider's own examples break it.
+/// - No `idempotency` header is sent, because every `POST /auth` issues a new token anyway.
 ///
 /// # Examples
 ///
@@ -54,32 +60,39 @@ pub struct SendPayments<S, C> {
     client: TokenClient<S>,
     credentials: C,
     uri: Uri,
-    /// Keyed at random, so that the sum of a secret tells nothing outside of this process.
+    /// Keyed at random, so that the fingerprint of a secret tells nothing outside of this process.
     hasher: RandomState,
-    /// The sum of the credentials that were last sent.
-    sent: AtomicU64,
+    /// The fingerprint of the credentials that were last sent. Zero before the first request.
+    ///
+    /// `Relaxed`, because the number stands alone and publishes no other memory.
+    last_sent: AtomicU64,
 }
 
 impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
-    /// For the API at `base_url` (`https://host[:port][/path]`; `/auth` is appended), reached through `service`.
+    /// Creates an endpoint for the API at `base_url`, which is reached through `service`.
+    ///
+    /// `base_url` has the form `https://host[:port][/path]`, and `/auth` is appended to its path.
     ///
     /// # Errors
     ///
-    /// `base_url` is not an absolute http or https URL, or has user information or a query; or it is plain http
-    /// beyond this machine, which [`allow_plain_http`](Self::allow_plain_http) takes.
+    /// Returns [`ConfigError::InvalidUrl`] if `base_url` is not an absolute http or https URL, or
+    /// has user information, a query or a fragment. Returns [`ConfigError::PlainHttp`] if it is
+    /// plain http beyond this machine, which [`allow_plain_http`](Self::allow_plain_http) permits.
     pub fn new(base_url: impl AsRef<str>, service: S, credentials: C) -> Result<Self, ConfigError> {
         let uri = origin::join(base_url.as_ref(), "/auth")?;
         origin::check_transport(&uri, "SendPayments::allow_plain_http")?;
         Ok(Self::with(TokenClient::new(service), credentials, uri))
     }
 
-    /// Like [`new`](Self::new), for a base URL whose plain http beyond this machine is wanted: the secret and the
-    /// token can be read by everybody on the way. The layer's requests have to be
+    /// Creates an endpoint as [`new`](Self::new) does, and allows plain http beyond this machine.
+    ///
+    /// Everybody on the way can then read the secret and the token. The layer's requests have to be
     /// [allowed](crate::AuthLayer::allow_plain_http) as well.
     ///
     /// # Errors
     ///
-    /// `base_url` is not an absolute http or https URL, or has user information or a query.
+    /// Returns [`ConfigError::InvalidUrl`] if `base_url` is not an absolute http or https URL, or
+    /// has user information, a query or a fragment.
     pub fn allow_plain_http(
         base_url: impl AsRef<str>,
         service: S,
@@ -90,10 +103,12 @@ impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
     }
 
     fn with(client: TokenClient<S>, credentials: C, uri: Uri) -> Self {
-        Self { client, credentials, uri, hasher: RandomState::new(), sent: AtomicU64::new(0) }
+        Self { client, credentials, uri, hasher: RandomState::new(), last_sent: AtomicU64::new(0) }
     }
 
-    fn sum(&self, credentials: &Credentials) -> u64 {
+    /// Returns a number that changes with the credentials, so that no second copy of the secret has
+    /// to be kept for the comparison.
+    fn fingerprint(&self, credentials: &Credentials) -> u64 {
         self.hasher.hash_one((credentials.client_id(), credentials.expose_secret()))
     }
 }
@@ -109,7 +124,7 @@ struct AuthRequest<'a> {
 #[serde(rename_all = "camelCase")]
 struct AuthResponse {
     access_token: Option<SecretString>,
-    /// Any JSON: what can't be read as a date must not cost the token.
+    /// Any JSON, because a value that is no date must not cost the token.
     expires_at: Option<serde_json::Value>,
 }
 
@@ -117,15 +132,16 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
     async fn issue(&self) -> Result<IssuedToken, AuthError> {
         let credentials = self.credentials.credentials().await.map_err(AuthError::credentials)?;
         let request = auth_request(self.uri.clone(), &credentials)?;
-        self.sent.store(self.sum(&credentials), Ordering::Relaxed);
-        let answer = self.client.send(request, &credentials).await?;
-        let AuthResponse { access_token, expires_at } = answer.json()?;
+        // Before the request, so that an attempt that is dropped half-way counts as sent.
+        self.last_sent.store(self.fingerprint(&credentials), Ordering::Relaxed);
+        let response = self.client.send(request, &credentials).await?;
+        let AuthResponse { access_token, expires_at } = response.json()?;
         let Some(secret) = access_token else {
-            return Err(answer.unusable(Kind::InvalidResponse, "no `accessToken`"));
+            return Err(response.unusable(Kind::InvalidResponse, "no `accessToken`"));
         };
         let expires_at =
             expires_at.as_ref().and_then(serde_json::Value::as_str).and_then(parse_date);
-        Ok(IssuedToken::new(secret).expires_at(expires_at).server_date(answer.date()))
+        Ok(IssuedToken::new(secret).expires_at(expires_at).server_date(response.date()))
     }
 
     fn rotation(&self) -> Rotation {
@@ -138,8 +154,9 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
 
     async fn credentials_changed(&self) -> bool {
         let credentials = self.credentials.credentials().await;
-        credentials
-            .is_ok_and(|credentials| self.sum(&credentials) != self.sent.load(Ordering::Relaxed))
+        credentials.is_ok_and(|credentials| {
+            self.fingerprint(&credentials) != self.last_sent.load(Ordering::Relaxed)
+        })
     }
 }
 
@@ -149,9 +166,10 @@ fn auth_request(uri: Uri, credentials: &Credentials) -> Result<Request<Full<Byte
         client_id: credentials.client_id(),
         client_secret: credentials.expose_secret(),
     };
-    // Sized ahead: a buffer that grows leaves unwiped copies behind.
-    let room = 128 + 6 * (body.client_id.len() + body.client_secret.len());
-    let mut json = Zeroizing::new(Vec::with_capacity(room));
+    // A buffer that grows leaves copies of the secret behind that nobody wipes. JSON escapes a byte
+    // to six at most, and the rest of the object is shorter than 128.
+    let capacity = 128 + 6 * (body.client_id.len() + body.client_secret.len());
+    let mut json = Zeroizing::new(Vec::with_capacity(capacity));
     serde_json::to_writer(&mut *json, &body).map_err(AuthError::permanent)?;
     let mut request = Request::new(Full::new(Bytes::from_owner(json)));
     *request.method_mut() = Method::POST;
@@ -162,7 +180,7 @@ fn auth_request(uri: Uri, credentials: &Credentials) -> Result<Request<Full<Byte
     Ok(request)
 }
 
-/// RFC 3339, of which the contract's `2026-11-24T02:44:00Z` is the strictest form.
+/// Parses a date of RFC 3339, of which the contract's `2026-11-24T02:44:00Z` is the strictest form.
 pub(crate) fn parse_date(text: &str) -> Option<SystemTime> {
     SystemTime::try_from(text.parse::<jiff::Timestamp>().ok()?).ok()
 }
@@ -170,5 +188,55 @@ pub(crate) fn parse_date(text: &str) -> Option<SystemTime> {
 impl<S, C> fmt::Debug for SendPayments<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendPayments").field("uri", &shown(&self.uri)).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http::Response;
+    use http_body_util::BodyExt;
+    use secrecy::ExposeSecret;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::error::BoxError;
+
+    #[tokio::test]
+    async fn the_request_is_the_contracts() {
+        let service = service_fn(|request: Request<Full<Bytes>>| async {
+            assert_eq!(request.method(), "POST");
+            assert_eq!(request.uri(), "https://api.example.com/v1/auth");
+            assert_eq!(request.headers()[header::CONTENT_TYPE], "application/json");
+            assert!(!request.headers().contains_key("idempotency"));
+            assert!(!request.headers().contains_key(header::AUTHORIZATION));
+            let body = request.into_body().collect();
+            let body = body.now_or_never().unwrap().unwrap().to_bytes();
+            let sent: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(
+                sent,
+                serde_json::json!({"clientId": "my \"id\"", "clientSecret": "s\\e\u{1}cret"})
+            );
+            let body = Bytes::from_static(br#"{"accessToken": "t"}"#);
+            Ok::<_, BoxError>(Response::new(Full::new(body)))
+        });
+        let credentials = Credentials::new("my \"id\"", "s\\e\u{1}cret");
+        let endpoint =
+            SendPayments::new("https://api.example.com/v1/", service, credentials).unwrap();
+        assert_eq!(endpoint.issue().await.unwrap().secret.expose_secret(), "t");
+    }
+
+    #[tokio::test]
+    async fn credentials_that_cannot_be_right_are_refused_before_anything_is_sent() {
+        let service = service_fn(|_: Request<Full<Bytes>>| async {
+            Err::<Response<Full<Bytes>>, _>(BoxError::from("this was sent"))
+        });
+        for credentials in
+            [Credentials::new("", "x"), Credentials::new("a\nb", "x"), Credentials::new("a", "")]
+        {
+            let endpoint =
+                SendPayments::new("https://api.example.com", service, credentials).unwrap();
+            assert!(endpoint.issue().await.unwrap_err().is_credentials());
+        }
     }
 }

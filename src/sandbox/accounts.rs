@@ -1,45 +1,42 @@
-//! `POST /accounts` and `GET /accounts/{id}`: something to spend a token on.
+//! The store of accounts and of the responses to idempotency keys. It knows no HTTP.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-    response::{IntoResponse, Response},
-};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
 use serde::Serialize;
-use serde_json::Value;
 
-use super::{auth, bounded::Bounded, clock, guard::Caller, problem::Problem, state::Shared, token};
+use super::{bounded_map::BoundedMap, clock, token};
 
+/// The bounds of each of the two maps, so that a long load test does not fill the memory.
 const MAX_ENTRIES: usize = 100_000;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// All accounts, and the answers that are kept for their idempotency keys.
+/// All accounts, and the stored responses.
 pub(super) struct Accounts {
     inner: Mutex<Inner>,
 }
 
 struct Inner {
-    by_id: Bounded<Stored>,
-    answers: Bounded<Answered>,
+    by_id: BoundedMap<OwnedAccount>,
+    /// By owner and idempotency key.
+    responses: BoundedMap<StoredResponse>,
 }
 
-struct Stored {
+struct OwnedAccount {
+    /// The id of the client that created the account.
     owner: String,
     account: Account,
 }
 
-struct Answered {
-    asked: Bytes,
+struct StoredResponse {
+    /// The body with which the key was used first.
+    request_body: Bytes,
     account: Account,
 }
 
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Account {
+pub(super) struct Account {
     id: String,
     name: String,
     created_at: String,
@@ -54,80 +51,67 @@ impl Account {
 impl Default for Accounts {
     fn default() -> Self {
         let inner = Inner {
-            by_id: Bounded::new(MAX_ENTRIES, MAX_BYTES),
-            answers: Bounded::new(MAX_ENTRIES, MAX_BYTES),
+            by_id: BoundedMap::new(MAX_ENTRIES, MAX_BYTES),
+            responses: BoundedMap::new(MAX_ENTRIES, MAX_BYTES),
         };
         Self { inner: Mutex::new(inner) }
     }
 }
 
+/// The result of a request for an account.
+pub(super) enum Creation {
+    /// A new account.
+    Created(Account),
+    /// The response that is stored for the idempotency key.
+    Repeated(Account),
+    /// The idempotency key was used with another body.
+    Conflict,
+}
+
 impl Accounts {
+    /// Creates an account at `now`, in seconds since 1970, unless `owner` has used `key` before.
+    pub(super) fn create(
+        &self,
+        owner: String,
+        key: Option<String>,
+        name: String,
+        request_body: Bytes,
+        now: u64,
+    ) -> Creation {
+        // A header can't hold a line feed, so no client can spell the key of another.
+        let key = key.map(|key| format!("{owner}\n{key}"));
+        // The lock is held from the lookup to the insertion, so that one of two concurrent requests
+        // with the same key creates the account and the other one finds its response.
+        let mut accounts = self.lock();
+        if let Some(response) = key.as_deref().and_then(|key| accounts.responses.get(key)) {
+            if response.request_body != request_body {
+                return Creation::Conflict;
+            }
+            return Creation::Repeated(response.account.clone());
+        }
+        let account = Account { id: token::random_id(), name, created_at: clock::rfc3339(now) };
+        let stored = OwnedAccount { owner, account: account.clone() };
+        let size = stored.owner.len() + account.size();
+        accounts.by_id.insert(account.id.clone(), stored, size);
+        if let Some(key) = key {
+            let size = key.len() + request_body.len() + account.size();
+            accounts.responses.insert(
+                key,
+                StoredResponse { request_body, account: account.clone() },
+                size,
+            );
+        }
+        Creation::Created(account)
+    }
+
+    /// Returns the account `id` if `owner` created it.
+    pub(super) fn find(&self, owner: &str, id: &str) -> Option<Account> {
+        let accounts = self.lock();
+        let stored = accounts.by_id.get(id).filter(|stored| stored.owner == owner)?;
+        Some(stored.account.clone())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-pub(super) async fn create(
-    State(shared): State<Arc<Shared>>,
-    Extension(Caller(owner)): Extension<Caller>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let key = match auth::idempotency_key(&headers) {
-        // A line feed can't be in a header, so no client can name the key of another.
-        Ok(key) => key.map(|key| format!("{owner}\n{key}")),
-        Err(why) => return Problem::malformed([why]).into_response(),
-    };
-    let Some(name) = read_name(&body) else {
-        return Problem::malformed([
-            "the body must be a JSON object with a string as its name".to_owned()
-        ])
-        .into_response();
-    };
-
-    // One lock from the look-up to the storing: of two requests with the same key, one creates.
-    let mut accounts = shared.accounts.lock();
-    if let Some(answered) = key.as_deref().and_then(|key| accounts.answers.get(key)) {
-        if answered.asked != body {
-            return Problem::new(
-                StatusCode::CONFLICT,
-                "The key was used with another body",
-                "conflict",
-            )
-            .into_response();
-        }
-        shared.tally.count(|counters| counters.idempotent_replays += 1);
-        return (StatusCode::CREATED, Json(answered.account.clone())).into_response();
-    }
-    let account =
-        Account { id: token::random_id(), name, created_at: clock::rfc3339(shared.clock.now()) };
-    let stored = Stored { owner, account: account.clone() };
-    let size = stored.owner.len() + account.size();
-    accounts.by_id.add(account.id.clone(), stored, size);
-    if let Some(key) = key {
-        let size = key.len() + body.len() + account.size();
-        accounts.answers.add(key, Answered { asked: body, account: account.clone() }, size);
-    }
-    drop(accounts);
-    shared.tally.count(|counters| counters.accounts_created += 1);
-    (StatusCode::CREATED, Json(account)).into_response()
-}
-
-pub(super) async fn show(
-    State(shared): State<Arc<Shared>>,
-    Extension(Caller(owner)): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Response {
-    match shared.accounts.lock().by_id.get(&id) {
-        Some(stored) if stored.owner == owner => Json(stored.account.clone()).into_response(),
-        _ => Problem::not_found().into_response(),
-    }
-}
-
-fn read_name(body: &Bytes) -> Option<String> {
-    let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else { return None };
-    match fields.remove("name") {
-        Some(Value::String(name)) => Some(name),
-        _ => None,
     }
 }

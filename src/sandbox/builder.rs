@@ -1,4 +1,4 @@
-//! What a sandbox is told before it starts.
+//! [`SandboxBuilder`]: the settings of a sandbox, and its start.
 
 use std::{
     collections::HashMap,
@@ -11,14 +11,24 @@ use std::{
 use tokio::{net::TcpListener, sync::watch};
 
 use super::{
-    Sandbox,
     clock::{Clock, Offset},
-    server,
-    state::{self, Shared},
+    handle::Sandbox,
+    router, server,
+    state::SandboxState,
     token::Signer,
 };
 
+// In this file, because the builder imports `Sandbox` and the import must not run both ways.
+impl Sandbox {
+    /// Returns a builder with the defaults that its setters state.
+    pub fn builder() -> SandboxBuilder {
+        SandboxBuilder::new()
+    }
+}
+
 /// Builds a [`Sandbox`].
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,7 +58,7 @@ pub struct SandboxBuilder {
 }
 
 impl SandboxBuilder {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self {
             clients: HashMap::from([(
                 Sandbox::CLIENT_ID.to_owned(),
@@ -62,10 +72,11 @@ impl SandboxBuilder {
         }
     }
 
-    /// One more client that may ask for tokens; with a known id, a new secret for it.
+    /// Adds a client that may ask for tokens, or replaces the secret of a known id.
     ///
-    /// `POST /auth` answers 400 for an id that breaks the reference's pattern, known or not: it needs 38 to 100
-    /// characters and, within them, four lower-case letters, an underscore and a lower-case UUID.
+    /// `POST /auth` answers 400 for an id that breaks the pattern of the API reference, even if the
+    /// client is known. An id needs 38 to 100 characters. They must contain four lower-case
+    /// letters, an underscore and a lower-case UUID in a row.
     ///
     /// Defaults to [`Sandbox::CLIENT_ID`] alone.
     pub fn client(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
@@ -73,10 +84,11 @@ impl SandboxBuilder {
         self
     }
 
-    /// How long a token lives. Rounded up to whole seconds.
+    /// Sets the lifetime of tokens, rounded up to whole seconds.
     ///
-    /// `iat` is the second in which it was issued and `exp` is `iat` plus this, so a token really lives up to one
-    /// second less. With zero, tokens are dead when they are issued.
+    /// `iat` is the second in which a token is issued, and `exp` is `iat` plus the lifetime. A
+    /// token therefore lives up to one second less. With zero, tokens are dead when they are
+    /// issued.
     ///
     /// Defaults to 300 seconds.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
@@ -84,7 +96,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// How long each `POST /auth` waits before it issues a token, or refuses.
+    /// Sets how long each `POST /auth` waits before it issues a token or refuses.
     ///
     /// Defaults to zero.
     pub fn auth_latency(mut self, latency: Duration) -> Self {
@@ -92,7 +104,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// How long each request to a resource waits before its token is judged and it is applied.
+    /// Sets how long each request to a resource waits before its token is checked.
     ///
     /// Defaults to zero.
     pub fn resource_latency(mut self, latency: Duration) -> Self {
@@ -100,8 +112,10 @@ impl SandboxBuilder {
         self
     }
 
-    /// Sets the sandbox's clock this far ahead of the real time. `Date`, `expiresAt`, `iat` and `exp` move
-    /// together. Of this and [`clock_behind`](Self::clock_behind) the last call counts.
+    /// Sets the sandbox's clock this far ahead of the real time.
+    ///
+    /// `Date`, `expiresAt`, `iat` and `exp` move together. The last call of this and
+    /// [`clock_behind`](Self::clock_behind) counts.
     ///
     /// Defaults to zero.
     pub fn clock_ahead(mut self, by: Duration) -> Self {
@@ -109,8 +123,10 @@ impl SandboxBuilder {
         self
     }
 
-    /// Sets the sandbox's clock this far behind the real time. `Date`, `expiresAt`, `iat` and `exp` move
-    /// together. Of this and [`clock_ahead`](Self::clock_ahead) the last call counts.
+    /// Sets the sandbox's clock this far behind the real time.
+    ///
+    /// `Date`, `expiresAt`, `iat` and `exp` move together. The last call of this and
+    /// [`clock_ahead`](Self::clock_ahead) counts.
     ///
     /// Defaults to zero.
     pub fn clock_behind(mut self, by: Duration) -> Self {
@@ -118,7 +134,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// The address to listen on; with port 0 the system chooses one.
+    /// Sets the address on which the sandbox listens. With port 0 the system chooses a free port.
     ///
     /// Defaults to `127.0.0.1:0`.
     pub fn bind(mut self, addr: SocketAddr) -> Self {
@@ -126,19 +142,24 @@ impl SandboxBuilder {
         self
     }
 
-    /// Binds the address and serves on a task of the current Tokio runtime, whose I/O and time must be enabled.
+    /// Binds the address and serves it on a task of the current Tokio runtime, whose I/O and time
+    /// must be enabled.
     ///
     /// # Errors
     ///
-    /// When the address can't be bound, for example because it is in use.
+    /// Returns an error if the address can't be bound, for example because it is in use.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of a Tokio runtime, and on one without I/O.
     pub async fn start(self) -> io::Result<Sandbox> {
-        // `jsonwebtoken` panics at its first use when another crate of the same build has enabled a second
-        // cryptography backend and nobody has chosen between them. Somebody else's earlier choice stands.
+        // If another crate of the build has enabled a second cryptography backend, `jsonwebtoken`
+        // panics at its first use until one is chosen. An earlier choice of the process stands.
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
 
         let listener = TcpListener::bind(self.bind).await?;
         let addr = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(
+        let state = Arc::new(SandboxState::new(
             Clock::new(self.offset),
             Signer::new(self.token_lifetime),
             self.clients,
@@ -146,8 +167,8 @@ impl SandboxBuilder {
             self.resource_latency,
         ));
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(server::serve(listener, state::router(&shared), stopped));
-        Ok(Sandbox { addr, shared, stop, server })
+        let server = tokio::spawn(server::serve(listener, router::router(&state), stopped));
+        Ok(Sandbox::new(addr, state, stop, server))
     }
 }
 

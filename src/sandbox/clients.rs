@@ -1,18 +1,18 @@
-//! Who may ask for tokens, and which token of each is the one in use.
+//! The clients that may ask for tokens, and the token in use of each.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Every known client by its id.
+/// All known clients.
 pub(super) struct Clients {
     by_id: Mutex<HashMap<String, Client>>,
 }
 
 struct Client {
     secret: String,
-    /// The `jti` of the token in use. One per client is what makes tokens exclusive.
+    /// The `jti` of the token in use. There is one per client, which makes tokens exclusive.
     current: Option<String>,
 }
 
@@ -25,7 +25,7 @@ impl Clients {
         Self { by_id: Mutex::new(by_id) }
     }
 
-    pub(super) fn knows(&self, id: &str) -> bool {
+    pub(super) fn contains(&self, id: &str) -> bool {
         self.lock().contains_key(id)
     }
 
@@ -33,13 +33,14 @@ impl Clients {
         self.lock().get(id).is_some_and(|client| client.secret == secret)
     }
 
-    /// Puts a new token in use; the one before it is dead from here on.
+    /// Puts a new token in use, which kills the one before it.
     pub(super) fn replace(&self, id: &str, token_id: String) {
         if let Some(client) = self.lock().get_mut(id) {
             client.current = Some(token_id);
         }
     }
 
+    /// Kills the token in use. Returns `true` if there was one.
     pub(super) fn revoke(&self, id: &str) -> bool {
         self.lock().get_mut(id).is_some_and(|client| client.current.take().is_some())
     }

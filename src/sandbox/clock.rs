@@ -1,18 +1,20 @@
-//! The sandbox's wall clock, right or wrong.
+//! The sandbox's wall clock, which can be set wrong, and its latency.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 use jiff::Timestamp;
 
-/// How far the sandbox's clock is from the real time.
+/// The difference between the sandbox's clock and the real time.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Offset {
     Ahead(Duration),
     Behind(Duration),
 }
 
-/// A clock of whole seconds since 1970, never before then and never beyond what a date of 20 characters can say.
+/// A clock of whole seconds since 1970.
+///
+/// It stays between 1970 and the year 9999, the last one that fits into a date of 20 characters.
 #[derive(Clone, Copy)]
 pub(super) struct Clock {
     offset: Offset,
@@ -25,14 +27,14 @@ impl Clock {
 
     pub(super) fn now(self) -> u64 {
         let real = wall_clock();
-        let shown = match self.offset {
+        let local = match self.offset {
             Offset::Ahead(by) => real.saturating_add(by),
             Offset::Behind(by) => real.saturating_sub(by),
         };
-        shown.as_secs().min(last_second())
+        local.as_secs().min(max_second())
     }
 
-    /// The current time as the value of a `Date` header.
+    /// Returns the current time as the value of a `Date` header.
     pub(super) fn date(self) -> HeaderValue {
         let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(self.now()));
         HeaderValue::try_from(date)
@@ -40,9 +42,9 @@ impl Clock {
     }
 }
 
-/// `seconds` since 1970 in UTC, exactly 20 characters: `2026-11-24T02:44:00Z`.
+/// Formats `seconds` since 1970 as UTC in exactly 20 characters, such as `2026-11-24T02:44:00Z`.
 pub(super) fn rfc3339(seconds: u64) -> String {
-    let seconds = seconds.min(last_second());
+    let seconds = seconds.min(max_second());
     i64::try_from(seconds)
         .ok()
         .and_then(|s| Timestamp::from_second(s).ok())
@@ -50,18 +52,25 @@ pub(super) fn rfc3339(seconds: u64) -> String {
         .to_string()
 }
 
-/// In the year 9999.
-pub(super) fn last_second() -> u64 {
+/// Returns the last second that the clock can show, which is in the year 9999.
+pub(super) fn max_second() -> u64 {
     Timestamp::MAX.as_second().unsigned_abs()
 }
 
-/// The one place where the sandbox reads the real time. Its answers carry dates, so a monotonic clock won't do.
+/// Returns the real time since 1970. Nothing else in the sandbox reads a clock.
 #[allow(
     clippy::disallowed_methods,
     reason = "the sandbox stands in for another machine, with its own wall clock"
 )]
 fn wall_clock() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Waits for `time`. Zero returns at once and needs no timer.
+pub(super) async fn wait(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
+    }
 }
 
 #[cfg(test)]
@@ -79,7 +88,7 @@ mod tests {
     fn an_offset_beyond_all_bounds_is_cut_off() {
         assert_eq!(Clock::new(Offset::Behind(Duration::MAX)).now(), 0);
         let far = Clock::new(Offset::Ahead(Duration::MAX));
-        assert_eq!(far.now(), last_second());
+        assert_eq!(far.now(), max_second());
         assert!(far.date().to_str().unwrap().contains(" 9999 "));
     }
 }

@@ -1,10 +1,12 @@
-//! What a sandbox counts.
+//! The counters of a sandbox.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-/// What a sandbox has counted since it started: one consistent snapshot.
+/// A consistent snapshot of the counters of a sandbox. All of them start at zero with the sandbox.
+///
+/// # Examples
 ///
 /// ```
 /// use tower_reauth::sandbox::Sandbox;
@@ -24,30 +26,35 @@ use serde::Serialize;
 pub struct SandboxCounters {
     /// `POST /auth` requests that arrived.
     pub auth_requests: u64,
-    /// Tokens that were issued, each killing the one before it: whether the answer said so or a fault spoilt it,
-    /// and those of [`Sandbox::issue_elsewhere`](super::Sandbox::issue_elsewhere) too.
+    /// Tokens that were issued, each of which killed the one before it.
+    ///
+    /// Tokens whose response a fault spoiled count, and so do those of
+    /// [`Sandbox::issue_elsewhere`](super::Sandbox::issue_elsewhere).
     pub tokens_issued: u64,
-    /// `POST /auth` requests that were refused for what they asked: malformed, too large, or wrong credentials. An
-    /// [`AuthFault`](super::AuthFault) that answers with a status is not counted here.
+    /// `POST /auth` requests that were malformed, were too large or had wrong credentials.
+    ///
+    /// Requests that met an [`AuthFault`](super::AuthFault) with an error status do not count.
     pub auth_refused: u64,
-    /// Requests that arrived on any path that needs a token, even one that doesn't exist.
+    /// Requests that arrived on any path that needs a token, even one that does not exist.
     pub resource_requests: u64,
-    /// Those of them that were answered with a 2xx status.
+    /// Requests on such a path that were answered with a 2xx status.
     pub resource_ok: u64,
-    /// 401: no bearer token was sent.
+    /// Requests that were answered 401 because they carried no bearer token.
     pub unauthorized_missing: u64,
-    /// 401: the token is malformed, was never issued here, or its signature is wrong; or there were several
-    /// `Authorization` headers.
+    /// Requests that were answered 401 because their token is malformed or was not signed by this
+    /// sandbox, or because they carried several `Authorization` headers.
     pub unauthorized_unknown: u64,
-    /// 401: the token has expired; also when it had been replaced before that.
+    /// Requests that were answered 401 because their token has expired, even if it had been
+    /// replaced before that.
     pub unauthorized_expired: u64,
-    /// 401: the token has not expired, but a newer one or a [`revoke`](super::Sandbox::revoke) has killed it.
+    /// Requests that were answered 401 because a newer token or a
+    /// [`revoke`](super::Sandbox::revoke) has killed their token before it expired.
     pub unauthorized_replaced: u64,
-    /// Accounts that were created.
+    /// Accounts that were created by `POST /accounts`.
     pub accounts_created: u64,
-    /// `POST /accounts` requests that got a stored answer again.
+    /// `POST /accounts` requests that got the response stored for their idempotency key.
     pub idempotent_replays: u64,
-    /// The most `POST /auth` requests that were under way at once.
+    /// The greatest number of `POST /auth` requests that were in flight at once.
     pub auth_in_flight_max: u64,
 }
 
@@ -72,8 +79,8 @@ impl Tally {
         change(&mut self.lock().counters);
     }
 
-    /// Counts a `POST /auth` as arrived, and as under way until the returned value is dropped.
-    pub(super) fn auth_arrives(self: &Arc<Self>) -> AuthInFlight {
+    /// Counts a `POST /auth` that has arrived. It is in flight until the returned value is dropped.
+    pub(super) fn start_auth(self: &Arc<Self>) -> AuthInFlight {
         let mut inner = self.lock();
         inner.auth_in_flight += 1;
         inner.counters.auth_requests += 1;
@@ -87,7 +94,7 @@ impl Tally {
     }
 }
 
-/// One `POST /auth` that is under way.
+/// One `POST /auth` that is in flight.
 pub(super) struct AuthInFlight {
     tally: Arc<Tally>,
 }

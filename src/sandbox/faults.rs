@@ -1,4 +1,4 @@
-//! The ways in which `POST /auth` can be made to go wrong.
+//! [`AuthFault`]: the ways in which `POST /auth` can be made to fail.
 
 use std::{
     collections::VecDeque,
@@ -8,11 +8,17 @@ use std::{
 
 use http::StatusCode;
 
-/// A way in which `POST /auth` can go wrong.
+/// A way in which `POST /auth` can fail.
 ///
-/// The first group meets any `POST /auth`, whatever it asks for, and issues nothing: the token in use stays valid.
-/// The second meets only one whose credentials are right (another gets its 400 or 401, and has used the fault up).
-/// It issues a token, so the one in use dies, and then spoils the answer.
+/// - The faults of the first group, up to [`Redirect`](Self::Redirect), meet every `POST /auth`,
+///   even a malformed one. They issue nothing, so the token in use stays alive.
+/// - The faults of the second group meet a `POST /auth` whose credentials are right. They issue a
+///   token, which kills the one in use, and then spoil the response. A request with wrong
+///   credentials gets its 400 or 401 and uses the fault up.
+///
+/// [`Delay`](Self::Delay) meets every `POST /auth` too, which then goes on without a fault.
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,7 +35,7 @@ use http::StatusCode;
 /// };
 /// sandbox.fail_every_auth(Some(overloaded));
 /// sandbox.fail_next_auth(AuthFault::Hang);
-/// // The next request hangs, all those after it are answered 503, and now everything is well again:
+/// // The next request hangs and all later ones are answered 503, until the fault is removed:
 /// sandbox.fail_every_auth(None);
 /// # Ok(())
 /// # }
@@ -37,50 +43,53 @@ use http::StatusCode;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum AuthFault {
-    /// Issues nothing; answers with the documented error body.
+    /// Issues nothing, and answers with the documented error body.
     Status {
-        /// The status of the answer.
+        /// The status of the response.
         status: StatusCode,
-        /// Sent as `Retry-After`, in seconds, rounded up.
+        /// The value of the `Retry-After` header, rounded up to whole seconds. `None` sends none.
         retry_after: Option<Duration>,
     },
-    /// Issues nothing; answers with this status and the HTML page of a proxy.
+    /// Issues nothing, and answers with this status and the HTML page of a proxy.
     Html(StatusCode),
-    /// Issues nothing; resets the TCP connection, along with whatever else is under way on it.
+    /// Issues nothing, and resets the TCP connection with every request that is in flight on it.
     ResetBeforeIssuing,
     /// Issues nothing and never answers.
     Hang,
-    /// Waits this long, on top of [`auth_latency`](super::SandboxBuilder::auth_latency), then goes on as if there
-    /// were no fault.
+    /// Waits this long on top of the [`auth_latency`](super::SandboxBuilder::auth_latency), and
+    /// goes on as if there were no fault.
     Delay(Duration),
-    /// Issues nothing; answers 307 to this `Location`. One that can't be a header value makes it a 500.
+    /// Issues nothing, and answers 307 with this `Location`. A header that can't carry it makes
+    /// the response a 500.
     Redirect(String),
 
-    /// Issues a token, then resets the TCP connection, along with whatever else is under way on it.
+    /// Issues a token, and resets the TCP connection with every request that is in flight on it.
     ResetAfterIssuing,
-    /// Issues a token; answers 201 with no body.
+    /// Issues a token, and answers 201 without a body.
     EmptyBody,
-    /// Issues a token; answers 201 with a `Content-Length` larger than the part of the body that is sent.
+    /// Issues a token, and answers 201 with half of the body that its `Content-Length` announces.
     CutBody,
-    /// Issues a token; answers 201 with a body that says it is JSON and is not.
+    /// Issues a token, and answers 201 with the content type of JSON and a body that is not JSON.
     Garbage,
-    /// Issues a token; answers 201 with `""` in its place.
+    /// Issues a token, and answers 201 with an empty `accessToken`.
     EmptyToken,
-    /// Issues a token; answers 201 with no `accessToken`.
+    /// Issues a token, and answers 201 without an `accessToken`.
     MissingToken,
-    /// Issues a token; answers 201 with a line feed in it, which no header can carry.
+    /// Issues a token, and answers 201 with a line feed at its end, which no header can carry.
     UnsendableToken,
-    /// Issues a good token; answers 201 with an `expiresAt` that is not a date.
+    /// Issues a good token, and answers 201 with an `expiresAt` that is not a date.
     BadExpiry,
-    /// Issues a good token; answers 201 with no `expiresAt`.
+    /// Issues a good token, and answers 201 without an `expiresAt`.
     NoExpiry,
-    /// Issues a token with a good signature that expired a minute ago; answers 201, with an `expiresAt` that says so.
+    /// Issues a token with a good signature that expired a minute ago, and answers 201 with an
+    /// `expiresAt` that says so.
     Expired,
-    /// Issues a good token; answers 201 with a JSON body of 32 MiB, streamed. Read whole, it is a valid answer.
+    /// Issues a good token, and streams a 201 with a JSON body of 32 MiB. A client that reads all
+    /// of it finds a valid response.
     Oversized,
 }
 
-/// The faults still to come.
+/// The faults that later requests will meet.
 #[derive(Default)]
 pub(super) struct Faults {
     inner: Mutex<Inner>,
@@ -89,6 +98,7 @@ pub(super) struct Faults {
 #[derive(Default)]
 struct Inner {
     queue: VecDeque<AuthFault>,
+    /// Met by every request when the queue is empty.
     standing: Option<AuthFault>,
 }
 
@@ -101,7 +111,7 @@ impl Faults {
         self.lock().standing = fault;
     }
 
-    /// What the `POST /auth` that has just arrived meets.
+    /// Returns the fault for the `POST /auth` that has just arrived, and takes it from the queue.
     pub(super) fn next(&self) -> Option<AuthFault> {
         let mut inner = self.lock();
         inner.queue.pop_front().or_else(|| inner.standing.clone())

@@ -1,4 +1,4 @@
-//! Stands in front of every path that needs a token.
+//! The middleware in front of every path that needs a token.
 
 use std::sync::Arc;
 
@@ -11,31 +11,32 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
-    auth,
+    clock,
     counters::SandboxCounters,
     problem::{self, Problem},
-    state::Shared,
+    state::SandboxState,
 };
 
 /// The client whose token came with a request.
 #[derive(Clone)]
 pub(super) struct Caller(pub(super) String);
 
-/// Why a request is answered 401.
+/// The reason for a 401.
 #[derive(Clone, Copy)]
-enum Refused {
+enum Rejection {
     Missing,
     Unknown,
     Expired,
     Replaced,
 }
 
+/// Answers 401 to a request without a living token, and passes any other on with its [`Caller`].
 pub(super) async fn require_token(
-    State(shared): State<Arc<Shared>>,
+    State(state): State<Arc<SandboxState>>,
     request: Request,
     next: Next,
 ) -> Response {
-    shared.tally.count(|counters| counters.resource_requests += 1);
+    state.tally.count(|counters| counters.resource_requests += 1);
     let (parts, body) = request.into_parts();
     let body = match problem::read_body(body).await {
         Ok(body) => body,
@@ -43,62 +44,66 @@ pub(super) async fn require_token(
     };
     let mut request = Request::from_parts(parts, Body::from(body));
 
-    // A task of its own: a request that has arrived is carried out, even when its caller hangs up.
-    let carried_out = tokio::spawn(async move {
-        auth::wait(shared.resource_latency).await;
-        match judge(&shared, request.headers()) {
+    // In a task of its own, which goes on when the caller hangs up and this future is dropped. A
+    // request that has arrived is carried out.
+    let processed = tokio::spawn(async move {
+        clock::wait(state.resource_latency).await;
+        // After the latency, so that a token that is replaced meanwhile is refused.
+        match authenticate(&state, request.headers()) {
             Ok(caller) => request.extensions_mut().insert(caller),
-            Err(refused) => {
-                shared.tally.count(|counters| refused.count(counters));
-                return refused.into_response();
+            Err(rejection) => {
+                state.tally.count(|counters| rejection.count(counters));
+                return rejection.into_response();
             }
         };
         let response = next.run(request).await;
         if response.status().is_success() {
-            shared.tally.count(|counters| counters.resource_ok += 1);
+            state.tally.count(|counters| counters.resource_ok += 1);
         }
         response
     });
-    carried_out.await.unwrap_or_else(|_| Problem::internal().into_response())
+    processed.await.unwrap_or_else(|_| Problem::internal().into_response())
 }
 
-/// Whose token it is, if it is alive.
-fn judge(shared: &Shared, headers: &HeaderMap) -> Result<Caller, Refused> {
-    judge_token(shared, bearer_token(headers)?)
+/// Returns the client whose token the headers carry, if the token is alive.
+fn authenticate(state: &SandboxState, headers: &HeaderMap) -> Result<Caller, Rejection> {
+    check_token(state, bearer_token(headers)?)
 }
 
-/// Whether a request with this token would be let through.
-pub(super) fn accepts(shared: &Shared, token: &str) -> bool {
-    judge_token(shared, token).is_ok()
+/// Returns `true` if a request with this token would be passed on.
+pub(super) fn accepts(state: &SandboxState, token: &str) -> bool {
+    check_token(state, token).is_ok()
 }
 
-fn judge_token(shared: &Shared, token: &str) -> Result<Caller, Refused> {
-    let claims = shared.signer.read(token).ok_or(Refused::Unknown)?;
-    if claims.exp <= shared.clock.now() {
-        return Err(Refused::Expired);
+/// Checks the signature first, then the expiry, then if the token is the one in use. A token that
+/// has expired and was replaced therefore counts as expired.
+fn check_token(state: &SandboxState, token: &str) -> Result<Caller, Rejection> {
+    let claims = state.signer.verify(token).ok_or(Rejection::Unknown)?;
+    if claims.exp <= state.clock.now() {
+        return Err(Rejection::Expired);
     }
-    if !shared.clients.is_current(&claims.sub, &claims.jti) {
-        return Err(Refused::Replaced);
+    if !state.clients.is_current(&claims.sub, &claims.jti) {
+        return Err(Rejection::Replaced);
     }
     Ok(Caller(claims.sub))
 }
 
-fn bearer_token(headers: &HeaderMap) -> Result<&str, Refused> {
+fn bearer_token(headers: &HeaderMap) -> Result<&str, Rejection> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next().ok_or(Refused::Missing)?;
+    let value = values.next().ok_or(Rejection::Missing)?;
     if values.next().is_some() {
-        return Err(Refused::Unknown);
+        return Err(Rejection::Unknown);
     }
-    let value = value.to_str().map_err(|_| Refused::Unknown)?;
-    let (scheme, token) = value.split_once(' ').ok_or(Refused::Missing)?;
+    let value = value.to_str().map_err(|_| Rejection::Unknown)?;
+    let (scheme, token) = value.split_once(' ').ok_or(Rejection::Missing)?;
     let token = token.trim_matches(' ');
     if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
-        return Err(Refused::Missing);
+        return Err(Rejection::Missing);
     }
     Ok(token)
 }
 
-impl Refused {
+impl Rejection {
     fn count(self, counters: &mut SandboxCounters) {
         let counter = match self {
             Self::Missing => &mut counters.unauthorized_missing,
@@ -110,9 +115,9 @@ impl Refused {
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        // One text for every cause: a client must not be able to tell them apart by it.
+        // The text is the same for every reason, so that no client can tell them apart by it.
         let mut response =
             Problem::new(StatusCode::UNAUTHORIZED, "A valid token is needed", "unauthorized")
                 .into_response();

@@ -1,4 +1,4 @@
-//! The documented error body, and the limit on request bodies.
+//! The documented error body, and the limit of request bodies.
 
 use axum::{
     Json,
@@ -10,9 +10,10 @@ use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 
+/// In bytes.
 const MAX_REQUEST_BODY: usize = 1024 * 1024;
 
-/// An error answer: `{"message", "errors": [{"message", "type"}]}`.
+/// An error response with the body `{"message", "errors": [{"message", "type"}]}`.
 pub(super) struct Problem {
     status: StatusCode,
     message: &'static str,
@@ -36,9 +37,14 @@ impl Problem {
         Self::with_details(status, message, kind, [message.to_owned()])
     }
 
-    /// 400, with one entry in `errors` for each thing that is wrong.
-    pub(super) fn malformed(what: impl IntoIterator<Item = String>) -> Self {
-        Self::with_details(StatusCode::BAD_REQUEST, "The request is malformed", "validation", what)
+    /// Creates a 400 with one entry in `errors` for each fault of the request.
+    pub(super) fn malformed(errors: impl IntoIterator<Item = String>) -> Self {
+        Self::with_details(
+            StatusCode::BAD_REQUEST,
+            "The request is malformed",
+            "validation",
+            errors,
+        )
     }
 
     pub(super) fn not_found() -> Self {
@@ -75,7 +81,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Reads a whole request body, up to the limit.
+/// Reads a whole request body. A body beyond the limit of 1 MiB is a 413.
 pub(super) async fn read_body(body: Body) -> Result<Bytes, Problem> {
     match Limited::new(body, MAX_REQUEST_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),

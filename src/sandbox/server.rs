@@ -29,13 +29,15 @@ use tokio::{
 };
 use tower_service::Service;
 
+/// The time that requests in flight have at a shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-/// After a failed accept, which is mostly a shortage that passes, such as of file descriptors.
+/// The pause after a failed accept. The cause is mostly a passing shortage, such as of file
+/// descriptors, so an immediate retry would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Takes connections until `stopped` says so, then lets those under way end.
+/// Accepts connections until `stopped` changes, and then lets the requests in flight finish.
 ///
-/// Dropping the future closes every connection at once.
+/// Dropping the future closes every connection at once, because their tasks are in its `JoinSet`.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -54,11 +56,12 @@ pub(super) async fn serve(
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            // Only to forget those that have ended.
+            // Frees what the set keeps of a connection that has ended.
             Some(_) = connections.join_next() => {}
             _ = stopped.changed() => break,
         }
     }
+    // Before the wait, so that a client that connects now is refused at once.
     drop(listener);
     let _ = tokio::time::timeout(SHUTDOWN_GRACE, graceful.shutdown()).await;
     connections.shutdown().await;
@@ -72,24 +75,24 @@ async fn serve_connection(stream: TcpStream, router: Router, watcher: Watcher) {
         let reset = reset.clone();
         hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(reset.clone());
-            let answer = router.clone().call(request);
-            async { answer.await.map_err(|never: Infallible| never) }
+            let response = router.clone().call(request);
+            async { response.await.map_err(|never: Infallible| never) }
         })
     };
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    // The answers that need a `Date` have one of the sandbox's own clock.
+    // The router sets the `Date` by the sandbox's own clock.
     builder.http1().auto_date_header(false);
     builder.http2().auto_date_header(false);
     let connection = watcher.watch(builder.serve_connection(io, service).into_owned());
     tokio::select! {
-        // An error here is the client's: it hung up, or sent what isn't HTTP.
+        // An error is the client's, which hung up or sent what is not HTTP.
         _ = connection => {}
-        // Leaving drops the connection, and with it the stream.
+        // The return drops the connection, and its stream sends the reset.
         () = reset.inner.demanded.notified() => {}
     }
 }
 
-/// A handle on the connection that a request came by, among the request's extensions.
+/// A handle on the connection by which a request came. It is in the request's extensions.
 #[derive(Clone, Default)]
 pub(super) struct ConnectionReset {
     inner: Arc<ResetState>,
@@ -97,12 +100,14 @@ pub(super) struct ConnectionReset {
 
 #[derive(Default)]
 struct ResetState {
+    /// Stored with `Release` before `demanded` is notified, and loaded with `Acquire` when the
+    /// stream is dropped, which may be on another thread.
     armed: AtomicBool,
     demanded: Notify,
 }
 
 impl ConnectionReset {
-    /// Resets the connection. Never returns, so that no answer can be sent before the connection is gone.
+    /// Resets the connection. Never returns, so that no response is sent before the reset.
     pub(super) async fn reset<T>(&self) -> T {
         self.inner.armed.store(true, Ordering::Release);
         self.inner.demanded.notify_one();
@@ -110,7 +115,7 @@ impl ConnectionReset {
     }
 }
 
-/// A stream that is closed with a TCP reset, not in order, once a reset has been asked for.
+/// A stream that closes with a TCP reset if one was demanded, and in order otherwise.
 struct ResettableStream {
     stream: TcpStream,
     reset: ConnectionReset,
@@ -119,6 +124,7 @@ struct ResettableStream {
 impl Drop for ResettableStream {
     fn drop(&mut self) {
         if self.reset.inner.armed.load(Ordering::Acquire) {
+            // With a linger of zero, closing the socket sends RST and no FIN.
             let _ = self.stream.set_zero_linger();
         }
     }

@@ -1,29 +1,18 @@
-//! What the parts of one sandbox share, and the routes over it.
+//! [`SandboxState`]: the state that the handlers of one sandbox share.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use axum::{
-    Json, Router,
-    extract::State,
-    middleware,
-    response::Response,
-    routing::{get, post},
-};
-use http::header;
-
 use super::{
-    accounts::{self, Accounts},
-    auth,
+    accounts::Accounts,
     clients::Clients,
     clock::Clock,
-    counters::{SandboxCounters, Tally},
+    counters::Tally,
     faults::Faults,
-    guard,
-    problem::Problem,
-    token::{Issued, Signer},
+    token::{SignedToken, Signer},
 };
 
-pub(super) struct Shared {
+/// The state of one sandbox. Each part has a lock of its own, and no two are held at once.
+pub(super) struct SandboxState {
     pub(super) clock: Clock,
     pub(super) signer: Signer,
     pub(super) clients: Clients,
@@ -34,7 +23,7 @@ pub(super) struct Shared {
     pub(super) resource_latency: Duration,
 }
 
-impl Shared {
+impl SandboxState {
     pub(super) fn new(
         clock: Clock,
         signer: Signer,
@@ -55,62 +44,28 @@ impl Shared {
     }
 
     pub(super) fn knows(&self, client: &str) -> bool {
-        self.clients.knows(client)
+        self.clients.contains(client)
     }
 
-    /// Issues a token; the client's token before it is dead from here on.
-    pub(super) fn issue(&self, client: &str) -> Result<Issued, jsonwebtoken::errors::Error> {
+    /// Issues a token, which kills the one before it of the same client.
+    pub(super) fn issue(&self, client: &str) -> Result<SignedToken, jsonwebtoken::errors::Error> {
         let issued = self.signer.sign(client, self.clock.now())?;
         self.put_in_use(client, &issued);
         Ok(issued)
     }
 
-    /// As [`issue`](Self::issue), but what it issues has expired already.
+    /// Issues a token that has already expired. It kills the one before it all the same.
     pub(super) fn issue_expired(
         &self,
         client: &str,
-    ) -> Result<Issued, jsonwebtoken::errors::Error> {
+    ) -> Result<SignedToken, jsonwebtoken::errors::Error> {
         let issued = self.signer.sign_expired(client, self.clock.now())?;
         self.put_in_use(client, &issued);
         Ok(issued)
     }
 
-    fn put_in_use(&self, client: &str, issued: &Issued) {
+    fn put_in_use(&self, client: &str, issued: &SignedToken) {
         self.clients.replace(client, issued.id.clone());
         self.tally.count(|counters| counters.tokens_issued += 1);
     }
-}
-
-pub(super) fn router(shared: &Arc<Shared>) -> Router {
-    let open = Router::new()
-        .route("/auth", post(auth::issue_token))
-        .route("/_sandbox/counters", get(show_counters))
-        .method_not_allowed_fallback(method_not_allowed);
-    let guarded = Router::new()
-        .route("/accounts", post(accounts::create))
-        .route("/accounts/{id}", get(accounts::show))
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
-        .layer(middleware::from_fn_with_state(Arc::clone(shared), guard::require_token));
-    open.merge(guarded)
-        .layer(middleware::map_response_with_state(Arc::clone(shared), stamp_date))
-        .with_state(Arc::clone(shared))
-}
-
-async fn show_counters(State(shared): State<Arc<Shared>>) -> Json<SandboxCounters> {
-    Json(shared.tally.snapshot())
-}
-
-async fn method_not_allowed() -> Problem {
-    Problem::method_not_allowed()
-}
-
-async fn not_found() -> Problem {
-    Problem::not_found()
-}
-
-/// Before the HTTP server can: its date would come from the real clock.
-async fn stamp_date(State(shared): State<Arc<Shared>>, mut response: Response) -> Response {
-    response.headers_mut().insert(header::DATE, shared.clock.date());
-    response
 }

@@ -1,4 +1,4 @@
-//! The sandbox's tokens: what they say, and the signature on them.
+//! The claims and the signature of the sandbox's tokens.
 
 use std::{array, time::Duration};
 
@@ -9,7 +9,7 @@ use super::clock;
 
 const SERVICES: &[&str] = &["accounts", "payments"];
 
-/// What a request's token is judged by.
+/// The claims by which a token is checked.
 #[derive(Deserialize)]
 pub(super) struct Claims {
     pub(super) sub: String,
@@ -26,16 +26,18 @@ struct SignedClaims<'a> {
     services: &'static [&'static str],
 }
 
-/// A token that has been issued. It has no `Debug` on purpose.
-pub(super) struct Issued {
+/// A token that has been issued. It has no `Debug`, so that no log can show it.
+pub(super) struct SignedToken {
     pub(super) token: String,
+    /// The `jti` claim.
     pub(super) id: String,
-    /// As `expiresAt` says it.
+    /// The value of `expiresAt`.
     pub(super) expires_at: String,
 }
 
-/// Signs tokens with a key of its own, and knows them again.
+/// Signs tokens with a key of its own and verifies them.
 pub(super) struct Signer {
+    /// In seconds.
     lifetime: u64,
     encoding: EncodingKey,
     decoding: DecodingKey,
@@ -44,9 +46,9 @@ pub(super) struct Signer {
 
 impl Signer {
     pub(super) fn new(lifetime: Duration) -> Self {
-        // A key for a double: unique to this sandbox, not fit to protect anything.
+        // Enough for a double: the key differs from sandbox to sandbox and protects nothing.
         let key: [u8; 32] = array::from_fn(|_| fastrand::u8(..));
-        // Life and owner are judged by the caller, who needs the cause and has another clock.
+        // The guard checks expiry and owner, because it needs the reason and has another clock.
         let mut validation = Validation::new(Algorithm::HS256);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
@@ -59,29 +61,31 @@ impl Signer {
         }
     }
 
-    /// A token that lives from `now` on.
+    /// Returns a token that lives from `now` on.
     pub(super) fn sign(
         &self,
         client: &str,
         now: u64,
-    ) -> Result<Issued, jsonwebtoken::errors::Error> {
-        let exp = now.saturating_add(self.lifetime).min(clock::last_second());
+    ) -> Result<SignedToken, jsonwebtoken::errors::Error> {
+        let exp = now.saturating_add(self.lifetime).min(clock::max_second());
         self.sign_claims(client, now, exp)
     }
 
-    /// A token with a good signature that died a minute before `now`.
+    /// Returns a token with a good signature that expired a minute before `now`.
     pub(super) fn sign_expired(
         &self,
         client: &str,
         now: u64,
-    ) -> Result<Issued, jsonwebtoken::errors::Error> {
+    ) -> Result<SignedToken, jsonwebtoken::errors::Error> {
         let exp = now.saturating_sub(60);
         self.sign_claims(client, exp.saturating_sub(self.lifetime), exp)
     }
 
-    /// The claims of a token with this sandbox's signature; `None` for anything else.
-    pub(super) fn read(&self, token: &str) -> Option<Claims> {
-        jsonwebtoken::decode(token, &self.decoding, &self.validation).ok().map(|read| read.claims)
+    /// Returns the claims of a token with this sandbox's signature, or `None` for any other.
+    pub(super) fn verify(&self, token: &str) -> Option<Claims> {
+        jsonwebtoken::decode(token, &self.decoding, &self.validation)
+            .ok()
+            .map(|verified| verified.claims)
     }
 
     fn sign_claims(
@@ -89,15 +93,15 @@ impl Signer {
         sub: &str,
         iat: u64,
         exp: u64,
-    ) -> Result<Issued, jsonwebtoken::errors::Error> {
+    ) -> Result<SignedToken, jsonwebtoken::errors::Error> {
         let id = random_id();
         let claims = SignedClaims { sub, iat, exp, jti: &id, services: SERVICES };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)?;
-        Ok(Issued { token, id, expires_at: clock::rfc3339(exp) })
+        Ok(SignedToken { token, id, expires_at: clock::rfc3339(exp) })
     }
 }
 
-/// 32 hexadecimal digits.
+/// Returns 32 hexadecimal digits.
 pub(super) fn random_id() -> String {
     format!("{:032x}", fastrand::u128(..))
 }

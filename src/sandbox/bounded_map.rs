@@ -1,17 +1,22 @@
-//! A map that forgets its oldest entries, so that a long load test doesn't fill the memory.
+//! [`BoundedMap`]: a map that drops its oldest entries.
 
 use std::collections::{HashMap, VecDeque};
 
-/// At most `max_entries` entries and, by the sizes that the caller states, at most `max_bytes` bytes.
-pub(super) struct Bounded<V> {
+/// A map of at most `max_entries` entries and at most `max_bytes` bytes.
+///
+/// The caller states the size of each entry in bytes. When a bound is exceeded, the oldest entries
+/// are dropped until it holds again.
+pub(super) struct BoundedMap<V> {
+    /// Each value with its size.
     entries: HashMap<String, (V, usize)>,
     oldest_first: VecDeque<String>,
+    /// The sum of all sizes.
     bytes: usize,
     max_entries: usize,
     max_bytes: usize,
 }
 
-impl<V> Bounded<V> {
+impl<V> BoundedMap<V> {
     pub(super) fn new(max_entries: usize, max_bytes: usize) -> Self {
         Self {
             entries: HashMap::new(),
@@ -26,8 +31,8 @@ impl<V> Bounded<V> {
         self.entries.get(key).map(|(value, _)| value)
     }
 
-    /// Adds an entry under a key that isn't there yet.
-    pub(super) fn add(&mut self, key: String, value: V, size: usize) {
+    /// Inserts an entry under a key that the map does not hold yet.
+    pub(super) fn insert(&mut self, key: String, value: V, size: usize) {
         self.bytes += size;
         self.oldest_first.push_back(key.clone());
         self.entries.insert(key, (value, size));
@@ -46,9 +51,9 @@ mod tests {
 
     #[test]
     fn the_oldest_entry_goes_first() {
-        let mut map = Bounded::new(2, 100);
+        let mut map = BoundedMap::new(2, 100);
         for key in ["a", "b", "c"] {
-            map.add(key.to_owned(), key.to_owned(), 1);
+            map.insert(key.to_owned(), key.to_owned(), 1);
         }
         assert!(map.get("a").is_none());
         assert_eq!(map.get("b").map(String::as_str), Some("b"));
@@ -57,11 +62,11 @@ mod tests {
 
     #[test]
     fn a_large_entry_pushes_out_as_many_as_it_takes() {
-        let mut map = Bounded::new(10, 100);
+        let mut map = BoundedMap::new(10, 100);
         for key in ["a", "b", "c"] {
-            map.add(key.to_owned(), (), 40);
+            map.insert(key.to_owned(), (), 40);
         }
-        map.add("d".to_owned(), (), 60);
+        map.insert("d".to_owned(), (), 60);
         assert!(map.get("b").is_none());
         assert!(map.get("c").is_some());
         assert_eq!(map.bytes, 100);

@@ -1,0 +1,51 @@
+//! [`CredentialsSource`]: supplies the credentials of each request for a token.
+
+use std::future::Future;
+
+use super::client_credentials::Credentials;
+use crate::error::BoxError;
+
+/// Supplies the credentials each time a token is requested.
+///
+/// - A source is asked at each attempt at a token. While the endpoint refuses the credentials, it
+///   is also asked once a second at most, to see if they have been corrected.
+/// - The time it takes counts towards the
+///   [`attempt_timeout`](crate::RefreshPolicy::attempt_timeout).
+/// - A panic in it is caught. The callers that waited get an
+///   [`AuthError::is_interrupted`](crate::AuthError::is_interrupted).
+///
+/// # Examples
+///
+/// ```
+/// use tower_reauth::{BoxError, Credentials, CredentialsSource};
+///
+/// struct SecretFile;
+///
+/// impl CredentialsSource for SecretFile {
+///     async fn credentials(&self) -> Result<Credentials, BoxError> {
+///         let secret = tokio::fs::read_to_string("/run/secrets/client_secret").await?;
+///         Ok(Credentials::new("my-client-id", secret.trim()))
+///     }
+/// }
+/// ```
+pub trait CredentialsSource: Send + Sync + 'static {
+    /// Returns the credentials as they are now.
+    ///
+    /// # Errors
+    ///
+    /// Any error becomes the cause of an
+    /// [`AuthError::is_credentials`](crate::AuthError::is_credentials). Its text is shown to users
+    /// and logged, so it must hold no secret.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped when the attempt's timeout or the refresh's deadline has passed, or
+    /// when the last handle of the cache is gone. A caller's cancellation never reaches it.
+    fn credentials(&self) -> impl Future<Output = Result<Credentials, BoxError>> + Send;
+}
+
+impl CredentialsSource for Credentials {
+    async fn credentials(&self) -> Result<Credentials, BoxError> {
+        Ok(self.clone())
+    }
+}

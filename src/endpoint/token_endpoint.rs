@@ -1,0 +1,91 @@
+//! [`TokenEndpoint`]: turns credentials into a token.
+
+use std::{future::Future, pin::Pin};
+
+use http::Uri;
+
+use crate::{error::AuthError, token::IssuedToken};
+
+/// The effect of a new token on the one in use.
+///
+/// It decides how the cache renews a token before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rotation {
+    /// A request for a new token kills the one in use, for every process that shares the
+    /// credentials.
+    ///
+    /// A due renewal waits for a moment without requests in flight. At the end of its window it
+    /// holds new requests back and waits for those in flight. The
+    /// [`RefreshPolicy`](crate::RefreshPolicy) bounds both waits, and
+    /// [`without_hold`](crate::RefreshPolicy::without_hold) switches them off.
+    Exclusive,
+    /// The token in use lives on until it expires, as in ordinary OAuth 2.
+    ///
+    /// A due renewal runs in the background, and requests carry the token in use meanwhile.
+    Overlapping,
+}
+
+/// Turns credentials into tokens, one per call.
+///
+/// The [module](super) has an example that is written from scratch.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a token endpoint",
+    note = "use `SendPayments`, or implement `TokenEndpoint` for a type of yours",
+    note = "the docs of the module `endpoint` have an example"
+)]
+pub trait TokenEndpoint: Send + Sync + 'static {
+    /// Makes one attempt at a token, with at most one request on the wire.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the attempt. The refresh tries again if
+    /// [`is_transient`](AuthError::is_transient) says so. [`AuthError`] lists the constructors and
+    /// what each means for the token in use.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped when the attempt's timeout or the refresh's deadline has passed, or
+    /// when the last handle of the cache is gone. A caller's cancellation never reaches it. A token
+    /// that the endpoint had issued by then is lost.
+    fn issue(&self) -> impl Future<Output = Result<IssuedToken, AuthError>> + Send;
+
+    /// Returns the effect of a new token on the one in use. It must return the same at each call.
+    fn rotation(&self) -> Rotation;
+
+    /// Returns the URI at which tokens are asked for.
+    ///
+    /// The origin of the URI may see the token, and a `POST` to the URI is never signed. Without a
+    /// URI every origin has to be [allowed by name](crate::AuthLayer::allow_origin).
+    ///
+    /// Defaults to `None`.
+    fn uri(&self) -> Option<&Uri> {
+        None
+    }
+
+    /// Returns `true` if the credentials differ from those that were last sent.
+    ///
+    /// The cache asks this only during the pause after the endpoint has refused the credentials,
+    /// and at most once a second. `true` ends the pause, so that a corrected secret is used at
+    /// once. An implementation asks the credentials source and never the endpoint.
+    ///
+    /// Defaults to `false`, with which the endpoint is asked again when the pause is over.
+    fn credentials_changed(&self) -> impl Future<Output = bool> + Send {
+        std::future::ready(false)
+    }
+}
+
+/// A dyn-compatible [`TokenEndpoint`], so that a cache's handle has no type parameter.
+pub(crate) trait DynEndpoint: Send + Sync + 'static {
+    fn issue(&self) -> Pin<Box<dyn Future<Output = Result<IssuedToken, AuthError>> + Send + '_>>;
+    fn credentials_changed(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
+}
+
+impl<E: TokenEndpoint> DynEndpoint for E {
+    fn issue(&self) -> Pin<Box<dyn Future<Output = Result<IssuedToken, AuthError>> + Send + '_>> {
+        Box::pin(TokenEndpoint::issue(self))
+    }
+
+    fn credentials_changed(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(TokenEndpoint::credentials_changed(self))
+    }
+}

@@ -1,0 +1,360 @@
+//! [`AuthError`]: why there is no token.
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use http::StatusCode;
+
+use super::boxed::BoxError;
+
+/// The reason why there is no token for a request.
+///
+/// Every caller that waited for the same refresh gets the same error, so a clone is cheap. Ask the
+/// error with its `is_*` methods, because its text may change.
+///
+/// # Errors of your own endpoint
+///
+/// A [`TokenEndpoint`](crate::endpoint::TokenEndpoint) makes an error with one of the constructors.
+/// The constructor decides two things. One is if the refresh makes another attempt. The other is
+/// what an [exclusive](crate::endpoint::Rotation::Exclusive) endpoint has done to the token in use,
+/// which a new token kills.
+///
+/// | constructor | another attempt | token in use of an exclusive endpoint |
+/// |---|---|---|
+/// | [`transient`](Self::transient) | yes, with back-off | suspect, because a token may be lost |
+/// | [`rejected`](Self::rejected) | no | unchanged |
+/// | [`invalid_response`](Self::invalid_response) | no | dead, because a token was lost |
+/// | [`credentials`](Self::credentials) | no | unchanged |
+/// | [`permanent`](Self::permanent) | no | unchanged |
+///
+/// A suspect token is still sent, and its first 401 starts a refresh at once.
+///
+/// # Examples
+///
+/// ```
+/// use tower_reauth::AuthError;
+///
+/// let error = AuthError::transient(std::io::Error::other("connection reset"));
+/// assert!(error.is_transient() && !error.is_rejected());
+///
+/// let source = std::error::Error::source(&error).map(ToString::to_string);
+/// assert_eq!(source.as_deref(), Some("connection reset"));
+/// ```
+#[derive(Clone)]
+pub struct AuthError(Arc<Inner>);
+
+struct Inner {
+    kind: Kind,
+    message: Cow<'static, str>,
+    fate: Fate,
+    status: Option<StatusCode>,
+    retry_after: Option<Duration>,
+    source: Option<BoxError>,
+}
+
+/// The fate of the request for a token, as far as the client can tell.
+///
+/// On an exclusive endpoint it decides for what the token in use is still good. The variants are
+/// in ascending order of harm, because a refresh of several attempts takes the greatest of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fate {
+    /// No token was issued, because the request was not sent or was refused.
+    NotIssued,
+    /// A token may have been issued. There was no response, or one that does not tell.
+    Unknown,
+    /// A token was issued and is lost.
+    Issued,
+}
+
+/// The kinds of failure. The `is_*` methods of [`AuthError`] group them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Another attempt may succeed: no connection, a reset, 408, 409, 425, 429, 5xx, a response
+    /// that was cut off.
+    Transient,
+    /// An attempt or the whole refresh ran out of time.
+    Timeout,
+    /// The endpoint refused the credentials with 400, 401 or 403.
+    Rejected,
+    /// The endpoint's response holds no usable token.
+    InvalidResponse,
+    /// The token had expired before it arrived.
+    Expired,
+    /// The credentials source failed, or gave credentials that can't be sent.
+    Credentials,
+    /// The task of the refresh ended early, by a panic or because its runtime shut down.
+    Interrupted,
+    /// There is no Tokio runtime to run the refresh on.
+    NoRuntime,
+    /// Tokens were refused soon after they were issued, so no new one is asked for yet.
+    CoolingDown,
+    /// The request's origin may not see the token.
+    RefusedOrigin,
+    /// Any other failure that another attempt does not mend.
+    Permanent,
+}
+
+impl AuthError {
+    pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            fate: default_fate(kind),
+            status: None,
+            retry_after: None,
+            source: None,
+        }))
+    }
+
+    /// Replaces the fate that follows from the kind, where the caller knows more.
+    ///
+    /// For an error that has just been made. One that has been cloned keeps its fate.
+    pub(crate) fn with_fate(mut self, fate: Fate) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.fate = fate;
+        }
+        self
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        self.0.fate
+    }
+
+    pub(crate) fn caused_by(
+        kind: Kind,
+        message: impl Into<Cow<'static, str>>,
+        source: impl Into<BoxError>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            fate: default_fate(kind),
+            status: None,
+            retry_after: None,
+            source: Some(source.into()),
+        }))
+    }
+
+    /// Creates the error of a response with `status`.
+    ///
+    /// A success that can't be used has issued a token all the same, whatever the kind.
+    pub(crate) fn answered(
+        kind: Kind,
+        message: impl Into<Cow<'static, str>>,
+        status: StatusCode,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            fate: if status.is_success() { Fate::Issued } else { default_fate(kind) },
+            status: Some(status),
+            retry_after,
+            source: None,
+        }))
+    }
+
+    /// Creates an error that another attempt may mend. The refresh retries with back-off until its
+    /// [deadline](crate::RefreshPolicy::deadline).
+    ///
+    /// The text of `source` is shown to users and logged, so it must hold no secret.
+    pub fn transient(source: impl Into<BoxError>) -> Self {
+        Self::caused_by(
+            Kind::Transient,
+            "the token endpoint failed in passing; try again later",
+            source,
+        )
+    }
+
+    /// Creates an error that says that the endpoint refused the credentials. The refresh makes no
+    /// other attempt.
+    ///
+    /// The text of `source` is shown to users and logged, so it must hold no secret.
+    pub fn rejected(source: impl Into<BoxError>) -> Self {
+        Self::caused_by(
+            Kind::Rejected,
+            "the token endpoint refused the credentials; check the client id and the secret",
+            source,
+        )
+    }
+
+    /// Creates an error that says that a success of the endpoint holds no usable token. The refresh
+    /// makes no other attempt.
+    ///
+    /// The text of `source` is shown to users and logged, so it must hold no secret.
+    pub fn invalid_response(source: impl Into<BoxError>) -> Self {
+        Self::caused_by(
+            Kind::InvalidResponse,
+            "the token endpoint's response holds no usable token; check the endpoint's address",
+            source,
+        )
+    }
+
+    /// Creates an error that says that the credentials source failed, so no token was asked for.
+    /// The refresh makes no other attempt.
+    ///
+    /// The text of `source` is shown to users and logged, so it must hold no secret.
+    pub fn credentials(source: impl Into<BoxError>) -> Self {
+        Self::caused_by(
+            Kind::Credentials,
+            "the credentials source failed, so no token was asked for; check where it reads from",
+            source,
+        )
+    }
+
+    /// Creates an error that another attempt does not mend. The refresh makes no other attempt.
+    ///
+    /// The text of `source` is shown to users and logged, so it must hold no secret.
+    pub fn permanent(source: impl Into<BoxError>) -> Self {
+        Self::caused_by(
+            Kind::Permanent,
+            "the token endpoint can't be used as configured; check its address and settings",
+            source,
+        )
+    }
+
+    /// Returns `true` if the same call may succeed later without a change of the configuration.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self.0.kind,
+            Kind::Transient | Kind::Timeout | Kind::Interrupted | Kind::CoolingDown
+        )
+    }
+
+    /// Returns `true` if an attempt, or the whole refresh, ran out of time.
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == Kind::Timeout
+    }
+
+    /// Returns `true` if the token endpoint refused the credentials with 400, 401 or 403.
+    pub fn is_rejected(&self) -> bool {
+        self.0.kind == Kind::Rejected
+    }
+
+    /// Returns `true` if the endpoint's response holds no usable token.
+    ///
+    /// Such a response is not JSON, is too large, is a redirect, has an empty `accessToken` or one
+    /// that no header can carry, or has a token that had already expired.
+    pub fn is_invalid_response(&self) -> bool {
+        matches!(self.0.kind, Kind::InvalidResponse | Kind::Expired)
+    }
+
+    /// Returns `true` if the credentials source failed, or gave credentials that can't be sent.
+    pub fn is_credentials(&self) -> bool {
+        self.0.kind == Kind::Credentials
+    }
+
+    /// Returns `true` if the task of the refresh ended early.
+    ///
+    /// Either the endpoint or the credentials source panicked, or the Tokio runtime of the refresh
+    /// shut down. The next call starts another refresh.
+    pub fn is_interrupted(&self) -> bool {
+        self.0.kind == Kind::Interrupted
+    }
+
+    /// Returns `true` if no new token is asked for yet, because tokens were refused soon after they
+    /// were issued.
+    ///
+    /// Either another process seems to use the same credentials, or the resource refuses every
+    /// token.
+    pub fn is_cooling_down(&self) -> bool {
+        self.0.kind == Kind::CoolingDown
+    }
+
+    /// Returns `true` if there was no Tokio runtime to run the refresh on.
+    pub fn is_no_runtime(&self) -> bool {
+        self.0.kind == Kind::NoRuntime
+    }
+
+    /// Returns `true` if the request was refused because its origin may not see the token.
+    pub fn is_refused_origin(&self) -> bool {
+        self.0.kind == Kind::RefusedOrigin
+    }
+
+    /// Returns the status of the token endpoint's response.
+    ///
+    /// `None` if there was no response, and for an error that a constructor of this type made.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.0.status
+    }
+
+    /// Returns how long the token endpoint asked not to be called, by its `Retry-After` header
+    /// (RFC 9110, section 10.2.3). At most 24 hours.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+}
+
+/// Returns the fate to assume where nothing but the kind is known.
+fn default_fate(kind: Kind) -> Fate {
+    match kind {
+        Kind::Transient | Kind::Timeout | Kind::Interrupted => Fate::Unknown,
+        Kind::InvalidResponse | Kind::Expired => Fate::Issued,
+        Kind::Rejected
+        | Kind::Credentials
+        | Kind::NoRuntime
+        | Kind::CoolingDown
+        | Kind::RefusedOrigin
+        | Kind::Permanent => Fate::NotIssued,
+    }
+}
+
+impl fmt::Display for AuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for AuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("AuthError");
+        debug.field("kind", &self.0.kind).field("message", &self.0.message);
+        if let Some(status) = self.0.status {
+            debug.field("status", &status.as_u16());
+        }
+        if let Some(retry_after) = self.0.retry_after {
+            debug.field("retry_after", &retry_after);
+        }
+        if let Some(source) = &self.0.source {
+            debug.field("source", source);
+        }
+        debug.finish()
+    }
+}
+
+impl std::error::Error for AuthError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_answers_its_predicates() {
+        let table = [
+            (Kind::Transient, [true, false, false, false]),
+            (Kind::Timeout, [true, false, false, false]),
+            (Kind::Interrupted, [true, false, false, false]),
+            (Kind::Rejected, [false, true, false, false]),
+            (Kind::InvalidResponse, [false, false, true, false]),
+            (Kind::Expired, [false, false, true, false]),
+            (Kind::Credentials, [false, false, false, true]),
+            (Kind::CoolingDown, [true, false, false, false]),
+            (Kind::NoRuntime, [false, false, false, false]),
+            (Kind::RefusedOrigin, [false, false, false, false]),
+            (Kind::Permanent, [false, false, false, false]),
+        ];
+        for (kind, expected) in table {
+            let error = AuthError::new(kind, "x");
+            let actual = [
+                error.is_transient(),
+                error.is_rejected(),
+                error.is_invalid_response(),
+                error.is_credentials(),
+            ];
+            assert_eq!(actual, expected, "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! [`ConfigError`]: the error of the builders.
+
+/// A value that a builder can't work with.
+///
+/// The text names the value and says which one would do.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # {
+/// use tower_reauth::{AuthLayer, ConfigError, Credentials};
+///
+/// let credentials = Credentials::new("my-client-id", "my-client-secret");
+/// let error = AuthLayer::send_payments("http://api.example.com", credentials).unwrap_err();
+/// assert!(matches!(error, ConfigError::PlainHttp { .. }));
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The URL can't be parsed, has no scheme or host, has a scheme other than https and http, or
+    /// carries user information, a query or a fragment.
+    #[error("{url:?} can't be used: {reason}")]
+    InvalidUrl {
+        /// The scheme, host and port of the URL.
+        ///
+        /// If the URL can't be parsed, its first 100 characters before the query. If it may also
+        /// hold user information, a placeholder.
+        url: String,
+        /// The fault, and what to give instead.
+        reason: &'static str,
+    },
+    /// Plain http would show the secret or the token to everybody on the way.
+    #[error(
+        "{origin} is plain http and not this machine; use https, or allow it by name with `{allow}`"
+    )]
+    PlainHttp {
+        /// The origin of the URL.
+        origin: String,
+        /// The builder method that allows it.
+        allow: &'static str,
+    },
+    /// The scheme of the header value is neither empty nor a token by RFC 9110, section 5.6.2.
+    #[error(
+        "{0:?} can't be an authentication scheme; use letters, digits and hyphens, such as \
+         \"Bearer\""
+    )]
+    InvalidScheme(String),
+    /// A duration of the refresh policy is zero, or one contradicts another.
+    #[error("the refresh policy can't work: {0}")]
+    InvalidPolicy(&'static str),
+    /// The TLS configuration of the built-in client can't be made, for example because the
+    /// platform's trust roots can't be loaded.
+    #[error(
+        "the HTTPS client can't be built: {0}; check the platform's trust roots, or give a TLS \
+         configuration with `client::https_with`"
+    )]
+    Tls(String),
+}

@@ -1,0 +1,23 @@
+//! The errors of this crate.
+//!
+//! | error | of |
+//! |---|---|
+//! | [`Error`] | the service |
+//! | [`AuthError`] | everything that obtains a token |
+//! | [`ConfigError`] | the builders |
+//!
+//! The `Display` text of each level says what happened and, where the user can act, what to do.
+//! It does not repeat its cause, which [`source()`](std::error::Error::source) returns. No text
+//! holds a secret, a token, or the raw body of a response of the token endpoint.
+
+mod auth;
+mod boxed;
+mod config;
+mod service;
+mod uri;
+
+pub use self::{auth::AuthError, boxed::BoxError, config::ConfigError, service::Error};
+pub(crate) use self::{
+    auth::{Fate, Kind},
+    uri::shown,
+};
