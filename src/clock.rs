@@ -171,7 +171,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn so_close_to_its_time_a_deadline_is_exact() {
+    fn a_deadline_close_to_its_time_is_exact() {
         let at = now() + COARSE;
         let deadline = Deadline::new(at);
         while deadline.ask_again(COARSE).is_some() {}

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_nobody_refused_until_it_was_replaced_starts_the_count_anew() {
+    fn a_token_that_nobody_refused_until_it_was_replaced_restarts_the_count() {
         let (policy, start) = (RefreshPolicy::default(), clock::now());
         let lifetime = Duration::from_secs(300);
         let schedule = crate::token::schedule::schedule(lifetime, &policy.windows, 0.5);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn short_lives_do_not_lift_the_bound() {
+    fn short_lifetimes_do_not_lift_the_bound() {
         for lifetime in [5, 20, 40, 59] {
             for accepted in [true, false] {
                 let renewals = renewals_of(accepted, lifetime);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_lived_for_half_its_life_starts_the_count_anew() {
+    fn a_token_in_use_for_half_its_lifetime_restarts_the_count() {
         let (policy, start) = (RefreshPolicy::default(), clock::now());
         let mut cooldown = Cooldown { early: 5, never_accepted: 2, ..Cooldown::default() };
         let late = start + Duration::from_secs(151);

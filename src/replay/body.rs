@@ -48,14 +48,14 @@ struct Shared<B> {
     /// What nobody has read yet. Pinned where it is: an attempt that takes over goes on with it in its place.
     rest: Pin<Box<B>>,
     kept: Kept,
-    room: usize,
+    capacity_left: usize,
     /// The attempt that may read. Those before it are over.
     attempt: u32,
     /// It may not go on for now.
     paused: bool,
     ended: bool,
     /// Of the attempt that waits for more.
-    reader: Option<Waker>,
+    waker: Option<Waker>,
 }
 
 enum Kept {
@@ -82,11 +82,11 @@ impl<B: Body> ReplayBody<B> {
         let shared = Shared {
             rest: Box::pin(body),
             kept,
-            room: cap,
+            capacity_left: cap,
             attempt: 0,
             paused: false,
             ended,
-            reader: None,
+            waker: None,
         };
         Self { shared: Arc::new(Mutex::new(shared)), attempt: OnceLock::from(0), sent: 0 }
     }
@@ -117,8 +117,13 @@ impl<B: Body> ReplayBody<B> {
     /// ```
     pub fn try_clone(&self) -> Option<Self> {
         let shared = self.lock();
-        let fits =
-            || shared.rest.size_hint().upper().is_some_and(|most| most <= shared.room as u64);
+        let fits = || {
+            shared
+                .rest
+                .size_hint()
+                .upper()
+                .is_some_and(|upper| upper <= shared.capacity_left as u64)
+        };
         let kept = matches!(shared.kept, Kept::Frames(_)) && (shared.ended || fits());
         kept.then(|| Self { shared: Arc::clone(&self.shared), attempt: OnceLock::new(), sent: 0 })
     }
@@ -197,10 +202,10 @@ impl<B> Drop for KeptBody<B> {
         if self.attempt != Some(shared.attempt) || !mem::take(&mut shared.paused) {
             return;
         }
-        let reader = shared.reader.take();
+        let waker = shared.waker.take();
         drop(shared);
-        if let Some(reader) = reader {
-            reader.wake();
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 }
@@ -212,11 +217,11 @@ fn begin<B>(mut shared: MutexGuard<'_, Shared<B>>) -> Option<u32> {
     }
     shared.attempt += 1;
     shared.paused = false;
-    let (attempt, reader) = (shared.attempt, shared.reader.take());
+    let (attempt, waker) = (shared.attempt, shared.waker.take());
     drop(shared);
     // So that the attempt before learns that it is over, and lets its connection go.
-    if let Some(reader) = reader {
-        reader.wake();
+    if let Some(waker) = waker {
+        waker.wake();
     }
     Some(attempt)
 }
@@ -238,7 +243,7 @@ where
         let frame = match polled {
             Poll::Pending => {
                 self.kept = kept;
-                self.reader = Some(cx.waker().clone());
+                self.waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             Poll::Ready(None) => {
@@ -268,10 +273,10 @@ where
     fn keep(&mut self, kept: Kept, piece: &Piece) -> Kept {
         let Kept::Frames(mut frames) = kept else { return Kept::No };
         let size = piece.size();
-        if size > self.room {
+        if size > self.capacity_left {
             return Kept::No;
         }
-        self.room -= size;
+        self.capacity_left -= size;
         frames.push(piece.clone());
         Kept::Frames(frames)
     }
@@ -309,7 +314,7 @@ where
             return Poll::Ready(None);
         }
         if shared.paused {
-            shared.reader = Some(cx.waker().clone());
+            shared.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let polled = ready!(shared.poll_rest(cx));

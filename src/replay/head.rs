@@ -7,7 +7,7 @@ use http::{
     uri::{self, Authority, PathAndQuery, Scheme},
 };
 
-/// A request's method, URI, version and headers: without an allocation (but for more than there is `ROOM` for), and without a
+/// A request's method, URI, version and headers: without an allocation (but for more than there is `INLINE` for), and without a
 /// reference count that cores would compete for, in a place that this thread has used before. They become what they were
 /// only if there is a replay.
 ///
@@ -20,23 +20,23 @@ struct Head {
     used: usize,
     /// Pairs, one after the other, each with its [lengths](LENGTHS) before it: method and scheme, authority and path, each empty
     /// if there is none; then names and values.
-    room: [u8; ROOM],
+    inline: [u8; INLINE],
     /// The pairs from the first one on that the room is too small for.
-    more: Vec<u8>,
+    overflow: Vec<u8>,
 }
 
 /// Enough for nearly all requests. With the rest, and what an allocator adds, it is 1 KiB.
-const ROOM: usize = 976;
+const INLINE: usize = 976;
 
 /// One with more than this beside its room is not kept for another request.
-const LARGEST_SPARE: usize = 4096;
+const MAX_POOLED_OVERFLOW: usize = 4096;
 
 /// As many requests of one thread as are usually under way; those beyond allocate theirs.
-const MOST_SPARE: usize = 64;
+const MAX_POOLED: usize = 64;
 
 thread_local! {
     #[expect(clippy::vec_box, reason = "they come and go as boxes")]
-    static SPARE: RefCell<Vec<Box<Head>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Vec<Box<Head>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl KeptHead {
@@ -55,17 +55,17 @@ impl KeptHead {
         version: Version,
         headers: &HeaderMap,
     ) -> Self {
-        let mut head = spare().unwrap_or_else(|| Box::new(Head::fresh()));
+        let mut head = pooled().unwrap_or_else(|| Box::new(Head::new()));
         head.version = version;
         let scheme = uri.scheme_str().unwrap_or_default();
         let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
         let path = uri.path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
-        let (mut left, more) = (&mut head.room[..], &mut head.more);
+        let (mut left, overflow) = (&mut head.inline[..], &mut head.overflow);
         let (mut used, mut too_long) = (0, 0);
         let mut taken;
         for (first, second) in [(method.as_str(), scheme), (authority, path)] {
             too_long |= excess(first.as_bytes(), second.as_bytes());
-            (left, taken) = put(left, more, first.as_bytes(), second.as_bytes(), false);
+            (left, taken) = put(left, overflow, first.as_bytes(), second.as_bytes(), false);
             used += taken;
         }
         for (name, value) in headers {
@@ -73,7 +73,7 @@ impl KeptHead {
             let (name, value, is_sensitive) =
                 (name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
             too_long |= excess(name, value);
-            (left, taken) = put(left, more, name, value, is_sensitive);
+            (left, taken) = put(left, overflow, name, value, is_sensitive);
             used += taken;
         }
         head.used = used;
@@ -84,8 +84,8 @@ impl KeptHead {
     /// A request with this head. `None` if it can't be made again, because a part of it was too long.
     pub(super) fn restore<B>(&self, body: B) -> Option<Request<B>> {
         let head = self.0.as_ref()?;
-        let (mut room, mut more) = (&head.room[..head.used], &head.more[..]);
-        let mut next = || if room.is_empty() { take(&mut more) } else { take(&mut room) };
+        let (mut inline, mut overflow) = (&head.inline[..head.used], &head.overflow[..]);
+        let mut next = || if inline.is_empty() { take(&mut overflow) } else { take(&mut inline) };
         let ((method, scheme, _), (authority, path, _)) = (next()?, next()?);
         let mut parts = uri::Parts::default();
         if !scheme.is_empty() {
@@ -107,7 +107,7 @@ impl KeptHead {
             request.headers_mut().try_append(HeaderName::from_bytes(name).ok()?, value).ok()?;
         }
         // Nothing that could not be read is left.
-        (room.is_empty() && more.is_empty()).then_some(request)
+        (inline.is_empty() && overflow.is_empty()).then_some(request)
     }
 }
 
@@ -120,14 +120,14 @@ impl fmt::Debug for KeptHead {
 
 /// One with room for everything; the rest is what the last request left.
 #[inline]
-fn spare() -> Option<Box<Head>> {
-    SPARE.try_with(|spare| spare.try_borrow_mut().ok()?.pop()).ok().flatten()
+fn pooled() -> Option<Box<Head>> {
+    POOL.try_with(|pool| pool.try_borrow_mut().ok()?.pop()).ok().flatten()
 }
 
 impl Head {
     #[cold]
-    fn fresh() -> Self {
-        Self { version: Version::default(), used: 0, room: [0; ROOM], more: Vec::new() }
+    fn new() -> Self {
+        Self { version: Version::default(), used: 0, inline: [0; INLINE], overflow: Vec::new() }
     }
 }
 
@@ -135,16 +135,16 @@ impl Drop for KeptHead {
     #[inline]
     fn drop(&mut self) {
         let Some(mut head) = self.0.take() else { return };
-        if head.more.capacity() > LARGEST_SPARE {
+        if head.overflow.capacity() > MAX_POOLED_OVERFLOW {
             return;
         }
-        head.more.clear();
+        head.overflow.clear();
         // A thread that ends has none any more, and then it is freed.
-        let _ = SPARE.try_with(|spare| {
-            if let Ok(mut spare) = spare.try_borrow_mut()
-                && spare.len() < MOST_SPARE
+        let _ = POOL.try_with(|pool| {
+            if let Ok(mut pool) = pool.try_borrow_mut()
+                && pool.len() < MAX_POOLED
             {
-                spare.push(head);
+                pool.push(head);
             }
         });
     }
@@ -159,7 +159,7 @@ impl Drop for KeptHead {
 #[inline(always)]
 fn put<'a>(
     left: &'a mut [u8],
-    more: &mut Vec<u8>,
+    overflow: &mut Vec<u8>,
     first: &[u8],
     second: &[u8],
     is_sensitive: bool,
@@ -169,16 +169,22 @@ fn put<'a>(
         write(place, first, second, is_sensitive);
         (left, length)
     } else {
-        put_more(more, length, first, second, is_sensitive);
+        put_overflow(overflow, length, first, second, is_sensitive);
         (&mut [], 0)
     }
 }
 
 #[cold]
-fn put_more(more: &mut Vec<u8>, length: usize, first: &[u8], second: &[u8], is_sensitive: bool) {
-    let start = more.len();
-    more.resize(start + length, 0);
-    write(&mut more[start..], first, second, is_sensitive);
+fn put_overflow(
+    overflow: &mut Vec<u8>,
+    length: usize,
+    first: &[u8],
+    second: &[u8],
+    is_sensitive: bool,
+) {
+    let start = overflow.len();
+    overflow.resize(start + length, 0);
+    write(&mut overflow[start..], first, second, is_sensitive);
 }
 
 /// The bytes before each pair: the length of its first, whether it is marked sensitive, and the length of its second.
@@ -298,16 +304,20 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_no_room_for_is_kept_all_the_same() {
+    fn what_does_not_fit_inline_is_kept_in_the_overflow() {
         // The first pair that does not fit, wherever it is: short ones come after it.
-        for lengths in
-            [[ROOM, 1, 1], [1, ROOM, 1], [ROOM - 100, 100, 1], [1, 1, 100_000], [300, 300, 300]]
-        {
+        for lengths in [
+            [INLINE, 1, 1],
+            [1, INLINE, 1],
+            [INLINE - 100, 100, 1],
+            [1, 1, 100_000],
+            [300, 300, 300],
+        ] {
             let mut headers = HeaderMap::new();
             for length in lengths {
                 headers.append(header::COOKIE, HeaderValue::try_from("x".repeat(length)).unwrap());
             }
-            for path in [10, ROOM, 60_000] {
+            for path in [10, INLINE, 60_000] {
                 let uri = Uri::try_from(format!("https://host/{}", "p".repeat(path))).unwrap();
                 let restored = KeptHead::of(&Method::GET, &uri, Version::HTTP_11, &headers)
                     .restore(())
@@ -332,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_used_again_unless_it_is_large_or_they_are_many() {
+    fn a_head_is_pooled_unless_it_is_large_or_the_pool_is_full() {
         std::thread::spawn(|| {
             let headers = |length| {
                 let mut headers = HeaderMap::new();
@@ -343,19 +353,19 @@ mod tests {
             let kept =
                 |length| KeptHead::of(&Method::GET, &uri, Version::HTTP_11, &headers(length));
             let place = |kept: &KeptHead| std::ptr::from_ref(&**kept.0.as_ref().unwrap());
-            let many: Vec<_> = (0..=MOST_SPARE).map(|_| kept(10)).collect();
+            let many: Vec<_> = (0..=MAX_POOLED).map(|_| kept(10)).collect();
             let first = place(&many[0]);
             drop(many);
-            let spares = || SPARE.with_borrow(Vec::len);
-            assert_eq!(spares(), MOST_SPARE);
-            let again: Vec<_> = (0..MOST_SPARE).map(|_| kept(10)).collect();
-            assert_eq!((spares(), place(&again[MOST_SPARE - 1])), (0, first));
-            drop(kept(LARGEST_SPARE - 100));
-            assert_eq!(spares(), 1);
+            let pooled = || POOL.with_borrow(Vec::len);
+            assert_eq!(pooled(), MAX_POOLED);
+            let again: Vec<_> = (0..MAX_POOLED).map(|_| kept(10)).collect();
+            assert_eq!((pooled(), place(&again[MAX_POOLED - 1])), (0, first));
+            drop(kept(MAX_POOLED_OVERFLOW - 100));
+            assert_eq!(pooled(), 1);
             // What was left in it is not of the next request.
             assert_eq!(*kept(10).restore(()).unwrap().headers(), headers(10));
             drop(kept(100_000));
-            assert_eq!(spares(), 0);
+            assert_eq!(pooled(), 0);
         })
         .join()
         .unwrap();

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_trailers_only_unauthenticated_speaks_of_the_token() {
-        for (status, verdict) in [
+        for (status, expected) in [
             ("16", Classification::TokenRefused),
             ("0", Classification::Accepted),
             ("7", Classification::Accepted),
@@ -66,7 +66,7 @@ mod tests {
             ("160", Classification::Accepted),
         ] {
             let response = Response::builder().header("grpc-status", status).body(()).unwrap();
-            assert_eq!(classify(&response), verdict, "{status}");
+            assert_eq!(classify(&response), expected, "{status}");
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Guard {
     token_path: Option<Box<str>>,
     allowed: Vec<Origin>,
     plain: Vec<Origin>,
-    pub(crate) foreign: CrossOriginRequests,
+    pub(crate) cross_origin: CrossOriginRequests,
 }
 
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Guard {
             token_path: endpoint.map(|endpoint| endpoint.path().into()),
             allowed: endpoint.and_then(Origin::of).into_iter().collect(),
             plain: Vec::new(),
-            foreign: CrossOriginRequests::default(),
+            cross_origin: CrossOriginRequests::default(),
         }
     }
 
@@ -96,12 +96,12 @@ impl Guard {
             Some(origin) => {
                 let mut hosts = hosts(headers);
                 match hosts.find(|host| !origin.is_host(host.as_bytes())) {
-                    Some(host) => self.foreign(&shown_host(host)),
+                    Some(host) => self.cross_origin(&shown_host(host)),
                     None if self.is_exposed(origin) => Self::exposed(origin),
                     None => Admission::Sign,
                 }
             }
-            None => self.foreign(&shown(uri)),
+            None => self.cross_origin(&shown(uri)),
         }
     }
 
@@ -116,8 +116,9 @@ impl Guard {
         match (named.clone().find(|origin| !self.is_exposed(origin)), named.next()) {
             (Some(_), _) => Admission::Sign,
             (None, Some(origin)) => Self::exposed(origin),
-            (None, None) => self
-                .foreign(&hosts().next().map_or_else(|| "a URI without host".into(), shown_host)),
+            (None, None) => self.cross_origin(
+                &hosts().next().map_or_else(|| "a URI without host".into(), shown_host),
+            ),
         }
     }
 
@@ -135,8 +136,8 @@ impl Guard {
         ))
     }
 
-    fn foreign(&self, target: &str) -> Admission {
-        match self.foreign {
+    fn cross_origin(&self, target: &str) -> Admission {
+        match self.cross_origin {
             CrossOriginRequests::PassUnsigned => Admission::PassUnsigned,
             CrossOriginRequests::Refuse => Admission::Refuse(AuthError::new(
                 Kind::RefusedOrigin,
@@ -192,7 +193,7 @@ impl fmt::Debug for Guard {
         let allowed: Vec<_> = self.allowed.iter().map(Origin::to_string).collect();
         f.debug_struct("Guard")
             .field("allowed", &allowed)
-            .field("foreign", &self.foreign)
+            .field("cross_origin", &self.cross_origin)
             .finish_non_exhaustive()
     }
 }
@@ -216,10 +217,10 @@ mod tests {
             headers.insert(header::HOST, http::HeaderValue::from_static(host));
         }
         let uri = Uri::from_static(uri);
-        let (verdict, closely) =
+        let (admission, slow) =
             (guard.check(method, &uri, &headers), guard.check_slow(method, &uri, &headers));
-        assert_eq!(format!("{verdict:?}"), format!("{closely:?}"), "{uri}");
-        match verdict {
+        assert_eq!(format!("{admission:?}"), format!("{slow:?}"), "{uri}");
+        match admission {
             Admission::Sign => "sign",
             Admission::PassUnsigned => "pass",
             Admission::Refuse(error) => {
@@ -230,8 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_as_the_endpoint_or_has_no_host_is_usual_and_the_token_request_itself_is_not()
-    {
+    fn the_fast_path_takes_the_endpoints_own_spelling_and_no_host_but_not_the_token_request() {
         let guard = guard();
         for (method, uri, is_fast_path) in [
             (Method::GET, "https://api.example.com/v1/accounts?limit=10", true),
@@ -249,23 +249,23 @@ mod tests {
     fn only_allowed_origins_are_signed() {
         let mut guard = guard();
         guard.allow("https://reports.example.com").unwrap();
-        for (uri, verdict) in [
+        for (uri, expected) in [
             ("https://api.example.com/v1/accounts", "sign"),
             ("https://reports.example.com/", "sign"),
             ("https://evil.example/", "refuse"),
             ("http://api.example.com/v1/accounts", "refuse"),
             ("https://api.example.com:444/", "refuse"),
         ] {
-            assert_eq!(check(&guard, &Method::GET, uri, None), verdict, "{uri}");
+            assert_eq!(check(&guard, &Method::GET, uri, None), expected, "{uri}");
         }
-        guard.foreign = CrossOriginRequests::PassUnsigned;
+        guard.cross_origin = CrossOriginRequests::PassUnsigned;
         assert_eq!(check(&guard, &Method::GET, "https://evil.example/", None), "pass");
     }
 
     #[test]
     fn the_token_request_itself_is_never_signed() {
         let guard = guard();
-        for (method, uri, verdict) in [
+        for (method, uri, expected) in [
             (Method::POST, "https://api.example.com/v1/auth", "pass"),
             (Method::POST, "https://api.example.com/v1/auth?x=y", "pass"),
             (Method::POST, "/v1/auth", "pass"),
@@ -273,20 +273,20 @@ mod tests {
             (Method::POST, "https://api.example.com/v1/auth/x", "sign"),
             (Method::POST, "https://evil.example/v1/auth", "refuse"),
         ] {
-            assert_eq!(check(&guard, &method, uri, None), verdict, "{uri}");
+            assert_eq!(check(&guard, &method, uri, None), expected, "{uri}");
         }
     }
 
     #[test]
-    fn a_host_header_that_names_another_origin_makes_a_request_foreign() {
+    fn a_host_header_that_names_another_origin_makes_a_request_cross_origin() {
         let mut guard = guard();
         guard.allow("https://reports.example.com").unwrap();
-        for (uri, host, verdict) in [
+        for (uri, host, expected) in [
             ("https://api.example.com/v1/accounts", "api.example.com", "sign"),
             ("https://api.example.com/v1/accounts", "evil.example", "refuse"),
             ("https://api.example.com/v1/accounts", "reports.example.com", "refuse"),
         ] {
-            assert_eq!(check(&guard, &Method::GET, uri, Some(host)), verdict, "{host}");
+            assert_eq!(check(&guard, &Method::GET, uri, Some(host)), expected, "{host}");
         }
         // The token endpoint's path, on another host.
         assert_eq!(check(&guard, &Method::POST, "/v1/auth", Some("evil.example")), "refuse");
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_host_header_is_named_without_what_may_be_a_secret() {
+    fn a_cross_origin_host_header_is_named_without_what_may_be_a_secret() {
         for (uri, host, shown) in [
             (
                 "https://api.example.com/x",
@@ -310,17 +310,17 @@ mod tests {
             ("/x", "password of a user", "what its `Host` header says is not"),
         ] {
             let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
-            let verdict = guard().check(&Method::GET, &Uri::from_static(uri), &headers);
-            let Admission::Refuse(error) = verdict else { panic!("{verdict:?}") };
+            let admission = guard().check(&Method::GET, &Uri::from_static(uri), &headers);
+            let Admission::Refuse(error) = admission else { panic!("{admission:?}") };
             let error = error.to_string();
             assert!(error.starts_with(shown) && !error.contains("password"), "{error}");
         }
     }
 
     #[test]
-    fn a_relative_uri_is_signed_unless_its_host_header_is_foreign() {
+    fn a_relative_uri_is_signed_unless_its_host_header_is_cross_origin() {
         let guard = guard();
-        for (host, verdict) in [
+        for (host, expected) in [
             (None, "sign"),
             (Some("api.example.com"), "sign"),
             (Some("API.example.com:443"), "sign"),
@@ -328,7 +328,7 @@ mod tests {
             (Some("api.example.com:8443"), "refuse"),
             (Some("not a host"), "refuse"),
         ] {
-            assert_eq!(check(&guard, &Method::GET, "/v1/accounts", host), verdict, "{host:?}");
+            assert_eq!(check(&guard, &Method::GET, "/v1/accounts", host), expected, "{host:?}");
         }
     }
 

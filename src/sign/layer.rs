@@ -149,8 +149,8 @@ impl<R> AuthLayer<R> {
 
     /// What becomes of requests to other origins. Defaults to [`CrossOriginRequests::Refuse`].
     #[must_use]
-    pub fn cross_origin_requests(mut self, foreign: CrossOriginRequests) -> Self {
-        self.change(|signer| signer.guard.foreign = foreign);
+    pub fn cross_origin_requests(mut self, requests: CrossOriginRequests) -> Self {
+        self.change(|signer| signer.guard.cross_origin = requests);
         self
     }
 

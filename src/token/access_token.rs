@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sleep_of_the_machine_takes_from_the_life() {
+    fn a_sleep_of_the_machine_takes_from_the_lifetime() {
         let token = AccessToken::new("Bearer", "abc", 1, times()).unwrap();
         assert!(token.is_usable() && token.time_left() > Duration::from_secs(299));
         clock::tests::sleep(Duration::from_secs(290));

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answers_own_clocks_come_before_the_local_one() {
+    fn the_responses_own_clocks_come_before_the_local_one() {
         let wrong_clock = at(1_000_000);
         let five_minutes = jwt(r#"{"iat": 1800000000, "exp": 1800000300}"#);
         let issued = || IssuedToken::new("x");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_date_the_life_is_short_and_not_zero() {
+    fn without_any_date_the_lifetime_is_short_and_not_zero() {
         for secret in
             ["opaque", "a.b.c", &jwt(r#"{"sub": "x"}"#), &jwt(r#"{"iat": "x", "exp": 7}"#)]
         {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_lives_are_bounded() {
+    fn absurd_lifetimes_are_bounded() {
         let issued = || IssuedToken::new("x");
         let year = LONGEST.as_secs();
         assert_eq!(lifetime(&issued().expires_in(Duration::MAX), "opaque", at(0)), Some(year));

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_windows_of_a_life_of_300_s() {
+    fn the_windows_of_a_lifetime_of_300_s() {
         let [earliest, hold, unusable, drain] = seconds(300.0, 0.0);
         let [latest, ..] = seconds(300.0, 1.0);
         assert!(
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_windows_are_fractions_so_that_they_fit_any_life() {
+    fn the_windows_are_fractions_so_that_they_fit_any_lifetime() {
         let [due, hold, unusable, drain] = seconds(5.0, 0.5);
         assert_eq!((due, hold, unusable, drain), (3.92, 4.508, 4.9, 0.25));
         let [due, .., unusable, _] = seconds(24.0 * 3600.0, 0.5);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_margin_that_would_eat_the_life_is_cut_and_says_so() {
+    fn a_margin_that_would_eat_the_lifetime_is_cut_and_says_so() {
         let windows =
             Windows { expiry_margin: Some(Duration::from_secs(300)), ..Windows::default() };
         let schedule = schedule(Duration::from_secs(300), &windows, 0.5);
