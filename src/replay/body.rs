@@ -29,7 +29,8 @@ use crate::error::BoxError;
 
 /// Passes the frames of a body on as they come, and keeps them for a replay, up to a cap.
 ///
-/// - Frames are kept by reference count. Data is [`Bytes`]; data of another type is copied once.
+/// - Frames are kept by reference count. Their data is [`Bytes`]. Data of another type is copied
+///   once.
 /// - The cap is in bytes of data. Trailers don't count. Once a body exceeds the cap, the kept
 ///   frames are dropped and the body goes on untouched. It can no longer be replayed, so a 401 is
 ///   the caller's. The same holds for a body that has failed.
@@ -82,7 +83,7 @@ impl<B: Body> ReplayBody<B> {
         Self { recorder: Arc::new(Mutex::new(recorder)), attempt: OnceLock::from(0), sent: 0 }
     }
 
-    /// Returns the body again from its start, for retries above the
+    /// Returns the body again from its start, for retries in layers outside of the
     /// [`AuthLayer`](crate::AuthLayer). A `tower::retry::Policy` calls it in `clone_request`.
     ///
     /// Returns `None` if it is not certain that all of the body will be kept: the body does not
@@ -139,8 +140,8 @@ impl<B> ReplayBody<B> {
         }
     }
 
-    /// Returns the number of this attempt. A clone begins its attempt here; `None` if the body
-    /// can't be sent again.
+    /// Returns the number of this attempt. A clone begins its attempt here. Returns `None` if it
+    /// can't, because the body can't be sent again.
     fn claim(&self) -> Option<u32> {
         if self.attempt.get().is_none() {
             let _ = self.attempt.set(begin(self.lock())?);

@@ -12,8 +12,8 @@ use super::{body::ReplayBody, recorder::DEFAULT_CAP};
 /// Turns the body of each request into a [`ReplayBody`], so that requests with streaming bodies can
 /// be replayed after a 401.
 ///
-/// Put it above the [`AuthLayer`](crate::AuthLayer), and above layers between the two that retry or
-/// follow redirects. The innermost service must take `ReplayBody<B>`.
+/// Make it an outer layer of the [`AuthLayer`](crate::AuthLayer), and of layers between the two
+/// that retry or follow redirects. The innermost service must take `ReplayBody<B>`.
 ///
 /// # Errors
 ///

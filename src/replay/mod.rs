@@ -7,8 +7,8 @@
 //!
 //! | request body | how it is replayed |
 //! |---|---|
-//! | `Clone`: `Full<Bytes>`, `Empty`, `String` | as it is; the layer changes no type |
-//! | streaming | with a [`ReplayLayer`] above the [`AuthLayer`](crate::AuthLayer) |
+//! | `Clone`: `Full<Bytes>`, `Empty`, `String` | as it is, without a change of its type |
+//! | streaming | with a [`ReplayLayer`] outside of the [`AuthLayer`](crate::AuthLayer) |
 //! | `Clone`, with clones that share a source: a channel, a file | with a `ReplayLayer` too |
 //! | any | not at all, with [`without_replay`](crate::AuthLayer::without_replay) |
 //!

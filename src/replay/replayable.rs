@@ -7,8 +7,9 @@
 ///
 /// A clone must give all the bytes, whatever has been read of the body that it was cloned from. A
 /// body that shares its source with its clones (a stream over a channel or a file) does not: its
-/// replay would send the rest as if it were the whole. Put a [`ReplayLayer`](super::ReplayLayer)
-/// above the [`AuthLayer`](crate::AuthLayer) for such a body, which keeps what was read.
+/// replay would send the rest as if it were the whole. Such a body needs a
+/// [`ReplayLayer`](super::ReplayLayer) outside of the [`AuthLayer`](crate::AuthLayer), which keeps
+/// what was read.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! May this request carry the token? Pure.
+//! [`Guard`]: decides whether a request may carry the token. Pure.
 
 use std::fmt;
 
@@ -9,14 +9,24 @@ use crate::{
     origin::{self, Origin},
 };
 
-/// What becomes of a request to an origin that may not see the token. It is never signed.
+/// The treatment of requests to an origin that may not see the token. They are never signed.
+///
+/// # Examples
+///
+/// ```
+/// # fn f(cache: tower_reauth::TokenCache) {
+/// use tower_reauth::{AuthLayer, CrossOriginRequests};
+///
+/// let layer = AuthLayer::new(cache).cross_origin_requests(CrossOriginRequests::PassUnsigned);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum CrossOriginRequests {
-    /// It is not sent; the caller gets an [`AuthError::is_refused_origin`] that names the origin and nothing else of the
-    /// URI.
+    /// The request is not sent. The caller gets an [`AuthError::is_refused_origin`], which names
+    /// the origin and nothing else of the URI.
     #[default]
     Refuse,
-    /// It is sent as it is, without a token.
+    /// The request is sent as it is, without a token.
     PassUnsigned,
 }
 
@@ -24,13 +34,16 @@ pub enum CrossOriginRequests {
 #[derive(Clone)]
 pub(crate) struct Guard {
     endpoint: Option<Uri>,
-    /// Its path. To take it from there would be 20 more instructions of each POST, of 1500.
+    /// The path of `endpoint`. Taking it from the URI for each `POST` would cost 20 instructions,
+    /// of 1,500.
     token_path: Option<Box<str>>,
     allowed: Vec<Origin>,
+    /// Those of `allowed` to which the token may go in plain text.
     plain: Vec<Origin>,
     pub(crate) cross_origin: CrossOriginRequests,
 }
 
+/// The decision on one request.
 #[derive(Debug)]
 pub(crate) enum Admission {
     Sign,
@@ -39,7 +52,7 @@ pub(crate) enum Admission {
 }
 
 impl Guard {
-    /// Only the token endpoint's own origin.
+    /// Allows only the token endpoint's own origin.
     pub(crate) fn new(endpoint: Option<&Uri>) -> Self {
         Self {
             endpoint: endpoint.cloned(),
@@ -64,8 +77,11 @@ impl Guard {
         Ok(())
     }
 
-    /// Nearly every request: to an origin that may see the token, written as ours is, or to wherever the service below is
-    /// connected. If none of its headers [says otherwise](overrides_authority), it is to be signed.
+    /// Returns whether a request is to be signed if none of its headers
+    /// [overrides the authority](overrides_authority). Nearly every request takes this fast path.
+    ///
+    /// Its URI has no host, or is written exactly as an origin that may see the token. It is not
+    /// the token request.
     #[inline]
     pub(crate) fn is_fast_path(&self, method: &Method, uri: &Uri) -> bool {
         let may_see_it = |origin: &Origin| !self.is_exposed(origin);
@@ -74,8 +90,9 @@ impl Guard {
             && !self.has_token_path(method, uri)
     }
 
+    /// Decides on one request, on the fast path if possible.
     pub(crate) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Admission {
-        // There are few headers, so looking at each name is quicker than a lookup.
+        // There are few headers, so comparing each name is quicker than a lookup.
         if self.is_fast_path(method, uri) && !headers.keys().any(overrides_authority) {
             Admission::Sign
         } else {
@@ -83,7 +100,7 @@ impl Guard {
         }
     }
 
-    /// What [`check`](Self::check) says of usual requests as well, 5 ns later.
+    /// Decides on any request. On those of the fast path it gives the same decision 5 ns later.
     fn check_slow(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Admission {
         if self.is_token_request(method, uri, headers) {
             return Admission::PassUnsigned;
@@ -92,7 +109,8 @@ impl Guard {
             return self.check_relative(headers);
         }
         match self.allowed.iter().find(|origin| origin.is_of(uri)) {
-            // Servers choose by `Host`, so one that says otherwise is another origin in all but name.
+            // A server chooses the site by `Host` (RFC 9110, section 7.2). One that names another
+            // host than the URI sends the token to another origin in all but name.
             Some(origin) => {
                 let mut hosts = hosts(headers);
                 match hosts.find(|host| !origin.is_host(host.as_bytes())) {
@@ -105,8 +123,9 @@ impl Guard {
         }
     }
 
-    /// A URI without host goes where the service below is connected to, as in gRPC channels and on hyper's own
-    /// connections: whoever built that chose its origin. A `Host` header that says otherwise is believed.
+    /// Decides on a request whose URI has no host. It goes where the inner service is connected, as
+    /// in gRPC channels and on hyper's own connections, and whoever connected it chose the origin.
+    /// A `Host` header that names another origin is believed.
     fn check_relative(&self, headers: &HeaderMap) -> Admission {
         let hosts = || hosts(headers);
         let mut named = self
@@ -130,8 +149,8 @@ impl Guard {
         Admission::Refuse(AuthError::new(
             Kind::RefusedOrigin,
             format!(
-                "{origin} is plain http and not this machine, so the token was not sent; use https, or allow it \
-                 with AuthLayer::allow_plain_http"
+                "{origin} is plain http and not this machine, so the token was not sent; use \
+                 https, or allow it with AuthLayer::allow_plain_http"
             ),
         ))
     }
@@ -142,15 +161,16 @@ impl Guard {
             CrossOriginRequests::Refuse => Admission::Refuse(AuthError::new(
                 Kind::RefusedOrigin,
                 format!(
-                    "{target} is not of an origin that may see the token, so the request was not sent; name the \
-                     origin with AuthLayer::allow_origin, or let such requests pass unsigned with \
-                     AuthLayer::cross_origin_requests"
+                    "{target} is not of an origin that may see the token, so the request was not \
+                     sent; name the origin with AuthLayer::allow_origin, or let such requests pass \
+                     unsigned with AuthLayer::cross_origin_requests"
                 ),
             )),
         }
     }
 
-    /// The request for a token needs none, and waiting for one would be waiting for itself.
+    /// Returns whether this is the request for a token. It needs no token, and if it waited for
+    /// one, it would wait for itself.
     fn is_token_request(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
         if !self.has_token_path(method, uri) {
             return false;
@@ -165,13 +185,13 @@ impl Guard {
     }
 }
 
-/// Whether a header of this name may say that the request is for another origin than the URI's.
+/// Returns whether a header of this name may name another origin than the URI's.
 #[inline]
 pub(crate) fn overrides_authority(name: &HeaderName) -> bool {
     *name == header::HOST
 }
 
-/// Host and port of a `Host` header, and nothing else that may stand there.
+/// Returns host and port of a `Host` header. Whatever else stands there may be a secret.
 fn shown_host(host: &HeaderValue) -> String {
     match Authority::try_from(host.as_bytes()) {
         Ok(authority) => match authority.port() {
@@ -182,14 +202,14 @@ fn shown_host(host: &HeaderValue) -> String {
     }
 }
 
-/// The `Host` headers.
+/// Returns the values of the `Host` headers.
 fn hosts(headers: &HeaderMap) -> impl Iterator<Item = &HeaderValue> {
     headers.get_all(header::HOST).iter()
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the endpoint's URI: some carry the secret in it.
+        // Not the endpoint's URI, because some endpoints take the secret in it.
         let allowed: Vec<_> = self.allowed.iter().map(Origin::to_string).collect();
         f.debug_struct("Guard")
             .field("allowed", &allowed)

@@ -86,7 +86,7 @@ fn a_host_header_that_names_another_origin_makes_a_request_cross_origin() {
     ] {
         assert_eq!(check(&guard, &Method::GET, uri, Some(host)), expected, "{host}");
     }
-    // The token endpoint's path, on another host.
+    // A `POST` to the token endpoint's path on another host is not the token request.
     assert_eq!(check(&guard, &Method::POST, "/v1/auth", Some("evil.example")), "refuse");
     assert_eq!(check(&guard, &Method::POST, "/v1/auth", Some("reports.example.com")), "sign");
     assert_eq!(check(&guard, &Method::POST, "/v1/auth", Some("api.example.com")), "pass");

@@ -159,8 +159,8 @@ pub(crate) mod oneshot {
     }
 
     impl<T> Sender<T> {
-        /// Sends `value`. Unlike the original, does not report that the receiver is gone, because no
-        /// caller asks for that.
+        /// Sends `value`. Unlike the original, does not report that the receiver is gone, because
+        /// no caller asks for that.
         #[expect(clippy::unnecessary_wraps, reason = "the original's signature")]
         pub(crate) fn send(self, value: T) -> Result<(), T> {
             self.0.lock().unwrap().value = Some(value);

@@ -1,8 +1,8 @@
 //! [`Striped`]: several copies of a value whose reference count all cores would otherwise write to.
 //!
-//! Two cores that clone one shared `Arc` or header value at once are slower than one core alone. The
-//! count is in one cache line, which only one core at a time can write to. With several copies a
-//! thread has one to itself, or shares it with few others.
+//! Two cores that clone one shared `Arc` or header value at once are slower than one core alone.
+//! The count is in one cache line, which only one core at a time can write to. With several copies
+//! a thread has one to itself, or shares it with few others.
 
 use std::{ops::Deref, sync::LazyLock};
 
