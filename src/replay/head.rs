@@ -178,8 +178,8 @@ impl Drop for KeptHead {
 /// Writes a pair into what is `left` of the inline buffer. Returns what is left then, and how many
 /// bytes were taken.
 ///
-/// A pair that does not fit goes to the overflow, and nothing is left then. So do all pairs after
-/// it, even if they are short: otherwise headers would change their order.
+/// A pair that does not fit goes to the overflow, and so do all pairs after it, because nothing is
+/// left then. If short ones went inline again, headers would change their order.
 #[expect(
     clippy::inline_always,
     reason = "a call for each pair takes 40 cycles of a request's 240, measured in hyper's client"

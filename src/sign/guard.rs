@@ -77,8 +77,8 @@ impl Guard {
         Ok(())
     }
 
-    /// Returns whether a request is to be signed if none of its headers
-    /// [overrides the authority](overrides_authority). Nearly every request takes this fast path.
+    /// Returns whether a request takes the fast path, as nearly every one does. It is then signed,
+    /// unless one of its headers [overrides the authority](overrides_authority).
     ///
     /// Its URI has no host, or is written exactly as an origin that may see the token. It is not
     /// the token request.

@@ -73,8 +73,8 @@ pub(crate) fn schedule(lifetime: Duration, windows: &Windows, random: f64) -> Sc
 }
 
 /// Returns how long before its end a token is no longer sent, and whether the policy's margin was
-/// cut. The request has to arrive and be checked while the token lives. By default the margin is 2
-/// % of the lifetime, at most 5 seconds.
+/// cut. The request has to arrive and be checked while the token lives. The default margin is 2 %
+/// of the lifetime, at most 5 seconds.
 fn margin(lifetime: Duration, windows: &Windows) -> (Duration, bool) {
     let most = lifetime / 4;
     match windows.expiry_margin {
