@@ -1,6 +1,8 @@
-//! What operators see: counters, read as [`Counters`] and, with the feature `metrics`, through the `metrics` facade.
+//! Counters for operators, read as [`Counters`] and, with the feature `metrics`, through the
+//! `metrics` facade.
 //!
-//! The signed path counts nothing: what all requests of all cores write to would cost more than signing them.
+//! Signing a request counts nothing. A number to which all requests of all cores write would cost
+//! more than signing them.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -10,10 +12,10 @@ use std::{
 #[cfg(feature = "metrics")]
 use crate::isolate::isolate;
 
-/// Under which every event and span is emitted.
+/// The target of every event and span.
 pub(crate) const TARGET: &str = "tower_reauth";
 
-/// One number that only grows, under its name in the `metrics` facade.
+/// A number that only grows, and its name in the `metrics` facade.
 #[derive(Debug)]
 pub(crate) struct Count {
     value: AtomicU64,
@@ -37,7 +39,7 @@ impl Count {
     }
 }
 
-/// The longest of many times, and in the facade all of them.
+/// The longest of many times. The facade gets all of them, in seconds.
 #[derive(Debug)]
 pub(crate) struct Longest {
     nanoseconds: AtomicU64,
@@ -66,7 +68,18 @@ macro_rules! tally {
     ($($(#[$doc:meta])* $field:ident: $kind:ident as $value:ty = $name:literal,)*) => {
         /// A snapshot of what a [`TokenCache`](crate::TokenCache) has done since it was made.
         ///
-        /// Each number grows by itself: a refresh is counted as ended a moment after its callers have their token.
+        /// The numbers are not taken at one instant. A refresh, for one, is counted as ended a
+        /// moment after its callers have their token. In the facade, times are histograms in
+        /// seconds.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # fn f(cache: tower_reauth::TokenCache) {
+        /// let counters = cache.counters();
+        /// println!("{} refreshes failed", counters.refreshes_failed);
+        /// # }
+        /// ```
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counters {
@@ -94,9 +107,9 @@ macro_rules! tally {
 }
 
 tally! {
-    /// Refreshes started, whatever became of them.
+    /// Refreshes that were started, whatever their end.
     refreshes: Count as u64 = "tower_reauth_refreshes_total",
-    /// Attempts at the token endpoint: each is one `POST` at most.
+    /// Attempts at the token endpoint. Each is at most one `POST`.
     token_requests: Count as u64 = "tower_reauth_token_requests_total",
     /// Refreshes that brought a token.
     tokens_issued: Count as u64 = "tower_reauth_tokens_issued_total",
@@ -104,20 +117,22 @@ tally! {
     refreshes_failed: Count as u64 = "tower_reauth_refreshes_failed_total",
     /// Callers that joined a refresh which another one had started.
     joined: Count as u64 = "tower_reauth_joined_total",
-    /// Callers that got a stored error at once, because the endpoint is left alone after a failure.
+    /// Callers that got the error of an earlier refresh at once, during back-off.
     backed_off: Count as u64 = "tower_reauth_backed_off_total",
     /// Requests of ours that a resource answered 401, first attempts and replays alike.
     unauthorized: Count as u64 = "tower_reauth_unauthorized_total",
-    /// Of those, the ones whose token had expired by then.
+    /// Those of [`unauthorized`](Counters::unauthorized) whose token had expired by then.
     unauthorized_expired: Count as u64 = "tower_reauth_unauthorized_expired_total",
-    /// The ones whose token this cache had replaced by then, or was replacing.
+    /// Those of [`unauthorized`](Counters::unauthorized) whose token this cache had replaced by
+    /// then, or was replacing.
     unauthorized_replaced: Count as u64 = "tower_reauth_unauthorized_replaced_total",
-    /// The ones whose token was the newest and had not expired: somebody else uses the same credentials, or the
-    /// resource refuses every token.
+    /// Those of [`unauthorized`](Counters::unauthorized) whose token was the newest and had not
+    /// expired. Somebody else uses the same credentials, or the resource refuses every token.
     unauthorized_foreign: Count as u64 = "tower_reauth_unauthorized_foreign_total",
-    /// 401s that did not lead to a renewal, because tokens were refused too soon after each other.
+    /// 401s that did not lead to a renewal, because tokens were refused too soon after each other
+    /// ([`RefreshPolicy::cooldown_base`](crate::RefreshPolicy::cooldown_base)).
     cooled_down: Count as u64 = "tower_reauth_cooled_down_total",
-    /// Of those, the ones while no token was ever accepted.
+    /// Those of [`cooled_down`](Counters::cooled_down) that came while no token was ever accepted.
     breaker_open: Count as u64 = "tower_reauth_breaker_open_total",
     /// Requests sent a second time, with a newer token.
     replays: Count as u64 = "tower_reauth_replays_total",
@@ -125,10 +140,10 @@ tally! {
     replays_declined: Count as u64 = "tower_reauth_replays_declined_total",
     /// Renewals for which requests were held back.
     holds: Count as u64 = "tower_reauth_holds_total",
-    /// Drains that ended by their timeout, with requests still under way.
+    /// Drains that ended at their timeout, with requests still in flight.
     drains_timed_out: Count as u64 = "tower_reauth_drains_timed_out_total",
-    /// The longest drain: the wait for requests under way.
+    /// The longest drain, which is the wait for requests in flight.
     longest_drain: Longest as Duration = "tower_reauth_drain_seconds",
-    /// The longest hold: the drain and the request for a token together.
+    /// The longest hold, which is a drain and the refresh after it.
     longest_hold: Longest as Duration = "tower_reauth_hold_seconds",
 }

@@ -1,17 +1,19 @@
-//! Client-side Tower middleware that keeps outgoing requests signed with a short-lived access token.
+//! Client-side Tower middleware that keeps outgoing requests signed with a short-lived access
+//! token.
 //!
-//! - [`AuthLayer`] wraps any `tower::Service<http::Request<B>>`; its requests carry the token of a [`TokenCache`].
-//! - The cache asks its [`TokenEndpoint`] for a token when one is needed: one request at a time, whatever the number
-//!   of callers, in a task that no caller's cancellation stops.
+//! - [`AuthLayer`] wraps any `tower::Service<http::Request<B>>`. Its requests carry the token of a
+//!   [`TokenCache`].
+//! - The cache asks its [`TokenEndpoint`] for a token when one is needed. It makes one request at a
+//!   time, whatever the number of callers is, in a task that no caller's cancellation stops.
 //! - A request that is answered 401 is sent once more with a newer token.
-//! - A token is renewed before it expires. If the new one kills the old one, that happens at a moment without
-//!   requests under way, or with requests held back for it.
-//! - The token goes to the origins that may see it and nowhere else; a request is never sent unsigned where it
-//!   should be signed.
+//! - A token is renewed before it expires. If the new token kills the old one, it is renewed at a
+//!   moment without requests in flight, or while new requests are held back.
+//! - The token goes to the origins that may see it, and nowhere else. A request is never sent
+//!   unsigned where it should be signed.
 //!
 //! # Examples
 //!
-//! The whole of it against the sandbox, a double of the Send Payments API in this process:
+//! A signed request to the sandbox, which is a double of the Send Payments API in this process:
 //!
 //! ```
 //! # #[cfg(all(feature = "client", feature = "sandbox"))]
@@ -53,13 +55,15 @@
 //!
 //! # Features
 //!
-//! Features only add. By default there are none: no HTTP client, no TLS, no crypto.
+//! Features only add, and none is on by default. Without any there is no HTTP client, no TLS and no
+//! crypto.
 //!
-//! - `client`: the built-in HTTPS client for the token endpoint, and `AuthLayer::send_payments`.
-//! - `metrics`: the cache's counters and times through the `metrics` facade.
-//! - `reqwest-middleware`: the layer as a middleware of that crate.
-//! - `verify`: claims whose signature was checked, `AccessToken::verified_claims`.
-//! - `sandbox`: a Send Payments API in this process, for tests and demos.
+//! - `client` adds the built-in HTTPS client for the token endpoint, and
+//!   `AuthLayer::send_payments`.
+//! - `metrics` reports the cache's counters and times through the `metrics` facade.
+//! - `reqwest-middleware` makes the layer a middleware of that crate.
+//! - `verify` adds `AccessToken::verified_claims`, which checks signature and dates first.
+//! - `sandbox` adds a double of the Send Payments API in this process, for tests and demos.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

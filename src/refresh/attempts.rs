@@ -1,4 +1,7 @@
-//! One flight: attempts at the token endpoint until there is a token, a failure that lasts, or no time left.
+//! [`Attempts`]: the attempts of one flight at the token endpoint.
+//!
+//! They end with a token, with a failure that is not transient, or at the policy's deadline. If
+//! callers are held back from a token that is still usable, they end with the first failure.
 
 use std::{error::Error, time::SystemTime};
 
@@ -15,34 +18,35 @@ use crate::{
     token::{AccessToken, IssuedToken, Times, Unsendable, lifetime, schedule},
 };
 
-/// All that a flight needs to know.
+/// The inputs of a flight.
 pub(crate) struct Attempts<'a> {
     pub(crate) endpoint: &'a dyn DynEndpoint,
     pub(crate) policy: &'a RefreshPolicy,
     pub(crate) scheme: &'a str,
     pub(crate) sequence: u64,
     pub(crate) tally: &'a Tally,
-    /// A token to fall back upon. Callers are held while this flight asks for another: one attempt is all they wait
-    /// for, unless that token is no good any more.
+    /// The token from which callers are held back while this flight asks for its successor. As long
+    /// as this token is usable, the flight ends with its first failure, so that callers go on with
+    /// it instead of waiting for further attempts.
     pub(crate) fallback: Option<AccessToken>,
 }
 
 /// How a flight ended.
 pub(crate) struct RefreshResult {
     pub(crate) result: Result<AccessToken, AuthError>,
-    /// The worst of what became of its attempts.
+    /// The worst fate of its attempts.
     pub(crate) fate: Fate,
 }
 
 impl Attempts<'_> {
-    /// Flies. Transient failures are repeated within the deadline; when it has passed, the last of them is the
-    /// flight's.
+    /// Makes attempts until one of them ends the flight. Repeats transient failures within the
+    /// policy's deadline. Returns the last of them when the deadline has passed.
     pub(crate) async fn run(&self) -> RefreshResult {
         let deadline = clock::later(clock::now(), self.policy.deadline);
         let (mut last, mut fate) = (None, Fate::NotIssued);
         match timeout_at(deadline, self.attempts(deadline, &mut last, &mut fate)).await {
             Ok(result) => RefreshResult { result, fate },
-            // An attempt was cut off, or the pause before one.
+            // The deadline cut off an attempt, whose fate is unknown, or a pause before one.
             Err(_) => RefreshResult {
                 result: Err(last.unwrap_or_else(timed_out)),
                 fate: fate.max(Fate::Unknown),
@@ -76,7 +80,7 @@ impl Attempts<'_> {
             let falls_back =
                 *fate != Fate::Issued && self.fallback.as_ref().is_some_and(AccessToken::is_usable);
             let pause = backoff::pause(self.policy, failures, error.retry_after(), fastrand::f64());
-            // Nobody is kept waiting for an attempt that would come too late.
+            // Callers don't wait for an attempt that would start after the deadline.
             if falls_back || !error.is_transient() || clock::later(clock::now(), pause) >= deadline
             {
                 return Err(error);
@@ -86,7 +90,7 @@ impl Attempts<'_> {
         }
     }
 
-    /// One of them, from the request to the token.
+    /// Makes one attempt, from the request to the token.
     pub(crate) async fn attempt(&self) -> Result<AccessToken, AuthError> {
         self.tally.token_requests.add();
         isolate(|| {
@@ -123,21 +127,22 @@ impl Attempts<'_> {
                 Kind::InvalidResponse,
                 match why {
                     Unsendable::Empty => {
-                        "the token endpoint issued an empty access token; check its address and the client's rights"
+                        "the token endpoint issued an empty access token; check its address and \
+                         the client's rights"
                     }
                     Unsendable::Characters => {
-                        "the token endpoint issued an access token with characters that a header can't carry; \
-                         check its address"
+                        "the token endpoint issued an access token with characters that a header \
+                         can't carry; check its address"
                     }
                 },
             )
         })?;
-        // It may have had a lifetime, and spent it on the way.
+        // The lifetime counts from the request. A token may have spent all of it on the way.
         if token.is_usable() { Ok(token) } else { Err(expired()) }
     }
 }
 
-/// When a request for a token was sent, on every clock.
+/// The moment at which a request for a token was sent, by every clock.
 struct Sent {
     at: Moment,
     wall: SystemTime,

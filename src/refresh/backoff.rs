@@ -1,11 +1,11 @@
-//! The pause between two attempts: exponential, with full jitter. Pure.
+//! The pause between two attempts of a refresh: exponential, with full jitter. Pure.
 
 use std::time::Duration;
 
 use crate::refresh::RefreshPolicy;
 
-/// The pause after the `attempt`-th failure in a row (from 1), for a `random` number in 0..1. What the endpoint
-/// asked for is the least it can be.
+/// Returns the pause after the `attempt`-th failure in a row (counted from 1), for a `random`
+/// number in 0..1. The pause is at least `retry_after`, the one that the endpoint asked for.
 pub(crate) fn pause(
     policy: &RefreshPolicy,
     attempt: u32,

@@ -1,10 +1,13 @@
-//! How often a token that was refused before its time is replaced. Pure.
+//! [`Cooldown`]: how often a token that was refused before its time is replaced. Pure.
 //!
-//! A resource that refuses our newest, unexpired token says that somebody else has asked for one with the same
-//! credentials, or that the resource will refuse every token. A renewal is right at once, and one more: processes that
-//! start together do that to each other. Renewing at each such 401 would be a duel with the other process, or a POST
-//! per request; so from the third in a row on, a new token gets some time of its own, which grows. Requests are sent
-//! with it meanwhile, and a 401 is the caller's.
+//! A resource that refuses our newest, unexpired token says one of two things. Another process has
+//! asked for a token with the same credentials, or the resource refuses every token.
+//!
+//! The first refusal renews the token at once. So does the second in a row, because processes that
+//! start together kill each other's first token. A renewal at each further refusal would be a duel
+//! with the other process, or a `POST` per request. From the third refusal in a row on, the token
+//! therefore stays in use for a while, which grows. Requests are sent with it meanwhile, and a 401
+//! is the caller's.
 
 use std::time::Duration;
 
@@ -12,41 +15,48 @@ use tokio::time::Instant;
 
 use crate::{clock, refresh::RefreshPolicy, token::Times};
 
-/// So many tokens in a row that no resource has ever accepted open the breaker: the pause is the longest at once.
+/// The number of tokens in a row, none of them ever accepted by a resource, that opens the breaker.
+/// The pause is then the longest one at once.
 const BREAKER: u32 = 3;
 
+/// The memory of refusals.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cooldown {
-    /// Tokens in a row that were refused early in their lifetime.
+    /// How many tokens in a row were replaced because they were refused early in their lifetime.
     early: u32,
-    /// Those of them, in a row up to now, that were refused on first use.
+    /// How many of the last of them, in a row, no resource had ever accepted.
     never_accepted: u32,
-    /// In 0..1, drawn once per renewal: a wait that were drawn anew at each 401 would be the shortest of them all.
+    /// In 0..1, and drawn once per renewal. If each 401 drew it again, the shortest of all drawn
+    /// pauses would count.
     jitter: f64,
-    /// The token in use was refused, and is waited with.
+    /// The token in use was refused, and its pause is not over.
     waiting: bool,
 }
 
 /// The token that was refused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refused {
+    /// The moment at which the token was asked for.
     pub(crate) issued: Instant,
     pub(crate) lifetime: Duration,
-    /// Some resource has accepted it before.
+    /// Some resource has accepted the token before.
     pub(crate) accepted: bool,
 }
 
+/// The decision on a token that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Replace it. `shared` says that it was not the first in a row: the credentials seem to be in use elsewhere.
+    /// Replace the token. `shared` is set from the second token in a row on: another process seems
+    /// to use the credentials as well.
     Renew { shared: bool },
-    /// Leave it in use until then. `breaker`: because no token is ever accepted.
+    /// Leave the token in use until then. `breaker` is set if the reason is that no token is ever
+    /// accepted.
     Wait { until: Instant, breaker: bool },
 }
 
 impl Cooldown {
-    /// What follows from one refusal. Asked again about the same token, it waits or renews by the same measure;
-    /// only a renewal counts.
+    /// Decides what follows from one refusal, for a `random` number in 0..1. Further refusals of
+    /// the same token are measured by the same pause, because only a renewal is counted.
     pub(crate) fn refused(
         &mut self,
         token: Refused,
@@ -55,7 +65,8 @@ impl Cooldown {
         random: f64,
     ) -> Decision {
         let age = now.saturating_duration_since(token.issued);
-        // No wait is so long, so a resource that refuses every token never gets here.
+        // The token served for long enough to start the count again. No pause is so long, so a
+        // resource that refuses every token never gets here.
         if age >= (token.lifetime / 2).max(policy.cooldown_cap.saturating_mul(2)) {
             *self = Self::default();
         }
@@ -73,7 +84,8 @@ impl Cooldown {
         Decision::Renew { shared: self.early > 1 }
     }
 
-    /// A token was replaced that nobody had refused. If it was in use for half its lifetime, all is well.
+    /// Notes that a token was replaced for another reason than a refusal. The count starts again if
+    /// no resource had refused the token meanwhile, and it was in use for half its lifetime.
     pub(crate) fn replaced(&mut self, now: Instant, times: &Times) {
         let refused = std::mem::take(&mut self.waiting);
         if !refused && now.saturating_duration_since(times.sent.at) >= times.lifetime / 2 {
@@ -81,7 +93,8 @@ impl Cooldown {
         }
     }
 
-    /// None for the first two in a row, then doubling up to the cap.
+    /// Returns the age that a token must have to be replaced, before jitter: none for the first two
+    /// in a row, then `cooldown_base`, doubled for each further one up to `cooldown_cap`.
     fn pause(&self, policy: &RefreshPolicy) -> Duration {
         match self.early.checked_sub(2) {
             None => Duration::ZERO,
@@ -103,7 +116,8 @@ mod tests {
         Refused { issued, lifetime: Duration::from_secs(300), accepted }
     }
 
-    /// Tokens refused at once, for an hour at one request per 20 ms: when each was replaced.
+    /// Returns when each token is replaced, in seconds, if every request of an hour is refused, at
+    /// one request per 20 ms.
     fn renewals(accepted: bool) -> Vec<f64> {
         renewals_of(accepted, 300)
     }
@@ -141,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_nobody_refused_until_it_was_replaced_starts_the_count_anew() {
+    fn a_token_that_nobody_refused_until_it_was_replaced_restarts_the_count() {
         let (policy, start) = (RefreshPolicy::default(), clock::now());
         let lifetime = Duration::from_secs(300);
         let schedule = crate::token::schedule::schedule(lifetime, &policy.windows, 0.5);
@@ -153,7 +167,7 @@ mod tests {
         assert_eq!(cooldown.early, 5, "too soon to tell");
         cooldown.replaced(start + Duration::from_secs(240), &times);
         assert_eq!((cooldown.early, cooldown.never_accepted), (0, 0));
-        // Refused meanwhile: it was no good.
+        // A token that was refused meanwhile does not count as good.
         let mut cooldown = shaken;
         let early = start + Duration::from_secs(1);
         assert!(matches!(
@@ -165,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn short_lives_do_not_lift_the_bound() {
+    fn short_lifetimes_do_not_lift_the_bound() {
         for lifetime in [5, 20, 40, 59] {
             for accepted in [true, false] {
                 let renewals = renewals_of(accepted, lifetime);
@@ -179,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_lived_for_half_its_life_starts_the_count_anew() {
+    fn a_token_in_use_for_half_its_lifetime_restarts_the_count() {
         let (policy, start) = (RefreshPolicy::default(), clock::now());
         let mut cooldown = Cooldown { early: 5, never_accepted: 2, ..Cooldown::default() };
         let late = start + Duration::from_secs(151);
@@ -199,11 +213,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_wait_is_never_longer_than_the_cap(early in 0_u32..100, never_accepted in 0_u32..100, age in 0_u64..149, random in -1.0_f64..2.0) {
+        fn a_wait_is_never_longer_than_the_cap(
+            early in 0_u32..100,
+            never_accepted in 0_u32..100,
+            age in 0_u64..149,
+            random in -1.0_f64..2.0,
+        ) {
             let (policy, start) = (RefreshPolicy::default(), clock::now());
             let now = start + Duration::from_secs(age);
-            let mut cooldown = Cooldown { early, never_accepted, jitter: random.clamp(0.0, 1.0), waiting: false };
-            if let Decision::Wait { until, .. } = cooldown.refused(token(start, false), now, &policy, random) {
+            let jitter = random.clamp(0.0, 1.0);
+            let mut cooldown = Cooldown { early, never_accepted, jitter, waiting: false };
+            let decision = cooldown.refused(token(start, false), now, &policy, random);
+            if let Decision::Wait { until, .. } = decision {
                 prop_assert!(until > now && until <= start + policy.cooldown_cap);
             }
         }

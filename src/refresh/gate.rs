@@ -1,4 +1,6 @@
-//! The pause after a refresh that failed: calls meet its error at once, and the endpoint is left alone. Pure.
+//! [`Gate`]: the back-off after a refresh that failed. Pure.
+//!
+//! During back-off callers get the stored error at once, and the endpoint is not contacted.
 
 use std::time::Duration;
 
@@ -6,25 +8,31 @@ use tokio::time::Instant;
 
 use crate::{clock, error::AuthError, refresh::RefreshPolicy};
 
-/// Shut until a moment, after so many failures in a row.
+/// The back-off after a number of failures in a row.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
+    /// The error of the last failure.
     pub(crate) error: AuthError,
+    /// The end of back-off.
     pub(crate) until: Instant,
     failures: u32,
-    /// When the credentials were last found to be as they were.
+    /// The moment of the last failure, or of the last check that found the credentials unchanged.
     looked: Instant,
 }
 
-/// A refusal of the credentials is not mended by trying again soon.
+/// The least base of back-off after a failure that is not transient. Trying again soon does not
+/// mend such a failure.
 const REFUSED_BASE: Duration = Duration::from_secs(1);
 
-/// How often their source is asked meanwhile.
+/// The pause between two checks of refused credentials, during back-off.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Gate {
-    /// After one more failure. The pause doubles with each one up to the policy's cap; half of it is jitter. What the
-    /// endpoint asked for with `Retry-After` is the least it can be.
+    /// Starts back-off after one more failure, for a `random` number in 0..1.
+    ///
+    /// The pause doubles with each failure in a row, from the policy's `retry_base` up to its
+    /// `max_backoff`. Up to half of it is taken off for jitter. It is at least as long as the
+    /// endpoint asked for with `Retry-After`.
     pub(crate) fn after(
         previous: Option<&Self>,
         error: AuthError,
@@ -46,7 +54,7 @@ impl Gate {
         Self { error, until: clock::later(now, pause), failures, looked: now }
     }
 
-    /// Whether it is time to see if the credentials that were refused have changed.
+    /// Returns whether it is time to check if refused credentials have changed.
     pub(crate) fn is_worth_a_look(&self, now: Instant) -> bool {
         self.error.is_rejected() && now >= clock::later(self.looked, LOOK_EVERY)
     }
@@ -100,10 +108,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_pause_is_within_half_of_and_the_cap(random in -1.0_f64..2.0, failures in 1_u32..100) {
+        fn the_pause_is_within_half_of_and_the_cap(
+            random in -1.0_f64..2.0,
+            failures in 1_u32..100,
+        ) {
             let (policy, now) = (RefreshPolicy::default(), clock::now());
-            let previous = Gate { error: AuthError::transient("x"), until: now, failures, looked: now };
-            let gate = Gate::after(Some(&previous), AuthError::transient("x"), now, &policy, random);
+            let error = AuthError::transient("x");
+            let previous = Gate { error: error.clone(), until: now, failures, looked: now };
+            let gate = Gate::after(Some(&previous), error, now, &policy, random);
             prop_assert!(gate.until - now <= policy.max_backoff);
             prop_assert!(gate.until - now >= policy.retry_base);
         }

@@ -1,5 +1,5 @@
-//! One refresh: when it is due, how long the token lives that it brings, how often attempts are repeated, and what a
-//! failure or a refusal holds back. All of it pure but the flight, which makes the attempts.
+//! A refresh: its policy, its attempts, the pauses between them, the back-off after a failure, and
+//! the cool-down after a token was refused. All of it is pure except for the attempts.
 
 pub(crate) mod attempts;
 pub(crate) mod backoff;

@@ -1,23 +1,40 @@
-//! [`RefreshPolicy`]: when tokens are renewed, and the bounds of a refresh.
+//! [`RefreshPolicy`]: when tokens are renewed, and how long and how often the endpoint is asked.
 
 use std::time::Duration;
 
 use crate::{error::ConfigError, token::Windows};
 
-/// When a token is renewed, how long a refresh may take, and how often the endpoint is asked when things go wrong.
+/// The rules of a refresh: when a token is renewed, how long a refresh may take, and how often the
+/// endpoint is asked when it fails.
 ///
-/// Times of a token's lifetime are fractions of its usable lifetime, so that one policy fits tokens of 5 seconds and of 24
-/// hours. For the 300 s of the Send Payments API, the defaults mean: a renewal is due between 221 s and 251 s, is
-/// made at the first quiet moment, by 271 s at the latest, and the token is not sent from 295 s on.
+/// Moments in a token's lifetime are fractions of its usable lifetime: the whole less the
+/// [`expiry_margin`](Self::expiry_margin). So one policy fits tokens of 5 seconds and of 24 hours.
+/// With the defaults, a token of 300 seconds, as the Send Payments API issues them,
+///
+/// - is due for renewal between 221 s and 251 s after it was asked for, when the next call starts
+///   the renewal;
+/// - is replaced at the first moment without requests in flight, or from 271 s on with new requests
+///   held back, if the endpoint is exclusive;
+/// - is not sent from 295 s on.
 ///
 /// # How often the endpoint is asked
 ///
-/// While all is well: once per renewal. While it fails or refuses: a refresh makes attempts with growing pauses until
-/// its [`deadline`](Self::deadline), and after it the endpoint is left alone for a pause that grows up to
-/// [`max_backoff`](Self::max_backoff). With the defaults that is less than 1,500 requests an hour to an endpoint that always
-/// answers 500 or not at all, and less than 200 to one that refuses the credentials, whatever the traffic. A resource
-/// that refuses every token costs less than 200 an hour, by [`cooldown_cap`](Self::cooldown_cap), if tokens live for a
-/// minute or more; shorter ones are renewed more often anyway.
+/// - If all is well: once per renewal.
+/// - If it fails: a refresh makes attempts with growing pauses until its
+///   [`deadline`](Self::deadline). Back-off follows, which grows up to
+///   [`max_backoff`](Self::max_backoff). With the defaults, an endpoint that always responds with
+///   500, or not at all, gets less than 1,500 requests an hour, whatever the traffic is.
+/// - If it refuses the credentials: less than 200 requests an hour.
+/// - If a resource refuses every token: less than 200 requests an hour for tokens that live for a
+///   minute or more, because of [`cooldown_cap`](Self::cooldown_cap). Shorter ones are renewed more
+///   often anyway.
+///
+/// # Errors
+///
+/// The setters take any value, and never panic. A policy that can't work is a
+/// [`ConfigError::InvalidPolicy`] of [`TokenCacheBuilder::build`][build].
+///
+/// [build]: crate::cache::TokenCacheBuilder::build
 ///
 /// # Examples
 ///
@@ -61,40 +78,62 @@ impl Default for RefreshPolicy {
 }
 
 impl RefreshPolicy {
-    /// How long one attempt may take, from asking the credentials source to the end of the answer. Defaults to 10
-    /// seconds.
+    /// Sets how long one attempt may take, from asking the credentials source to the end of the
+    /// response. An attempt that ran out of time is repeated until the
+    /// [`deadline`](Self::deadline).
+    ///
+    /// With 3 seconds, an endpoint that hangs is asked again 3 seconds and a pause after the first
+    /// request. Defaults to 10 seconds.
     #[must_use]
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
         self
     }
 
-    /// How long a refresh may take, its attempts and the pauses between them together. After that its waiters get
-    /// the last attempt's error. Defaults to 30 seconds.
+    /// Sets how long a refresh may take, its attempts and the pauses between them together. After
+    /// that its callers get the error of the last attempt. A drain comes before the refresh, and is
+    /// not a part of it.
+    ///
+    /// With 8 seconds, and 3 seconds for an attempt, an endpoint that hangs is asked three times.
+    /// Defaults to 30 seconds.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// The pause after a failed attempt is a random part of this, doubled for each further attempt ("full
-    /// jitter"); the pause between refreshes starts from it as well. Defaults to 200 milliseconds.
+    /// Sets the greatest pause after the first failed attempt of a refresh. It doubles with each
+    /// further failure, and the pause is a random part of it ("full jitter"). Back-off between
+    /// refreshes starts from this as well.
+    ///
+    /// With 200 milliseconds, the pauses of a refresh are at most 200, 400, 800 milliseconds and so
+    /// on. Defaults to 200 milliseconds.
     #[must_use]
     pub fn retry_base(mut self, base: Duration) -> Self {
         self.retry_base = base;
         self
     }
 
-    /// No pause between two attempts of a refresh is longer, unless the endpoint asks for it with `Retry-After`.
-    /// Defaults to 5 seconds.
+    /// Sets the greatest pause between two attempts of a refresh. Only an endpoint that asks for
+    /// more with `Retry-After` (RFC 9110, section 10.2.3) gets a longer one.
+    ///
+    /// With 5 seconds, pauses that start from 200 milliseconds stop growing at the sixth. Defaults
+    /// to 5 seconds.
     #[must_use]
     pub fn retry_cap(mut self, cap: Duration) -> Self {
         self.retry_cap = cap;
         self
     }
 
-    /// After a refresh that failed, calls get its error at once and the endpoint is left alone, for a pause that
-    /// doubles with each further failure up to this, or as long as the endpoint asks for with `Retry-After`.
+    /// Sets the greatest back-off after a refresh that failed. During back-off, callers get the
+    /// error of that refresh at once, and the endpoint is not contacted.
+    ///
+    /// Back-off doubles with each failed refresh in a row, from
+    /// [`retry_base`](Self::retry_base). After a failure that is not transient it starts from at
+    /// least 1 second, even if that is more than this. Up to half of it is taken off for jitter. It
+    /// lasts longer if the endpoint asks for that with `Retry-After` (RFC 9110, section 10.2.3).
+    ///
+    /// With 30 seconds, back-off is at most 0.2, 0.4, 0.8 seconds and so on up to 30 seconds.
     /// Defaults to 30 seconds.
     #[must_use]
     pub fn max_backoff(mut self, cap: Duration) -> Self {
@@ -102,70 +141,102 @@ impl RefreshPolicy {
         self
     }
 
-    /// A token that a resource refuses early in its lifetime is replaced at once, and the next one in a row too; the third
-    /// only when it is as old as this, and so on, doubling. Less up to half of it, for jitter. Defaults to 1 second.
+    /// Sets how old a token must be to be replaced after a resource has refused it, if the two
+    /// tokens before it were refused early in their lifetime as well. Those two are replaced at
+    /// once. The age doubles for each further token in a row. Up to half of it is taken off for
+    /// jitter.
+    ///
+    /// With 1 second, the third token is replaced when it is 1 second old, the fourth at 2 seconds,
+    /// the fifth at 4 seconds, all before jitter. Defaults to 1 second.
     #[must_use]
     pub fn cooldown_base(mut self, base: Duration) -> Self {
         self.cooldown_base = base;
         self
     }
 
-    /// No token waits longer for being replaced after a resource has refused it. Defaults to 30 seconds.
+    /// Sets the greatest age that a refused token must have to be replaced. If no resource accepts
+    /// three tokens in a row, the next one must have this age at once.
+    ///
+    /// With 30 seconds, a resource that refuses every token costs less than 200 requests to the
+    /// endpoint an hour. Defaults to 30 seconds.
     #[must_use]
     pub fn cooldown_cap(mut self, cap: Duration) -> Self {
         self.cooldown_cap = cap;
         self
     }
 
-    /// From this fraction of its usable lifetime on, a token's renewal is due. Defaults to 0.80.
+    /// Sets the fraction of its usable lifetime at which a token is due for renewal.
+    ///
+    /// With 0.80, a token of 300 seconds is due 236 seconds after it was asked for, before
+    /// [`jitter`](Self::jitter). Defaults to 0.80.
     #[must_use]
     pub fn renew_at(mut self, fraction: f64) -> Self {
         self.windows.renew_at = fraction;
         self
     }
 
-    /// The fraction by which [`renew_at`](Self::renew_at) is varied at random, up and down, for each token; it keeps
-    /// instances apart that were started together. Defaults to 0.05.
+    /// Sets the fraction of its usable lifetime by which a token's renewal is due earlier or later
+    /// than at [`renew_at`](Self::renew_at), at random and at most. It spreads the renewals of
+    /// instances that were started together.
+    ///
+    /// With 0.05, instances with tokens of 300 seconds renew them within 30 seconds, from 221 to
+    /// 251 seconds. Defaults to 0.05.
     #[must_use]
     pub fn jitter(mut self, fraction: f64) -> Self {
         self.windows.jitter = fraction;
         self
     }
 
-    /// For exclusive endpoints: from when its renewal is due up to this fraction of the usable lifetime, a moment without
-    /// requests under way is looked for. Then new requests are held back. Defaults to 0.92.
+    /// Sets the fraction of its usable lifetime up to which the renewal of a token waits for a
+    /// moment without requests in flight. From then on new requests are held back. For
+    /// [exclusive](crate::endpoint::Rotation::Exclusive) endpoints only.
+    ///
+    /// With 0.92, the renewal of a token of 300 seconds waits until 271 seconds. It must be less
+    /// than 1, and at least [`renew_at`](Self::renew_at) plus [`jitter`](Self::jitter). Defaults to
+    /// 0.92.
     #[must_use]
     pub fn hold_at(mut self, fraction: f64) -> Self {
         self.windows.hold_at = fraction;
         self
     }
 
-    /// A token is not sent any more when this much of its lifetime is left; a quarter of the lifetime at the most, more is cut
-    /// with a warning. Defaults to 2 % of the lifetime, 5 seconds at the most.
+    /// Sets how long before the end of its lifetime a token is no longer sent. A margin of more
+    /// than a quarter of the lifetime is cut to that, with a warning in the log.
+    ///
+    /// With 10 seconds, a token of 300 seconds is sent for 290 seconds. Defaults to 2 % of the
+    /// lifetime, at most 5 seconds.
     #[must_use]
     pub fn expiry_margin(mut self, margin: Duration) -> Self {
         self.windows.expiry_margin = Some(margin);
         self
     }
 
-    /// For exclusive endpoints: how long a renewal waits for the requests under way, with new ones held back. Those that
-    /// are still unanswered then may be answered 401, and are replayed. Never more than a twentieth of the token's lifetime.
-    /// Defaults to 2 seconds.
+    /// Sets how long a renewal waits for the requests in flight while new ones are held back. A
+    /// request that has no response by then may get a 401, and is replayed. For
+    /// [exclusive](crate::endpoint::Rotation::Exclusive) endpoints only.
+    ///
+    /// A drain takes at most a twentieth of the token's lifetime: with 2 seconds, it takes up to 2
+    /// seconds for a token of 300 seconds, and up to 1 second for one of 20 seconds. Defaults to 2
+    /// seconds.
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.windows.drain_timeout = timeout;
         self
     }
 
-    /// For exclusive endpoints: renews while requests are sent with the old token, as for overlapping ones. Those that
-    /// arrive after the new token was issued are answered 401, and replayed. Nobody waits for a renewal that is made in
-    /// time. For comparison, or where a request that was answered 401 costs nothing. Defaults to holding.
+    /// Renews without holding requests back: they go on with the old token, as for overlapping
+    /// endpoints. No request waits for a renewal that is made in time, but those that arrive after
+    /// the new token was issued get a 401, and are replayed. For
+    /// [exclusive](crate::endpoint::Rotation::Exclusive) endpoints only.
+    ///
+    /// Use it for comparison, or where a 401 costs nothing. Defaults to holding requests back.
     #[must_use]
     pub fn without_hold(mut self) -> Self {
         self.hold = false;
         self
     }
 
+    /// Returns an error that names the first setting that can't work.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let wrong = if self.attempt_timeout.is_zero() {
             "an attempt needs time; give attempt_timeout more than zero"

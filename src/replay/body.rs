@@ -1,30 +1,62 @@
 //! [`ReplayBody`]: a body of any kind that can be sent again, as long as it is not too long.
+//!
+//! ```text
+//! ReplayBody (attempt 0) ──┐
+//! ReplayBody (attempt 1) ──┼──► Mutex<Recorder>: frames kept so far, inner body
+//! KeptBody, held by the    │
+//! layer for the replay   ──┘
+//! ```
+//!
+//! An attempt is current while its number is the recorder's. Restoring a [`KeptBody`], or reading
+//! from a clone for the first time, begins the next attempt.
 
 use std::{
     error::Error,
     fmt, mem,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    task::{Context, Poll, Waker, ready},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
-use http::HeaderMap;
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::{
+    recorder::{DEFAULT_CAP, Recorder, begin, lock},
+    replayable::ReplayableBody,
+};
 use crate::error::BoxError;
 
-/// Passes the frames of a body on as they come, and keeps them for a replay: by reference count, up to a cap.
+/// Passes the frames of a body on as they come, and keeps them for a replay, up to a cap.
 ///
-/// - Beyond the cap, what was kept is let go and the body goes on untouched; it can't be replayed any more, and a 401
-///   is the caller's. The same holds once the body has failed.
-/// - A replay sends what was kept, and goes on with what the first attempt had not read yet, trailers included: byte
-///   for byte what the caller gave, however far the first attempt had come.
-/// - A first attempt that is still alive then, because the server answered before it had read everything, gets an
-///   error when it asks for more; its answer is there already.
+/// - Frames are kept by reference count. Their data is [`Bytes`]. Data of another type is copied
+///   once.
+/// - The cap is in bytes of data. Trailers don't count. Once a body exceeds the cap, the kept
+///   frames are dropped and the body goes on untouched. It can no longer be replayed, so a 401 is
+///   the caller's. The same holds for a body that has failed.
+/// - A replay sends the kept frames, then the frames that the first attempt has not read, trailers
+///   included. The server gets the caller's bytes, however far the first attempt had come.
+/// - A first attempt may still be sending when its replay begins, because the server responded
+///   before it had read everything. It gets an error when it asks for the next frame.
 ///
-/// Its data is [`Bytes`]; data of another kind is copied once. [`ReplayLayer`](super::ReplayLayer) puts it around
-/// request bodies.
+/// [`ReplayLayer`](super::ReplayLayer) puts this type around request bodies.
+///
+/// # Errors
+///
+/// An error of the inner body is passed on as it is. Beside that, reading fails if
+///
+/// - the request is being sent again, so that this attempt is over;
+/// - this is a clone, and the body has failed or was longer than it had announced;
+/// - the inner body gives a frame that is neither data nor trailers.
+///
+/// # Panics
+///
+/// Never, unless the inner body does.
+///
+/// # Cancel safety
+///
+/// Dropping an attempt loses no frame. What it has read stays kept for as long as a clone, or the
+/// layer, holds on to the body.
 ///
 /// # Examples
 ///
@@ -37,65 +69,28 @@ use crate::error::BoxError;
 /// assert_eq!(http_body::Body::size_hint(&body).exact(), Some(5));
 /// ```
 pub struct ReplayBody<B> {
-    shared: Arc<Mutex<Shared<B>>>,
-    /// Which attempt this is, from 0; none yet for a clone that has been neither sent nor read from.
+    recorder: Arc<Mutex<Recorder<B>>>,
+    /// The number of this attempt. Empty for a clone that has neither been sent nor read from.
     attempt: OnceLock<u32>,
     /// How many of the kept frames this attempt has sent.
     sent: usize,
 }
 
-struct Shared<B> {
-    /// What nobody has read yet. Pinned where it is: an attempt that takes over goes on with it in its place.
-    rest: Pin<Box<B>>,
-    kept: Kept,
-    room: usize,
-    /// The attempt that may read. Those before it are over.
-    attempt: u32,
-    /// It may not go on for now.
-    paused: bool,
-    ended: bool,
-    /// Of the attempt that waits for more.
-    reader: Option<Waker>,
-}
-
-enum Kept {
-    Frames(Vec<Piece>),
-    /// There is no replay: too long, or failed.
-    No,
-}
-
-#[derive(Clone)]
-enum Piece {
-    Data(Bytes),
-    Trailers(HeaderMap),
-}
-
-/// How much of a body is kept unless something else was said.
-pub(super) const DEFAULT_CAP: usize = 64 * 1024;
-
 impl<B: Body> ReplayBody<B> {
-    /// Keeps up to `cap` bytes of `body`. A body that says from the start that it is longer is not kept at all.
+    /// Keeps up to `cap` bytes of `body`. Keeps nothing of a body that announces more than that.
     pub fn new(body: B, cap: usize) -> Self {
-        let too_long = body.size_hint().lower() > cap as u64;
-        let kept = if too_long { Kept::No } else { Kept::Frames(Vec::new()) };
-        let ended = body.is_end_stream();
-        let shared = Shared {
-            rest: Box::pin(body),
-            kept,
-            room: cap,
-            attempt: 0,
-            paused: false,
-            ended,
-            reader: None,
-        };
-        Self { shared: Arc::new(Mutex::new(shared)), attempt: OnceLock::from(0), sent: 0 }
+        let recorder = Recorder::new(body, cap);
+        Self { recorder: Arc::new(Mutex::new(recorder)), attempt: OnceLock::from(0), sent: 0 }
     }
 
-    /// The body again from its start, for what retries above the [`AuthLayer`](crate::AuthLayer): a
-    /// `tower::retry::Policy` calls it in `clone_request`.
+    /// Returns the body again from its start, for retries in layers outside of the
+    /// [`AuthLayer`](crate::AuthLayer). A `tower::retry::Policy` calls it in `clone_request`.
     ///
-    /// `None` if nobody can promise that all of it will be kept: it does not say how long it is, is longer than the cap,
-    /// or has failed. The clone takes over when it is sent through the layer, or first read from; the attempt before is over then.
+    /// Returns `None` if it is not certain that all of the body will be kept: the body does not
+    /// announce how long it is at most, is longer than the cap, or has failed.
+    ///
+    /// The clone takes over when it is sent through the layer, or when it is first read from. The
+    /// attempt before it is over then.
     ///
     /// # Examples
     ///
@@ -105,7 +100,9 @@ impl<B: Body> ReplayBody<B> {
     /// use http_body_util::Full;
     /// use tower_reauth::replay::ReplayBody;
     ///
-    /// fn clone_request(request: &Request<ReplayBody<Full<Bytes>>>) -> Option<Request<ReplayBody<Full<Bytes>>>> {
+    /// type Body = ReplayBody<Full<Bytes>>;
+    ///
+    /// fn clone_request(request: &Request<Body>) -> Option<Request<Body>> {
     ///     let body = request.body().try_clone()?;
     ///     let mut clone = Request::new(body);
     ///     *clone.method_mut() = request.method().clone();
@@ -116,37 +113,35 @@ impl<B: Body> ReplayBody<B> {
     /// }
     /// ```
     pub fn try_clone(&self) -> Option<Self> {
-        let shared = self.lock();
-        let fits =
-            || shared.rest.size_hint().upper().is_some_and(|most| most <= shared.room as u64);
-        let kept = matches!(shared.kept, Kept::Frames(_)) && (shared.ended || fits());
-        kept.then(|| Self { shared: Arc::clone(&self.shared), attempt: OnceLock::new(), sent: 0 })
+        let recorder = Arc::clone(&self.recorder);
+        let all = self.lock().will_keep_all();
+        all.then(|| Self { recorder, attempt: OnceLock::new(), sent: 0 })
     }
 }
 
 impl<B: Body + Default> Default for ReplayBody<B> {
-    /// The body that a redirect followed with `GET` has.
+    /// Wraps `B::default()`, with a cap of 64 KiB. Layers that follow redirects ask for this body
+    /// when they go on with `GET`.
     fn default() -> Self {
         Self::new(B::default(), DEFAULT_CAP)
     }
 }
 
 impl<B> ReplayBody<B> {
-    /// If not, another attempt has taken over, or nothing is left to send again, and it has an error to tell: a client that
-    /// took it for empty would send it so.
-    fn can_go_on(&self, shared: &Shared<B>) -> bool {
+    /// Returns whether this attempt can send a frame, or its end. Otherwise it is over, or it is a
+    /// clone of a body that can't be sent again, and reading from it is an error.
+    ///
+    /// Whatever says how long the body is must ask this first. A client that took such a body for
+    /// an empty one would send it without its content.
+    fn can_go_on(&self, recorder: &Recorder<B>) -> bool {
         match self.attempt.get() {
-            Some(attempt) => *attempt == shared.attempt,
-            None => matches!(shared.kept, Kept::Frames(_)),
+            Some(attempt) => *attempt == recorder.attempt,
+            None => recorder.is_replayable(),
         }
     }
 
-    /// A second hold on this attempt, which is about to be sent; it sends nothing itself.
-    pub(super) fn keep(&self) -> KeptBody<B> {
-        KeptBody { shared: Arc::clone(&self.shared), attempt: self.claim() }
-    }
-
-    /// Which attempt this is from now on; none if the body can't be sent again, and this is a clone of it.
+    /// Returns the number of this attempt. A clone begins its attempt here. Returns `None` if it
+    /// can't, because the body can't be sent again.
     fn claim(&self) -> Option<u32> {
         if self.attempt.get().is_none() {
             let _ = self.attempt.set(begin(self.lock())?);
@@ -154,37 +149,43 @@ impl<B> ReplayBody<B> {
         self.attempt.get().copied()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared<B>> {
-        lock(&self.shared)
+    fn lock(&self) -> MutexGuard<'_, Recorder<B>> {
+        lock(&self.recorder)
     }
 }
 
-/// What a replay needs of a [`ReplayBody`].
+/// A handle to a [`ReplayBody`] that is about to be sent. It sends nothing itself, and makes the
+/// body of the replay.
 pub struct KeptBody<B> {
-    shared: Arc<Mutex<Shared<B>>>,
+    recorder: Arc<Mutex<Recorder<B>>>,
     attempt: Option<u32>,
 }
 
 impl<B> KeptBody<B> {
-    /// Stops the attempt under way, as if nothing more had come yet, until this is restored or dropped; so that it neither
-    /// outgrows the cap nor is cut off in vain. `false` if there can't be a replay.
-    pub(super) fn pause(&self) -> bool {
-        let mut shared = lock(&self.shared);
-        let can_be_replayed =
-            self.attempt == Some(shared.attempt) && matches!(shared.kept, Kept::Frames(_));
-        shared.paused |= can_be_replayed;
+    /// Pauses the attempt in flight until `self` is restored or dropped. Returns `false` if the
+    /// body can't be replayed.
+    ///
+    /// A paused attempt stays pending when it asks for a frame that is not kept. If it read on
+    /// during the wait for a newer token, it could outgrow the cap, and the replay would be lost.
+    /// If it were ended at once, and no newer token came, the 401 would be the caller's response
+    /// while its request was cut off for nothing.
+    fn pause(&self) -> bool {
+        let mut recorder = lock(&self.recorder);
+        let can_be_replayed = self.attempt == Some(recorder.attempt) && recorder.is_replayable();
+        recorder.paused |= can_be_replayed;
         can_be_replayed
     }
 
-    /// The body from its start, if all that was sent of it is kept. The attempt before is over with that.
-    pub(super) fn restore(&self) -> Option<ReplayBody<B>> {
-        let shared = lock(&self.shared);
-        if self.attempt != Some(shared.attempt) {
+    /// Returns the body from its start, and ends the attempt before. `None` if a frame that was
+    /// sent is not kept, or if another attempt has begun meanwhile.
+    fn restore(&self) -> Option<ReplayBody<B>> {
+        let recorder = lock(&self.recorder);
+        if self.attempt != Some(recorder.attempt) {
             return None;
         }
-        let attempt = begin(shared)?;
+        let attempt = begin(recorder)?;
         Some(ReplayBody {
-            shared: Arc::clone(&self.shared),
+            recorder: Arc::clone(&self.recorder),
             attempt: OnceLock::from(attempt),
             sent: 0,
         })
@@ -192,88 +193,34 @@ impl<B> KeptBody<B> {
 }
 
 impl<B> Drop for KeptBody<B> {
+    /// Lets a paused attempt go on, unless another one has begun.
     fn drop(&mut self) {
-        let mut shared = lock(&self.shared);
-        if self.attempt != Some(shared.attempt) || !mem::take(&mut shared.paused) {
+        let mut recorder = lock(&self.recorder);
+        if self.attempt != Some(recorder.attempt) || !mem::take(&mut recorder.paused) {
             return;
         }
-        let reader = shared.reader.take();
-        drop(shared);
-        if let Some(reader) = reader {
-            reader.wake();
+        // The waker is foreign code, so it runs without the lock.
+        let waker = recorder.waker.take();
+        drop(recorder);
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 }
 
-/// Begins a new attempt, if all that was sent is kept.
-fn begin<B>(mut shared: MutexGuard<'_, Shared<B>>) -> Option<u32> {
-    if matches!(shared.kept, Kept::No) {
-        return None;
-    }
-    shared.attempt += 1;
-    shared.paused = false;
-    let (attempt, reader) = (shared.attempt, shared.reader.take());
-    drop(shared);
-    // So that the attempt before learns that it is over, and lets its connection go.
-    if let Some(reader) = reader {
-        reader.wake();
-    }
-    Some(attempt)
-}
+impl<B> ReplayableBody for ReplayBody<B> {
+    type Kept = KeptBody<B>;
 
-fn lock<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
-    // A body that panicked has failed; `poll_rest` sees to that.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl<B> Shared<B>
-where
-    B: Body,
-    B::Error: Into<BoxError>,
-{
-    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        // If polling panics, there is no replay of what came after.
-        let kept = mem::replace(&mut self.kept, Kept::No);
-        let polled = self.rest.as_mut().poll_frame(cx);
-        let frame = match polled {
-            Poll::Pending => {
-                self.kept = kept;
-                self.reader = Some(cx.waker().clone());
-                return Poll::Pending;
-            }
-            Poll::Ready(None) => {
-                self.kept = kept;
-                self.ended = true;
-                return Poll::Ready(None);
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.ended = true;
-                return Poll::Ready(Some(Err(error.into())));
-            }
-            Poll::Ready(Some(Ok(frame))) => frame,
-        };
-        let piece = match frame.into_data() {
-            Ok(mut data) => Piece::Data(data.copy_to_bytes(data.remaining())),
-            Err(frame) => match frame.into_trailers() {
-                Ok(trailers) => Piece::Trailers(trailers),
-                // A kind of frame that is not known yet, and so can't be kept.
-                Err(_) => return Poll::Ready(Some(Err("a body frame of an unknown kind".into()))),
-            },
-        };
-        self.ended = self.rest.is_end_stream();
-        self.kept = self.keep(kept, &piece);
-        Poll::Ready(Some(Ok(piece.into())))
+    fn keep(&self) -> KeptBody<B> {
+        KeptBody { recorder: Arc::clone(&self.recorder), attempt: self.claim() }
     }
 
-    fn keep(&mut self, kept: Kept, piece: &Piece) -> Kept {
-        let Kept::Frames(mut frames) = kept else { return Kept::No };
-        let size = piece.size();
-        if size > self.room {
-            return Kept::No;
-        }
-        self.room -= size;
-        frames.push(piece.clone());
-        Kept::Frames(frames)
+    fn pause(kept: &KeptBody<B>) -> bool {
+        kept.pause()
+    }
+
+    fn restore(kept: KeptBody<B>) -> Option<Self> {
+        kept.restore()
     }
 }
 
@@ -294,79 +241,41 @@ where
             let error = "the body failed, or is longer than it said, so it can't be sent again";
             return Poll::Ready(Some(Err(error.into())));
         }
-        let mut shared = lock(&this.shared);
-        if !this.can_go_on(&shared) {
+        let mut recorder = lock(&this.recorder);
+        if !this.can_go_on(&recorder) {
             return Poll::Ready(Some(Err(BoxError::from(Superseded))));
         }
-        if let Kept::Frames(frames) = &shared.kept
-            && let Some(piece) = frames.get(this.sent)
-        {
+        // Kept frames come before the pause and the end: an attempt that has all of them at hand
+        // waits for nothing, and learns that it has sent the whole body.
+        if let Some(piece) = recorder.unsent(this.sent).first() {
             let frame = piece.clone().into();
             this.sent += 1;
             return Poll::Ready(Some(Ok(frame)));
         }
-        if shared.ended {
+        if recorder.ended {
             return Poll::Ready(None);
         }
-        if shared.paused {
-            shared.reader = Some(cx.waker().clone());
+        if recorder.paused {
+            recorder.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let polled = ready!(shared.poll_rest(cx));
+        let polled = ready!(recorder.poll_inner(cx));
         this.sent += 1;
         Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {
-        let shared = self.lock();
-        self.can_go_on(&shared) && shared.ended && shared.unsent(self.sent).is_empty()
+        let recorder = self.lock();
+        self.can_go_on(&recorder) && recorder.ended && recorder.unsent(self.sent).is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let shared = self.lock();
-        if !self.can_go_on(&shared) {
-            return SizeHint::default();
-        }
-        let unsent = shared.unsent(self.sent).iter().map(|piece| piece.size() as u64).sum();
-        let rest = if shared.ended { SizeHint::with_exact(0) } else { shared.rest.size_hint() };
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(unsent));
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(unsent));
-        }
-        hint
+        let recorder = self.lock();
+        if self.can_go_on(&recorder) { recorder.size_hint(self.sent) } else { SizeHint::default() }
     }
 }
 
-impl<B> Shared<B> {
-    fn unsent(&self, sent: usize) -> &[Piece] {
-        match &self.kept {
-            Kept::Frames(frames) => frames.get(sent..).unwrap_or_default(),
-            Kept::No => &[],
-        }
-    }
-}
-
-impl Piece {
-    /// What counts against the cap. Trailers don't: a body does not tell their size in advance, and so could promise nothing.
-    fn size(&self) -> usize {
-        match self {
-            Self::Data(data) => data.len(),
-            Self::Trailers(_) => 0,
-        }
-    }
-}
-
-impl From<Piece> for Frame<Bytes> {
-    fn from(piece: Piece) -> Self {
-        match piece {
-            Piece::Data(data) => Self::data(data),
-            Piece::Trailers(trailers) => Self::trailers(trailers),
-        }
-    }
-}
-
-/// An attempt was still sending when its request was sent again.
+/// The error of an attempt that was still sending when its request was sent again.
 #[derive(Debug)]
 struct Superseded;
 

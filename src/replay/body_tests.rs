@@ -1,15 +1,15 @@
 use std::{collections::VecDeque, task::Waker};
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
 use crate::replay::ReplayableBody;
 
-/// A body of these steps; `Wait` is pending once.
+/// A body that takes these steps. `Wait` is pending once.
 struct Steps {
     steps: VecDeque<Step>,
-    /// How long it says it is.
+    /// The length that it announces.
     says: Option<u64>,
 }
 
@@ -56,7 +56,7 @@ impl Body for Steps {
     }
 }
 
-/// What one frame is, or `None` for pending.
+/// Polls for one frame. Returns `None` for pending.
 #[expect(clippy::option_option, reason = "pending, the end, and a frame are three things")]
 fn poll(body: &mut ReplayBody<Steps>) -> Option<Option<Result<Frame<Bytes>, BoxError>>> {
     match Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())) {
@@ -65,7 +65,7 @@ fn poll(body: &mut ReplayBody<Steps>) -> Option<Option<Result<Frame<Bytes>, BoxE
     }
 }
 
-/// All bytes, the trailers, and whether it ended well.
+/// Reads to the end. Returns all bytes, the trailers, and whether it ended well.
 fn read(body: &mut ReplayBody<Steps>) -> (Vec<u8>, Option<HeaderMap>, bool) {
     let (mut bytes, mut trailers) = (Vec::new(), None);
     loop {
@@ -93,10 +93,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(2000)
+    })]
 
-    /// However the body is cut, however far the first attempt has come, whether it is still there or not, by what the layer
-    /// keeps or by a clone.
+    /// Replays bodies that are cut into frames in any way, after a first attempt that has come any
+    /// distance, and is still there or not.
     #[test]
     fn a_replay_is_identical_or_declined(
         steps in steps(),
@@ -129,17 +132,18 @@ proptest! {
         };
         prop_assert!(!failed && read_by_first <= cap);
         if again {
-            // A replay that is itself not read to its end leaves nothing behind for anybody.
+            // A replay that is not read to its end leaves nothing behind for anybody.
             poll(&mut second);
         } else {
             prop_assert_eq!(read(&mut second), expected);
         }
         if alive {
-            prop_assert!(matches!(poll(&mut first), Some(Some(Err(_)))), "the first attempt is over");
+            let polled = poll(&mut first);
+            prop_assert!(matches!(polled, Some(Some(Err(_)))), "the first attempt is over");
         }
     }
 
-    /// Of a body that says how long it is, truthfully or not.
+    /// Clones bodies that announce their length, truthfully or not.
     #[test]
     fn a_clone_is_identical_or_an_error_and_never_looks_empty(
         steps in steps(),
@@ -153,7 +157,7 @@ proptest! {
         for _ in 0..polls {
             poll(&mut first);
         }
-        // What a client asks before it reads.
+        // A client asks this before it reads.
         if clone.is_end_stream() || clone.size_hint().exact() == Some(0) {
             prop_assert!(expected.0.is_empty() && expected.2 || says == 0);
         }

@@ -1,4 +1,20 @@
 //! [`KeptHead`]: a copy of a request's head that costs less than a clone of it.
+//!
+//! Every signed request is kept, and few are replayed. A clone of a `HeaderMap` allocates, and
+//! writes to the reference count of each value, for which cores compete if they share the value. So
+//! the head is written as plain bytes into a buffer that this thread has used before, and is parsed
+//! again only if there is a replay.
+//!
+//! The bytes are pairs, one after the other:
+//!
+//! ```text
+//! [lengths | method | scheme] [lengths | authority | path] [lengths | name | value] ...
+//! ```
+//!
+//! The pairs before the first one that does not fit are inline. That one and all after it are in
+//! the overflow, so their order stays. `lengths` is one `u64` in the machine's byte order: 16 bits
+//! for the length of the first part, one bit for "marked sensitive", 47 bits for the length of the
+//! second part.
 
 use std::{cell::RefCell, fmt};
 
@@ -7,46 +23,51 @@ use http::{
     uri::{self, Authority, PathAndQuery, Scheme},
 };
 
-/// A request's method, URI, version and headers: without an allocation (but for more than there is `ROOM` for), and without a
-/// reference count that cores would compete for, in a place that this thread has used before. They become what they were
-/// only if there is a replay.
+/// A request's method, URI, version and headers, kept without an allocation if they fit inline and
+/// the pool is not empty.
 ///
-/// One pointer, because it is moved several times before it comes to rest. Empty if nothing is kept.
+/// It is one pointer, because it is moved several times before it comes to rest. Empty if nothing
+/// is kept.
 #[derive(Default)]
 pub struct KeptHead(Option<Box<Head>>);
 
 struct Head {
     version: Version,
+    /// How many bytes of `inline` are in use. The bytes after them are an earlier request's.
     used: usize,
-    /// Pairs, one after the other, each with its [lengths](LENGTHS) before it: method and scheme, authority and path, each empty
-    /// if there is none; then names and values.
-    room: [u8; ROOM],
-    /// The pairs from the first one on that the room is too small for.
-    more: Vec<u8>,
+    /// Pairs. The scheme, the authority and the path are empty if the URI has none.
+    inline: [u8; INLINE],
+    /// The pairs from the first one on that does not fit inline.
+    overflow: Vec<u8>,
 }
 
-/// Enough for nearly all requests. With the rest, and what an allocator adds, it is 1 KiB.
-const ROOM: usize = 976;
+/// The inline capacity in bytes, enough for nearly all requests. With its other fields and an
+/// allocator's overhead a [`Head`] takes 1 KiB.
+const INLINE: usize = 976;
 
-/// One with more than this beside its room is not kept for another request.
-const LARGEST_SPARE: usize = 4096;
+/// The greatest overflow capacity, in bytes, with which a head goes back to the pool. One request
+/// with large headers thus does not hold on to their memory for as long as the thread lives.
+const MAX_POOLED_OVERFLOW: usize = 4096;
 
-/// As many requests of one thread as are usually under way; those beyond allocate theirs.
-const MOST_SPARE: usize = 64;
+/// The greatest number of heads in the pool of one thread: about as many as it has requests in
+/// flight. A request beyond that allocates its head.
+const MAX_POOLED: usize = 64;
 
 thread_local! {
-    #[expect(clippy::vec_box, reason = "they come and go as boxes")]
-    static SPARE: RefCell<Vec<Box<Head>>> = const { RefCell::new(Vec::new()) };
+    #[expect(clippy::vec_box, reason = "heads come and go as boxes")]
+    static POOL: RefCell<Vec<Box<Head>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl KeptHead {
-    /// For those who need not look: once, apart from the code that nearly every request needs.
+    /// Keeps a head whose header names nobody wants to see. Never inlined, because few requests
+    /// come here, and the code of the fast path stays small.
     #[inline(never)]
     pub(crate) fn of(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Self {
         Self::looking_at(|_| (), method, uri, version, headers)
     }
 
-    /// `look` is shown the name of each header: whoever looks for one need not go through them a second time.
+    /// Keeps a head, and calls `look` with the name of each header. A caller that checks the names
+    /// thus needs no second pass over the headers.
     #[inline]
     pub(crate) fn looking_at(
         mut look: impl FnMut(&HeaderName),
@@ -55,17 +76,19 @@ impl KeptHead {
         version: Version,
         headers: &HeaderMap,
     ) -> Self {
-        let mut head = spare().unwrap_or_else(|| Box::new(Head::fresh()));
+        let mut head = pooled().unwrap_or_else(|| Box::new(Head::new()));
         head.version = version;
         let scheme = uri.scheme_str().unwrap_or_default();
         let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
         let path = uri.path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
-        let (mut left, more) = (&mut head.room[..], &mut head.more);
+        let (mut left, overflow) = (&mut head.inline[..], &mut head.overflow);
+        // Lengths that are too great are noted in `too_long`, and judged once at the end: that is
+        // cheaper than a branch for each pair.
         let (mut used, mut too_long) = (0, 0);
         let mut taken;
         for (first, second) in [(method.as_str(), scheme), (authority, path)] {
             too_long |= excess(first.as_bytes(), second.as_bytes());
-            (left, taken) = put(left, more, first.as_bytes(), second.as_bytes(), false);
+            (left, taken) = put(left, overflow, first.as_bytes(), second.as_bytes(), false);
             used += taken;
         }
         for (name, value) in headers {
@@ -73,19 +96,21 @@ impl KeptHead {
             let (name, value, is_sensitive) =
                 (name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
             too_long |= excess(name, value);
-            (left, taken) = put(left, more, name, value, is_sensitive);
+            (left, taken) = put(left, overflow, name, value, is_sensitive);
             used += taken;
         }
         head.used = used;
+        // Dropped if a part was too long, and so back in the pool.
         let kept = Self(Some(head));
         if too_long == 0 { kept } else { Self::default() }
     }
 
-    /// A request with this head. `None` if it can't be made again, because a part of it was too long.
+    /// Makes a request with this head and `body`. Returns `None` if nothing was kept, because a
+    /// part of the head was too long.
     pub(super) fn restore<B>(&self, body: B) -> Option<Request<B>> {
         let head = self.0.as_ref()?;
-        let (mut room, mut more) = (&head.room[..head.used], &head.more[..]);
-        let mut next = || if room.is_empty() { take(&mut more) } else { take(&mut room) };
+        let (mut inline, mut overflow) = (&head.inline[..head.used], &head.overflow[..]);
+        let mut next = || if inline.is_empty() { take(&mut overflow) } else { take(&mut inline) };
         let ((method, scheme, _), (authority, path, _)) = (next()?, next()?);
         let mut parts = uri::Parts::default();
         if !scheme.is_empty() {
@@ -106,28 +131,28 @@ impl KeptHead {
             value.set_sensitive(is_sensitive);
             request.headers_mut().try_append(HeaderName::from_bytes(name).ok()?, value).ok()?;
         }
-        // Nothing that could not be read is left.
-        (room.is_empty() && more.is_empty()).then_some(request)
+        // `take` stops at a pair that it can't read. Bytes that are left would be lost headers.
+        (inline.is_empty() && overflow.is_empty()).then_some(request)
     }
 }
 
 impl fmt::Debug for KeptHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the head: some carry a secret in a header, or in the URI.
+        // Not the head, because some callers have a secret in a header, or in the URI.
         f.debug_struct("KeptHead").finish_non_exhaustive()
     }
 }
 
-/// One with room for everything; the rest is what the last request left.
+/// Takes a head from the pool. Its overflow is empty. Its other fields are an earlier request's.
 #[inline]
-fn spare() -> Option<Box<Head>> {
-    SPARE.try_with(|spare| spare.try_borrow_mut().ok()?.pop()).ok().flatten()
+fn pooled() -> Option<Box<Head>> {
+    POOL.try_with(|pool| pool.try_borrow_mut().ok()?.pop()).ok().flatten()
 }
 
 impl Head {
     #[cold]
-    fn fresh() -> Self {
-        Self { version: Version::default(), used: 0, room: [0; ROOM], more: Vec::new() }
+    fn new() -> Self {
+        Self { version: Version::default(), used: 0, inline: [0; INLINE], overflow: Vec::new() }
     }
 }
 
@@ -135,23 +160,26 @@ impl Drop for KeptHead {
     #[inline]
     fn drop(&mut self) {
         let Some(mut head) = self.0.take() else { return };
-        if head.more.capacity() > LARGEST_SPARE {
+        if head.overflow.capacity() > MAX_POOLED_OVERFLOW {
             return;
         }
-        head.more.clear();
-        // A thread that ends has none any more, and then it is freed.
-        let _ = SPARE.try_with(|spare| {
-            if let Ok(mut spare) = spare.try_borrow_mut()
-                && spare.len() < MOST_SPARE
+        head.overflow.clear();
+        // A thread that is ending has no pool any longer. The head is freed then.
+        let _ = POOL.try_with(|pool| {
+            if let Ok(mut pool) = pool.try_borrow_mut()
+                && pool.len() < MAX_POOLED
             {
-                spare.push(head);
+                pool.push(head);
             }
         });
     }
 }
 
-/// Puts a pair into the room that is `left`. Returns what is left then, and how much was taken of it; from the first pair on that
-/// it is too small for, none is left.
+/// Writes a pair into what is `left` of the inline buffer. Returns what is left then, and how many
+/// bytes were taken.
+///
+/// A pair that does not fit goes to the overflow, and so do all pairs after it, because nothing is
+/// left then. If short ones went inline again, headers would change their order.
 #[expect(
     clippy::inline_always,
     reason = "a call for each pair takes 40 cycles of a request's 240, measured in hyper's client"
@@ -159,7 +187,7 @@ impl Drop for KeptHead {
 #[inline(always)]
 fn put<'a>(
     left: &'a mut [u8],
-    more: &mut Vec<u8>,
+    overflow: &mut Vec<u8>,
     first: &[u8],
     second: &[u8],
     is_sensitive: bool,
@@ -169,25 +197,35 @@ fn put<'a>(
         write(place, first, second, is_sensitive);
         (left, length)
     } else {
-        put_more(more, length, first, second, is_sensitive);
+        put_overflow(overflow, length, first, second, is_sensitive);
         (&mut [], 0)
     }
 }
 
 #[cold]
-fn put_more(more: &mut Vec<u8>, length: usize, first: &[u8], second: &[u8], is_sensitive: bool) {
-    let start = more.len();
-    more.resize(start + length, 0);
-    write(&mut more[start..], first, second, is_sensitive);
+fn put_overflow(
+    overflow: &mut Vec<u8>,
+    length: usize,
+    first: &[u8],
+    second: &[u8],
+    is_sensitive: bool,
+) {
+    let start = overflow.len();
+    overflow.resize(start + length, 0);
+    write(&mut overflow[start..], first, second, is_sensitive);
 }
 
-/// The bytes before each pair: the length of its first, whether it is marked sensitive, and the length of its second.
+/// How many bytes before each pair hold its lengths.
 const LENGTHS: usize = size_of::<u64>();
 const FIRST_BITS: u32 = 16;
 const SECOND_BITS: u32 = 47;
 const SENSITIVE: u64 = 1 << SECOND_BITS;
 
-/// 0, unless one of the two is too long for its bits: such an authority has to be put together, since a parsed URI is shorter.
+/// Returns 0 if both lengths fit their bits.
+///
+/// A method can be too long, and an authority that was put together from parts. All of a parsed URI
+/// is shorter than 65,535 bytes, as is a header name. If a length were cut, a part would end early,
+/// and the replay could go to another host.
 #[inline]
 fn excess(first: &[u8], second: &[u8]) -> u64 {
     (first.len() as u64) >> FIRST_BITS | (second.len() as u64) >> SECOND_BITS
@@ -204,7 +242,8 @@ fn write(place: &mut [u8], first: &[u8], second: &[u8], is_sensitive: bool) {
     second_place.copy_from_slice(second);
 }
 
-/// What [`put`] has put there, from the first on that has not been taken yet.
+/// Takes the next pair that [`put`] has written: its two parts, and whether the second is marked
+/// sensitive. Returns `None` at the end, or if the pair is cut short.
 fn take<'a>(pairs: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8], bool)> {
     let (lengths, rest) = pairs.split_first_chunk()?;
     let lengths = u64::from_ne_bytes(*lengths);
@@ -217,147 +256,5 @@ fn take<'a>(pairs: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8], bool)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::header;
-    use proptest::{collection::vec, prelude::*};
-
-    use super::*;
-
-    /// Names of both kinds, some of them twice; values of any length and of any byte that may be sent.
-    fn headers() -> impl Strategy<Value = HeaderMap> {
-        let name = prop_oneof![
-            Just(header::CONTENT_TYPE),
-            Just(header::COOKIE),
-            "[a-z][a-z0-9-]{0,40}".prop_map(|name| HeaderName::try_from(name).unwrap()),
-        ];
-        let byte = any::<u8>().prop_map(|byte| if byte == 127 || byte < 32 { b'\t' } else { byte });
-        let value = (vec(byte, 0..120), any::<bool>()).prop_map(|(bytes, sensitive)| {
-            let mut value = HeaderValue::from_bytes(&bytes).unwrap();
-            value.set_sensitive(sensitive);
-            value
-        });
-        vec((name, value), 0..12).prop_map(|pairs| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in pairs {
-                headers.append(name, value);
-            }
-            headers
-        })
-    }
-
-    fn method() -> impl Strategy<Value = Method> {
-        // The last one allocates, in itself.
-        proptest::sample::select(&["GET", "POST", "PURGE", "VERSION-CONTROL-CHECKIN"])
-            .prop_map(|method| Method::try_from(method).unwrap())
-    }
-
-    fn version() -> impl Strategy<Value = Version> {
-        prop_oneof![Just(Version::HTTP_10), Just(Version::HTTP_11), Just(Version::HTTP_2)]
-    }
-
-    /// Of all forms: absolute, origin, authority, `*`; with user information, IPv6, a port, a query, and none of these.
-    fn uri() -> impl Strategy<Value = Uri> {
-        let authority = "([a-z]{1,5}(:[a-z]{0,3})?@)?([a-zA-Z0-9.-]{1,20}|\\[::1\\])(:[0-9]{1,5})?";
-        let path = "(/[a-zA-Z0-9%._~é!-]{0,12}){0,4}(\\?[a-z0-9=&/?%é]{0,20})?";
-        prop_oneof![
-            (
-                prop_oneof![Just("http"), Just("https"), Just("HTTPS"), Just("coap+tcp")],
-                authority,
-                path
-            )
-                .prop_map(|(scheme, authority, path)| format!("{scheme}://{authority}{path}")),
-            path.prop_map(|path| format!("/{path}")),
-            authority.prop_map(String::from),
-            Just("*".to_owned()),
-        ]
-        .prop_filter_map("not a URI", |uri| uri.parse().ok())
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
-
-        #[test]
-        fn what_was_kept_is_what_there_was(
-            method in method(),
-            uri in uri(),
-            version in version(),
-            headers in headers(),
-        ) {
-            let restored = KeptHead::of(&method, &uri, version, &headers).restore(()).unwrap();
-            let (restored, ()) = restored.into_parts();
-            prop_assert_eq!((restored.method, restored.version), (method, version));
-            prop_assert_eq!(restored.uri.to_string(), uri.to_string());
-            prop_assert_eq!(restored.uri.into_parts().path_and_query, uri.into_parts().path_and_query);
-            let restored = restored.headers;
-            prop_assert_eq!(&restored, &headers);
-            let all = |headers: &HeaderMap| {
-                headers.iter().map(|(name, value)| (name.clone(), value.is_sensitive())).collect::<Vec<_>>()
-            };
-            prop_assert_eq!(all(&restored), all(&headers));
-        }
-    }
-
-    #[test]
-    fn what_there_is_no_room_for_is_kept_all_the_same() {
-        // The first pair that does not fit, wherever it is: short ones come after it.
-        for lengths in
-            [[ROOM, 1, 1], [1, ROOM, 1], [ROOM - 100, 100, 1], [1, 1, 100_000], [300, 300, 300]]
-        {
-            let mut headers = HeaderMap::new();
-            for length in lengths {
-                headers.append(header::COOKIE, HeaderValue::try_from("x".repeat(length)).unwrap());
-            }
-            for path in [10, ROOM, 60_000] {
-                let uri = Uri::try_from(format!("https://host/{}", "p".repeat(path))).unwrap();
-                let restored = KeptHead::of(&Method::GET, &uri, Version::HTTP_11, &headers)
-                    .restore(())
-                    .unwrap();
-                assert_eq!((restored.uri(), restored.headers()), (&uri, &headers));
-            }
-        }
-    }
-
-    #[test]
-    fn a_part_that_is_too_long_to_be_kept_is_not_taken_for_a_shorter_one() {
-        // A parsed URI has an end, and one that is put together has none. This one would go on at `evil.example`.
-        let authority = format!("evil.example{}@host", "*".repeat(1 << FIRST_BITS));
-        let uri = Uri::builder().scheme("https").authority(&*authority).path_and_query("*").build();
-        let method = Method::try_from(&*"M".repeat(1 << FIRST_BITS)).unwrap();
-        for (method, uri) in [(Method::GET, uri.unwrap()), (method, Uri::from_static("/"))] {
-            let headers =
-                HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("text/html"))]);
-            let kept = KeptHead::of(&method, &uri, Version::HTTP_11, &headers);
-            assert!(kept.restore(()).is_none());
-        }
-    }
-
-    #[test]
-    fn a_place_is_used_again_unless_it_is_large_or_they_are_many() {
-        std::thread::spawn(|| {
-            let headers = |length| {
-                let mut headers = HeaderMap::new();
-                headers.insert(header::COOKIE, HeaderValue::try_from("x".repeat(length)).unwrap());
-                headers
-            };
-            let uri = Uri::from_static("/");
-            let kept =
-                |length| KeptHead::of(&Method::GET, &uri, Version::HTTP_11, &headers(length));
-            let place = |kept: &KeptHead| std::ptr::from_ref(&**kept.0.as_ref().unwrap());
-            let many: Vec<_> = (0..=MOST_SPARE).map(|_| kept(10)).collect();
-            let first = place(&many[0]);
-            drop(many);
-            let spares = || SPARE.with_borrow(Vec::len);
-            assert_eq!(spares(), MOST_SPARE);
-            let again: Vec<_> = (0..MOST_SPARE).map(|_| kept(10)).collect();
-            assert_eq!((spares(), place(&again[MOST_SPARE - 1])), (0, first));
-            drop(kept(LARGEST_SPARE - 100));
-            assert_eq!(spares(), 1);
-            // What was left in it is not of the next request.
-            assert_eq!(*kept(10).restore(()).unwrap().headers(), headers(10));
-            drop(kept(100_000));
-            assert_eq!(spares(), 0);
-        })
-        .join()
-        .unwrap();
-    }
-}
+#[path = "head_tests.rs"]
+mod tests;

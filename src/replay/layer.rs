@@ -7,11 +7,17 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::body::{DEFAULT_CAP, ReplayBody};
+use super::{body::ReplayBody, recorder::DEFAULT_CAP};
 
-/// Turns the body of each request into a [`ReplayBody`], so that requests with streaming bodies can be replayed after a
-/// 401. It stands above the [`AuthLayer`](crate::AuthLayer), and above what retries or follows redirects between the two; the
-/// service at the bottom must take `ReplayBody<B>`.
+/// Turns the body of each request into a [`ReplayBody`], so that requests with streaming bodies can
+/// be replayed after a 401.
+///
+/// Make it an outer layer of the [`AuthLayer`](crate::AuthLayer), and of layers between the two
+/// that retry or follow redirects. The innermost service must take `ReplayBody<B>`.
+///
+/// # Errors
+///
+/// The layer adds no error of its own to the service. [`ReplayBody`] lists the errors of the body.
 ///
 /// # Examples
 ///
@@ -44,13 +50,16 @@ impl Default for ReplayLayer {
 }
 
 impl ReplayLayer {
-    /// Keeps up to 64 KiB of each body.
+    /// Creates a layer that keeps up to 64 KiB of each body.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many bytes of a body are kept at the most; a longer one is sent all the same, but not replayed. Defaults to
-    /// 65,536.
+    /// Sets how many bytes of each body are kept at most. A longer body is sent all the same, but
+    /// not replayed.
+    ///
+    /// With `cap(1_048_576)` bodies of up to 1 MiB can be replayed, and each request in flight may
+    /// keep 1 MiB alive. Defaults to 65,536.
     #[must_use]
     pub fn cap(mut self, bytes: usize) -> Self {
         self.cap = bytes;

@@ -1,25 +1,27 @@
-//! What a response means for the token that its request was signed with. Pure.
+//! [`classify`]: reads from a response whether the token of its request was refused. Pure.
 
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 
-/// The verdict on one response.
+/// The meaning of a response for the token of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Classification {
-    /// The caller's business.
+    /// The resource did not refuse the token. The response is the caller's.
     Accepted,
-    /// The resource refused the token, and has not applied the request.
+    /// The resource refused the token, and has not applied the request (RFC 9110, section 15.5.2).
     TokenRefused,
 }
 
-/// In the *headers* of a response it says that there is nothing else (a gRPC "trailers-only" response): the call ended
-/// before any message. After a message it is in the trailers, and nobody looks there.
+/// The status of a gRPC call. In the *headers* of a response (gRPC's "Trailers-Only") it says that
+/// the call ended before any message. After a message it is in the trailers, which nobody checks.
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// UNAUTHENTICATED.
+/// The gRPC status code `UNAUTHENTICATED`.
 const UNAUTHENTICATED: &str = "16";
 
-/// 401 alone speaks of the token, and gRPC's word for it. 403 says that it is known and not enough, 407 speaks of a
-/// proxy. Only the head is looked at, so no response is delayed.
+/// Classifies a response by its head alone, so that no response is delayed.
+///
+/// Only 401, and its gRPC counterpart, speaks of the token. 403 says that the credentials are known
+/// and not enough (RFC 9110, section 15.5.4). 407 speaks of a proxy (section 15.5.8).
 #[inline]
 pub(crate) fn classify<B>(response: &Response<B>) -> Classification {
     match response.status() {
@@ -31,7 +33,8 @@ pub(crate) fn classify<B>(response: &Response<B>) -> Classification {
 
 #[inline]
 fn says_unauthenticated(headers: &HeaderMap) -> bool {
-    // Looking at each name is quicker than a lookup, up to about 15 of them: this one has to be hashed byte for byte.
+    // Up to about 15 headers, comparing each name is quicker than a lookup, which hashes the name
+    // byte for byte.
     headers.keys().any(|name| *name == GRPC_STATUS) && is_unauthenticated(headers)
 }
 
@@ -58,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_trailers_only_unauthenticated_speaks_of_the_token() {
-        for (status, verdict) in [
+        for (status, expected) in [
             ("16", Classification::TokenRefused),
             ("0", Classification::Accepted),
             ("7", Classification::Accepted),
@@ -66,7 +69,7 @@ mod tests {
             ("160", Classification::Accepted),
         ] {
             let response = Response::builder().header("grpc-status", status).body(()).unwrap();
-            assert_eq!(classify(&response), verdict, "{status}");
+            assert_eq!(classify(&response), expected, "{status}");
         }
     }
 }

@@ -16,32 +16,50 @@ use crate::{
     replay::{NoReplay, ReplayOnce},
 };
 
-/// Keeps the requests of a `tower::Service<http::Request<B>>` signed with the token of a [`TokenCache`].
+/// Keeps the requests of a `tower::Service<http::Request<B>>` signed with the token of a
+/// [`TokenCache`].
 ///
-/// - A request that finds a valid token takes no lock, and costs one header; one that finds none waits for the
-///   refresh that all of them share.
-/// - A request answered 401 is sent once more with a newer token, if its body is `Clone`, or a
-///   [`ReplayBody`](crate::replay::ReplayBody) that was not too long. A 401 from a resource says that the request has
-///   not been applied, so that is safe for a `POST` too. A gRPC call that was refused as unauthenticated before any
-///   message (`grpc-status: 16` in the response's headers) counts as one.
-/// - Only the token endpoint's own origin sees the token, unless more are [allowed](Self::allow_origin). Requests
-///   to others are [refused](CrossOriginRequests::Refuse) by default, never signed. A `Host` header that names another
-///   origin makes a request foreign; a URI without host (as in gRPC channels, or on a connection of hyper's own)
-///   is signed, since whoever made the service below chose where it is connected to.
-/// - A request is never sent unsigned where it should be signed, nor with a token that has expired
-///   when it is handed to the service below. What queues there queues signed: put queues and rate limits above.
+/// 1. A request that finds a valid token takes no lock, and costs one header. A request that finds
+///    none waits for the refresh, which all of them share.
+/// 2. A request that is answered 401 is sent once more with a newer token, if its body is `Clone`,
+///    or a [`ReplayBody`](crate::replay::ReplayBody) within its cap. A 401 says that the request
+///    has not been applied (RFC 9110, section 15.5.2), so a replay is safe for a `POST`, too. A
+///    gRPC call that was refused as unauthenticated before any message (`grpc-status: 16` in the
+///    response's headers) counts as a 401.
+/// 3. Only the token endpoint's own origin (RFC 6454) sees the token, unless more are
+///    [allowed](Self::allow_origin). Requests to others are [refused](CrossOriginRequests::Refuse)
+///    by default, and never signed.
+/// 4. A `Host` header that names another origin makes a request cross-origin. A request whose URI
+///    has no host, as in gRPC channels and on hyper's own connections, is signed: whoever made the
+///    inner service chose where it is connected to.
+/// 5. A request is never sent unsigned where it should be signed. It is never handed to the inner
+///    service with a token that has expired by then. Requests that queue in the inner service are
+///    signed already, so make queues and rate limits outer layers.
 ///
-/// Cloning is cheap, and all services of all clones share the cache. Settings changed later apply to the services
-/// made later.
+/// Cloning is cheap, and the services of all clones share the cache. A setting applies to the
+/// services that are made after it.
 ///
-/// # Where it stands in a stack
+/// # Position in a stack
 ///
-/// Above whatever sends (hyper, a channel) and above connection-level layers; below retries and timeouts that are
-/// to count a replay as a part of the same request. What follows redirects goes above as well: below, it would take a
-/// token in a header of your own naming along to wherever the redirect points.
+/// - Inner: layers for connections, and whatever sends (hyper, a channel).
+/// - Outer: retries, and timeouts that count a replay as a part of its request.
+/// - Outer: layers that follow redirects. As inner layers, they would take a token in a header of
+///   your own naming to wherever a redirect points.
 ///
-/// A request that waits for a token holds no readiness of the service below, and no slot of a limit there; it becomes
-/// ready again before it is sent, and so does a replay. To bound how many requests wait, put a limit above.
+/// A request that waits for a token holds neither the readiness of the inner service nor a permit
+/// of a limit there. The service is made ready again before the request is sent, and before a
+/// replay. To bound how many requests wait, make a limit an outer layer.
+///
+/// # Errors
+///
+/// The service returns [`Error::Auth`](crate::Error::Auth) if there is no token, or if the request
+/// must not carry one, and [`Error::Inner`](crate::Error::Inner) if the inner service fails. A 401
+/// that could not be replayed is a response, and no error. The layer itself never panics.
+///
+/// # Cancel safety
+///
+/// A request may be dropped at any time. A refresh that it has started goes on, and its token is
+/// kept for the next request.
 ///
 /// # Examples
 ///
@@ -59,13 +77,14 @@ use crate::{
 /// let auth = AuthLayer::send_payments("https://api.example.com", credentials)?;
 /// let mut client = auth.layer(client::https()?);
 ///
-/// let request = http::Request::get("https://api.example.com/accounts/1").body(Full::<Bytes>::default())?;
+/// let request = http::Request::get("https://api.example.com/accounts/1")
+///     .body(Full::<Bytes>::default())?;
 /// let response = client.ready().await?.call(request).await?;
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// Customised: another header, one more origin, foreign requests passed on unsigned, no replay:
+/// With another header, one more origin, cross-origin requests passed on unsigned, and no replay:
 ///
 /// ```
 /// # fn f(cache: tower_reauth::TokenCache) -> Result<(), Box<dyn std::error::Error>> {
@@ -86,8 +105,9 @@ pub struct AuthLayer<R = ReplayOnce> {
 }
 
 impl AuthLayer {
-    /// For the tokens of `cache`. The header is `Authorization`; the scheme is the
-    /// [cache's](crate::cache::TokenCacheBuilder::scheme), `Bearer` by default.
+    /// Creates a layer that signs with the tokens of `cache`, in the header `Authorization`. The
+    /// scheme is the [cache's](crate::cache::TokenCacheBuilder::scheme), by default `Bearer` (RFC
+    /// 6750, section 2.1).
     pub fn new(cache: TokenCache) -> Self {
         let guard = Guard::new(cache.endpoint_uri());
         let signer = Signer {
@@ -99,12 +119,25 @@ impl AuthLayer {
         Self { signer: Arc::new(signer), replay: PhantomData }
     }
 
-    /// For the Send Payments API at `base_url`, asked for tokens through the [built-in client](crate::client).
+    /// Creates a layer for the Send Payments API at `base_url`. It asks for tokens through the
+    /// [built-in client](crate::client).
     ///
     /// # Errors
     ///
-    /// As [`SendPayments::new`](crate::endpoint::SendPayments::new); and if the platform's trust roots can't be
-    /// used.
+    /// Returns the errors of [`SendPayments::new`](crate::endpoint::SendPayments::new), and one if
+    /// the platform's trust roots can't be used.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use tower_reauth::{AuthLayer, Credentials};
+    ///
+    /// # fn f() -> Result<(), tower_reauth::ConfigError> {
+    /// let credentials = Credentials::new("my-client-id", "my-client-secret");
+    /// let auth = AuthLayer::send_payments("https://api.example.com", credentials)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "client")]
     #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
     pub fn send_payments(
@@ -116,8 +149,8 @@ impl AuthLayer {
         Ok(Self::new(TokenCache::new(endpoint)))
     }
 
-    /// A 401 is returned as it is, and a body need not be `Clone`. The token is renewed for the next request.
-    /// Defaults to one replay.
+    /// Returns a 401 to the caller as it is. The token is renewed for the next request all the
+    /// same. A body need not be `Clone` then. Defaults to one replay.
     #[must_use]
     pub fn without_replay(self) -> AuthLayer<NoReplay> {
         AuthLayer { signer: self.signer, replay: PhantomData }
@@ -125,44 +158,49 @@ impl AuthLayer {
 }
 
 impl<R> AuthLayer<R> {
-    /// One more origin (`https://host[:port]`; a path is ignored) that may see the token. Defaults to the token
-    /// endpoint's own.
+    /// Adds an origin (`https://host[:port]`, RFC 6454) that may see the token. A path is ignored.
+    /// Defaults to the token endpoint's own origin alone.
     ///
     /// # Errors
     ///
-    /// Not an absolute https or http URL, or plain http beyond this machine.
+    /// Returns an error if `url` is not an absolute https or http URL, or is plain http beyond this
+    /// machine.
     pub fn allow_origin(mut self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
         self.change(|signer| signer.guard.allow(url.as_ref()))?;
         Ok(self)
     }
 
-    /// One more origin that may see the token although it is spoken to in plain text, where everybody on the way
-    /// can read it. This machine's own addresses (`localhost`, `127.0.0.0/8`, `[::1]`) need no such permission.
+    /// Adds an origin that may see the token although everybody on the way there can read it,
+    /// because it is spoken to in plain text. This machine's own addresses (`localhost`,
+    /// `127.0.0.0/8`, `[::1]`) need no such permission. Defaults to none.
     ///
     /// # Errors
     ///
-    /// Not an absolute https or http URL.
+    /// Returns an error if `url` is not an absolute https or http URL.
     pub fn allow_plain_http(mut self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
         self.change(|signer| signer.guard.allow_plain(url.as_ref()))?;
         Ok(self)
     }
 
-    /// What becomes of requests to other origins. Defaults to [`CrossOriginRequests::Refuse`].
+    /// Sets the treatment of requests to other origins. Defaults to
+    /// [`CrossOriginRequests::Refuse`].
     #[must_use]
-    pub fn cross_origin_requests(mut self, foreign: CrossOriginRequests) -> Self {
-        self.change(|signer| signer.guard.foreign = foreign);
+    pub fn cross_origin_requests(mut self, requests: CrossOriginRequests) -> Self {
+        self.change(|signer| signer.guard.cross_origin = requests);
         self
     }
 
-    /// The header that carries the token. Defaults to `Authorization`, which redirect followers know to drop; they
-    /// don't know another, so keep them above the layer.
+    /// Sets the header that carries the token. Layers and clients that follow redirects drop
+    /// `Authorization` on the way to another origin, but no header of another name, so make them
+    /// outer layers. Defaults to `Authorization`.
     #[must_use]
     pub fn header_name(mut self, name: HeaderName) -> Self {
         self.change(|signer| signer.header = name);
         self
     }
 
-    /// What becomes of that header if the caller has set it. Defaults to [`CallerAuthorization::Replace`].
+    /// Sets the treatment of that header if the caller has set it. Defaults to
+    /// [`CallerAuthorization::Replace`].
     #[must_use]
     pub fn caller_authorization(mut self, caller: CallerAuthorization) -> Self {
         self.change(|signer| signer.caller_authorization = caller);
@@ -173,7 +211,7 @@ impl<R> AuthLayer<R> {
         change(Arc::make_mut(&mut self.signer))
     }
 
-    /// The cache, for what needs a token without being a request of this layer.
+    /// Returns the cache, for whatever needs a token and is no request of this layer.
     pub fn cache(&self) -> &TokenCache {
         &self.signer.cache
     }

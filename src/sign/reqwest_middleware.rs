@@ -21,19 +21,25 @@ use crate::{
     replay::{Replay, ReplayableBody},
 };
 
-/// Requests are signed, held back during renewals and replayed after a 401 as in a Tower stack. It goes below the
-/// middlewares that retry; each retry is signed anew.
+/// Signs requests, holds them back during renewals, and replays them after a 401, as in a Tower
+/// stack. Add the layer after middlewares that retry, so that each retry is signed again.
 ///
-/// - Only a body that reqwest can clone is replayed: bytes, a string, JSON, a form; a stream is sent once, and its 401
-///   is the caller's.
-/// - Redirects are followed by the `reqwest::Client` itself, below all middlewares and past the layer's guard. It drops
-///   `Authorization` on the way to another origin, and no header of another name. So build the client with
-///   `redirect::Policy::none()`.
+/// - Only a body that reqwest can clone is replayed: bytes, a string, JSON, a form. A stream is
+///   sent once, and its 401 is the caller's.
+/// - The `reqwest::Client` itself follows redirects, inside of all middlewares and past the layer's
+///   guard. It drops `Authorization` on the way to another origin, and no header of another name.
+///   So build the client with `redirect::Policy::none()`.
 ///
 /// # Errors
 ///
-/// What the layer itself refuses is a `reqwest_middleware::Error::Middleware` with an [`Error`] in it:
-/// `error.downcast_ref::<tower_reauth::Error>()` on the `anyhow::Error`. Errors from below come through as they are.
+/// An error of the layer itself is a `reqwest_middleware::Error::Middleware` with an [`Error`] in
+/// it, which `downcast_ref::<tower_reauth::Error>()` of its `anyhow::Error` returns. Errors of
+/// inner middlewares and of the client come through as they are.
+///
+/// # Cancel safety
+///
+/// A request may be dropped at any time. A refresh that it has started goes on. The caller's
+/// extensions stay as they were before the request.
 ///
 /// # Examples
 ///
@@ -43,7 +49,8 @@ use crate::{
 /// use reqwest_middleware::{ClientBuilder, reqwest};
 /// use tower_reauth::{AuthLayer, Credentials};
 ///
-/// let auth = AuthLayer::send_payments("https://api.example.com", Credentials::new("my-client-id", "my-client-secret"))?;
+/// let credentials = Credentials::new("my-client-id", "my-client-secret");
+/// let auth = AuthLayer::send_payments("https://api.example.com", credentials)?;
 /// let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
 /// let client = ClientBuilder::new(http).with(auth).build();
 ///
@@ -68,13 +75,13 @@ where
         *head.method_mut() = request.method().clone();
         *head.headers_mut() = mem::take(request.headers_mut());
         let shared = Arc::new(Mutex::new(extensions.clone()));
-        let mut service = self.layer(Below { next, extensions: Arc::clone(&shared) });
+        let mut service = self.layer(InnerService { next, extensions: Arc::clone(&shared) });
         let result = service.call(head.map(|()| Whole(request))).await;
         *extensions = mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner));
         match result {
             Ok(response) => {
                 let (parts, mut response) = response.into_parts();
-                // The reason, if there was no replay for want of a token.
+                // If there was no replay because no token was to be had, the reason is among them.
                 response.extensions_mut().extend(parts.extensions);
                 Ok(response)
             }
@@ -87,14 +94,14 @@ where
     }
 }
 
-/// A request without its headers, as the body of one that has them: so nothing of it (its own timeout, say) gets lost on
-/// the way through the `http` crate's types.
+/// A request without its headers, as the body of an `http::Request` that has them. What the types
+/// of `http` can't carry, such as the request's own timeout, is thus not lost.
 #[doc(hidden)]
 pub struct Whole(Request);
 
 impl fmt::Debug for Whole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the request: some carry a secret in the URL.
+        // Not the request, because some callers have a secret in the URL.
         f.debug_struct("Whole").finish_non_exhaustive()
     }
 }
@@ -115,14 +122,14 @@ impl ReplayableBody for Whole {
     }
 }
 
-/// The middlewares below and the client: ready at any time.
+/// The inner service, which is the inner middlewares and the client. It is ready at any time.
 #[derive(Clone)]
-struct Below<'a> {
+struct InnerService<'a> {
     next: Next<'a>,
     extensions: Arc<Mutex<Extensions>>,
 }
 
-impl<'a> Service<http::Request<Whole>> for Below<'a> {
+impl<'a> Service<http::Request<Whole>> for InnerService<'a> {
     type Response = http::Response<Response>;
     type Error = BoxError;
     type Future = BoxFuture<'a, Result<Self::Response, BoxError>>;
@@ -136,7 +143,8 @@ impl<'a> Service<http::Request<Whole>> for Below<'a> {
         Box::pin(async move {
             let (parts, Whole(mut request)) = request.into_parts();
             *request.headers_mut() = parts.headers;
-            // A copy, and not the caller's own, since a caller that goes away halfway keeps his.
+            // The middlewares get a copy of the extensions. A caller that drops the request halfway
+            // keeps its own.
             let mut own = extensions.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let result = next.run(request, &mut own).await;
             *extensions.lock().unwrap_or_else(PoisonError::into_inner) = own;

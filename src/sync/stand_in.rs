@@ -1,7 +1,9 @@
-//! The stand-ins. Each has the part of the original's interface that is in use.
+//! Stand-ins for the names of `real`, for loom. Each has the part of the original's interface that
+//! is in use.
 //!
-//! None of them holds a lock of the standard library across an operation of loom's, at which another thread may go on:
-//! all of a model's threads are one thread of the machine, and that one would wait for itself.
+//! None of them holds a lock of the standard library across an operation of loom's. Another thread
+//! of the model may go on there, and all threads of a model are one thread of the machine: it would
+//! wait for itself.
 
 use std::{
     ops::Deref,
@@ -23,8 +25,8 @@ use loom::{
 };
 use tokio::runtime::Handle;
 
-/// The standard library's `Arc` with its memory orderings, which loom's own does not have: there, looking at the count
-/// sees the latest value, and here, whatever a relaxed load may see.
+/// The standard library's `Arc` with its memory orderings. Loom's own `Arc` always reports the
+/// latest count. This one reports any count that a relaxed load may see.
 pub(crate) struct Arc<T> {
     value: std_sync::Arc<T>,
     count: std_sync::Arc<AtomicUsize>,
@@ -53,7 +55,7 @@ impl<T> Clone for Arc<T> {
 
 impl<T> Drop for Arc<T> {
     fn drop(&mut self) {
-        // No thread goes on between this and the drop of the value's own `Arc`, so that both counts agree.
+        // No other thread goes on between this and the drop of `value`, so both counts agree.
         if self.count.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
         }
@@ -68,7 +70,8 @@ impl<T> Deref for Arc<T> {
     }
 }
 
-/// The standard library's `Weak`, and no more of its memory ordering than what follows from its being one.
+/// The standard library's `Weak`, whose `upgrade` is relaxed here. Its documentation promises no
+/// ordering, so no user may rely on one.
 pub(crate) struct Weak<T>(Option<(std_sync::Weak<T>, std_sync::Arc<AtomicUsize>)>);
 
 impl<T> Default for Weak<T> {
@@ -80,13 +83,13 @@ impl<T> Default for Weak<T> {
 impl<T> Weak<T> {
     pub(crate) fn upgrade(&self) -> Option<Arc<T>> {
         let (value, count) = self.0.as_ref()?;
-        let more = |count| (count > 0).then_some(count + 1);
-        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        let increment = |count| (count > 0).then_some(count + 1);
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, increment).ok()?;
         Some(Arc { value: value.upgrade()?, count: std_sync::Arc::clone(count) })
     }
 }
 
-/// `arc-swap` as its users see it: a guard keeps what it has loaded alive, and counts; what a store replaces, it drops.
+/// The pointer of `arc-swap`, as its users see it. A loaded value is kept alive and counted.
 pub(crate) struct ArcSwapOption<T>(Mutex<Option<Arc<T>>>);
 
 impl<T> Default for ArcSwapOption<T> {
@@ -106,14 +109,15 @@ impl<T> ArcSwapOption<T> {
 }
 
 impl<T> Drop for ArcSwapOption<T> {
-    /// Whoever drops the cache's `Arc` last knows of all that others did with it. That `Arc` is not loom's, so it is
-    /// said here.
+    /// Takes the lock once more, which orders this drop after all that other threads did. For the
+    /// original, the last drop of the cache's `Arc` does so, but that `Arc` is not loom's.
     fn drop(&mut self) {
         drop(self.swap(None));
     }
 }
 
-/// The copies one after the other, whoever asks: to the machine, all of a model's threads are one.
+/// Gives the copies in turn, whoever asks. The threads of a model can't be told apart, because they
+/// are one thread of the machine.
 #[derive(Default)]
 pub(crate) struct Turn(std::sync::atomic::AtomicUsize);
 
@@ -127,7 +131,7 @@ pub(crate) fn thread() -> usize {
     1
 }
 
-/// Tokio's, for one waiter.
+/// Tokio's `oneshot`, for one waiter.
 pub(crate) mod oneshot {
     use std::{
         pin::Pin,
@@ -155,7 +159,8 @@ pub(crate) mod oneshot {
     }
 
     impl<T> Sender<T> {
-        /// That nobody receives any more, it does not tell; no caller asks.
+        /// Sends `value`. Unlike the original, does not report that the receiver is gone, because
+        /// no caller asks for that.
         #[expect(clippy::unnecessary_wraps, reason = "the original's signature")]
         pub(crate) fn send(self, value: T) -> Result<(), T> {
             self.0.lock().unwrap().value = Some(value);
@@ -192,7 +197,7 @@ pub(crate) mod oneshot {
     }
 }
 
-/// What a task is stopped by. A thread can't be.
+/// The handle that would stop a task. A thread of a model can't be stopped.
 pub(crate) struct AbortHandle;
 
 impl AbortHandle {
@@ -203,13 +208,14 @@ impl AbortHandle {
     }
 }
 
-/// A task is a thread of the model.
+/// Runs `task` as a thread of the model.
 pub(crate) fn spawn(_: &Handle, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
     thread::spawn(move || block_on(task));
     AbortHandle
 }
 
-/// As loom's own, but waking is no operation at which another thread may go on: others wake under locks of theirs.
+/// Works like loom's own `block_on`, but no other thread may go on while a waker runs. Others wake
+/// under locks of theirs.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let parker = std_sync::Arc::new(Parker {
         thread: thread::current(),
@@ -239,7 +245,8 @@ struct Parker {
 impl Wake for Parker {
     fn wake(self: std_sync::Arc<Self>) {
         self.woken.store(true, SeqCst);
-        // Only then: to loom, a thread that waits for a lock looks the same as one that is parked.
+        // Unparks a parked thread only. To loom, a thread that waits for a lock looks the same as a
+        // parked one, and would go on without the lock.
         if self.is_parked.swap(false, SeqCst) {
             self.thread.unpark();
         }

@@ -1,13 +1,14 @@
-//! [`Striped`]: several copies of what would otherwise be one reference count, which all cores write to.
+//! [`Striped`]: several copies of a value whose reference count all cores would otherwise write to.
 //!
-//! Cloning one shared `Arc` or header value from two cores at once is slower than from one: its count is one cache
-//! line, and only one core can have it. So each thread has a copy of its own, or shares it with few others.
+//! Two cores that clone one shared `Arc` or header value at once are slower than one core alone.
+//! The count is in one cache line, which only one core at a time can write to. With several copies
+//! a thread has one to itself, or shares it with few others.
 
 use std::{ops::Deref, sync::LazyLock};
 
 use super::Turn;
 
-/// As many copies as there are cores, or a few more: a power of two, up to a limit.
+/// A copy for each core: the number of cores, rounded up to a power of two, between 2 and 32.
 pub(crate) struct Striped<T> {
     copies: Box<[T]>,
     turn: Turn,
@@ -15,7 +16,7 @@ pub(crate) struct Striped<T> {
 
 impl<T> Striped<T> {
     pub(crate) fn new(copy: impl FnMut() -> T) -> Self {
-        // A cgroup's limit has to be read from a file.
+        // Read once, because a cgroup's limit on cores is read from a file each time.
         static COPIES: LazyLock<usize> = LazyLock::new(|| {
             std::thread::available_parallelism()
                 .map_or(1, usize::from)
@@ -26,7 +27,7 @@ impl<T> Striped<T> {
         Self { copies: std::iter::repeat_with(copy).take(copies).collect(), turn: Turn::default() }
     }
 
-    /// The copy of this thread.
+    /// Returns the copy of this thread.
     #[inline]
     pub(crate) fn local(&self) -> &T {
         &self.copies[self.turn.of(self.copies.len())]
@@ -61,7 +62,7 @@ mod tests {
         let local = || (0..10).map(|_| *striped.local()).collect::<Vec<_>>();
         let here = local();
         assert!(here.iter().all(|copy| *copy == here[0]));
-        // Other tests have threads as well, so not just any two differ.
+        // Other tests start threads as well, so two given threads may share a copy.
         let mut others =
             (0..100).map(|_| std::thread::scope(|scope| scope.spawn(local).join().unwrap()[0]));
         assert!(others.any(|copy| copy != here[0]));

@@ -21,16 +21,19 @@ use super::{
 };
 use crate::clock::{self, Moment};
 
-/// One issued access token: the secret as a ready-made header value, its place in the order of tokens, its lifetime.
+/// One issued access token: the secret as a ready-made header value, its sequence number, and its
+/// lifetime.
 ///
-/// Cheap to clone. Neither `Debug` nor anything else in this crate prints the secret; the header value is marked
-/// [sensitive](HeaderValue::is_sensitive), so HTTP clients keep it out of their logs and out of HPACK's dynamic
-/// table. The memory is wiped when the last clone is dropped (copies that an HTTP client made in its own buffers
-/// are its own).
+/// Cloning it is cheap. No method panics.
+///
+/// Neither `Debug` nor anything else in this crate prints the secret. The header value is marked
+/// [sensitive](HeaderValue::is_sensitive), so HTTP clients keep it out of their logs and out of
+/// HPACK's dynamic table (RFC 7541, section 7.1.3). Its memory is wiped when the last clone is
+/// dropped. Copies in an HTTP client's own buffers are not.
 ///
 /// # Examples
 ///
-/// Signing something that isn't a Tower request, a websocket handshake say:
+/// Signing a websocket handshake, which is no Tower request:
 ///
 /// ```
 /// # async fn f(cache: tower_reauth::TokenCache) -> Result<(), Box<dyn std::error::Error>> {
@@ -43,14 +46,14 @@ use crate::clock::{self, Moment};
 #[derive(Clone)]
 pub struct AccessToken(Arc<Issued>);
 
-/// What an [`AccessToken`] points to; the cache publishes it through one pointer.
+/// The target of an [`AccessToken`].
 struct Issued {
     header: HeaderValue,
-    /// Where the secret starts in `header`, behind the scheme and its space.
+    /// The index in `header` at which the secret starts, behind the scheme and its space.
     secret_from: usize,
     sequence: u64,
     times: Times,
-    /// Whether any resource has accepted it.
+    /// Set when a resource has accepted the token.
     accepted: AtomicBool,
 }
 
@@ -61,7 +64,8 @@ pub(crate) enum Unsendable {
     Characters,
 }
 
-/// The times of a token, counted from when it was asked for, so that the time on the wire is never added to its lifetime.
+/// The times of a token. All of them count from the moment when it was asked for, so that the time
+/// on the wire is never added to its lifetime.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) sent: Moment,
@@ -70,18 +74,19 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// The moment `after` so much of the lifetime. A sleep of the machine brings it forward, as it does the end of the
-    /// token: the earlier of the two clocks counts.
+    /// Returns the moment at which `after` of the lifetime has passed. A sleep of the machine
+    /// brings it forward, because the token ages meanwhile and the monotonic clock stands still.
     pub(crate) fn at(&self, after: Duration, now: &Moment) -> Instant {
         let slept = now.slept.saturating_sub(self.sent.slept);
-        // Two reads of two clocks differ by a little.
+        // The time slept is the difference of two clocks, and varies a little between two reads.
+        // Less than 10 ms is no sleep.
         let slept = if slept < Duration::from_millis(10) { Duration::ZERO } else { slept };
         clock::later(self.sent.at, after.saturating_sub(slept))
     }
 }
 
 impl AccessToken {
-    /// Joins `scheme` (may be empty) and `secret` into the header value.
+    /// Joins `scheme` and `secret` into the header value. The scheme may be empty.
     pub(crate) fn new(
         scheme: &str,
         secret: &str,
@@ -91,7 +96,8 @@ impl AccessToken {
         if secret.is_empty() {
             return Err(Unsendable::Empty);
         }
-        // RFC 6750 allows less (b64token); what a header can't carry or would trim is where it ends for us.
+        // RFC 6750, section 2.1, allows fewer characters (`b64token`). Only those that a header
+        // can't carry, or would trim, are refused here.
         if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Unsendable::Characters);
         }
@@ -112,14 +118,15 @@ impl AccessToken {
         })))
     }
 
-    /// The header value, with bytes of its own.
+    /// Returns the header value with bytes of its own, so that a clone of it does not write to the
+    /// reference count of this one.
     pub(crate) fn copy_header(&self) -> HeaderValue {
         let value = Zeroizing::new(self.0.header.as_bytes().to_vec());
-        // It came from a header, so it fits into one.
+        // The bytes came from a header, so they fit into one and this never falls back.
         wiped_header(value).unwrap_or_else(|| self.0.header.clone())
     }
 
-    /// Whether both are the same token of the same cache.
+    /// Returns whether both are the same token of the same cache.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -128,7 +135,7 @@ impl AccessToken {
         &self.0.times
     }
 
-    /// A resource has accepted it.
+    /// Notes that a resource has accepted the token.
     pub(crate) fn accept(&self) {
         self.0.accepted.store(true, Ordering::Relaxed);
     }
@@ -137,30 +144,36 @@ impl AccessToken {
         self.0.accepted.load(Ordering::Relaxed)
     }
 
-    /// The token itself, as the endpoint issued it, without the scheme. Handle with care.
+    /// Returns the token as the endpoint issued it, without the scheme. Keep it out of logs and
+    /// errors.
     pub fn expose_secret(&self) -> &str {
         // Only ASCII gets in, so this never falls back.
         std::str::from_utf8(&self.0.header.as_bytes()[self.0.secret_from..]).unwrap_or_default()
     }
 
-    /// The value of the `Authorization` header: scheme, space, token; marked sensitive. Cloning it copies nothing.
+    /// Returns the value of the `Authorization` header: scheme, space and token (RFC 6750, section
+    /// 2.1), or the bare token if the scheme is empty. It is marked sensitive. Cloning it copies no
+    /// bytes.
     pub fn header_value(&self) -> &HeaderValue {
         &self.0.header
     }
 
-    /// The place of this token in the order in which its [`TokenCache`](crate::TokenCache) asked for them.
-    /// A greater number is a newer token; the numbers of two caches have nothing to do with each other.
+    /// Returns the token's place in the order in which its [`TokenCache`](crate::TokenCache) asked
+    /// for tokens. A greater number is a newer token. Numbers of two caches can't be compared.
     pub fn sequence(&self) -> u64 {
         self.0.sequence
     }
 
-    /// How long the token lives in all, counted from when it was asked for. In whole or part seconds, as observed
-    /// from the answer that brought it, less up to a second for the resolution of its dates.
+    /// Returns how long the token lives in all, counted from the moment when it was asked for.
+    ///
+    /// It is observed from the response that brought the token. A lifetime between two dates is
+    /// less up to one second, because their resolution is one second.
+    /// [`IssuedToken`](crate::endpoint::IssuedToken) says which of them count.
     pub fn lifetime(&self) -> Duration {
         self.0.times.lifetime
     }
 
-    /// How much of its lifetime is left; zero once it has expired.
+    /// Returns how much of the lifetime is left, or zero once the token has expired.
     pub fn time_left(&self) -> Duration {
         self.time_left_at(&clock::moment())
     }
@@ -169,8 +182,9 @@ impl AccessToken {
         self.0.times.at(self.0.times.lifetime, now).saturating_duration_since(now.at)
     }
 
-    /// Whether the token can be sent by the clock: its lifetime, less a safety margin of 2 % (5 seconds at the most), has
-    /// not passed. The endpoint may have revoked it all the same.
+    /// Returns whether the token can still be sent, by the clock alone. It can until the
+    /// [`expiry_margin`](crate::RefreshPolicy::expiry_margin) before its end: by default 2 % of its
+    /// lifetime, at most 5 seconds. The endpoint may have revoked it all the same.
     pub fn is_usable(&self) -> bool {
         self.is_usable_at(&clock::moment())
     }
@@ -179,14 +193,15 @@ impl AccessToken {
         now.at < self.0.times.at(self.0.times.schedule.unusable, now)
     }
 
-    /// The claims of a JWT, **unverified**: nobody has checked its signature, or its dates.
+    /// Decodes the claims of a JWT (RFC 7519) **without verifying them**: nobody has checked its
+    /// signature, or its dates.
     ///
-    /// Fit for display and for choosing an endpoint, never for an authorization decision (see the feature
-    /// `verify` for that).
+    /// They are fit for display, and for choosing an endpoint, but never for an authorization
+    /// decision. The feature `verify` adds methods for that.
     ///
     /// # Errors
     ///
-    /// The token is not a JWT, or its claims do not fit `T`.
+    /// Returns an error if the token is not a JWT, or if its claims do not fit `T`.
     ///
     /// # Examples
     ///
@@ -206,14 +221,29 @@ impl AccessToken {
         unverified_claims(self.expose_secret()).ok_or(ClaimsError::new())
     }
 
-    /// The claims of a JWT, with its signature and dates checked against `key` as `validation` says.
+    /// Decodes the claims of a JWT (RFC 7519), after checking its signature with `key`, and its
+    /// dates and other claims as `validation` says.
     ///
-    /// The types of keys and validation are those of [`jsonwebtoken`](crate::jsonwebtoken), re-exported. A crypto
-    /// backend comes with the feature.
+    /// The types of key and validation are those of [`jsonwebtoken`](crate::jsonwebtoken), which is
+    /// re-exported. The feature brings a crypto backend, and does not replace one that the program
+    /// has installed.
     ///
     /// # Errors
     ///
-    /// Whatever [`jsonwebtoken::decode`] finds wrong.
+    /// Returns the error of [`jsonwebtoken::decode`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn f(token: &tower_reauth::AccessToken) -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_reauth::jsonwebtoken::{Algorithm, DecodingKey, Validation};
+    ///
+    /// let key = DecodingKey::from_secret(b"the key that the endpoint signs with");
+    /// let claims: serde_json::Value =
+    ///     token.verified_claims(&key, &Validation::new(Algorithm::HS256))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "verify")]
     #[cfg_attr(docsrs, doc(cfg(feature = "verify")))]
     pub fn verified_claims<T: DeserializeOwned>(
@@ -224,12 +254,27 @@ impl AccessToken {
         super::verify::with_key(self.expose_secret(), key, validation)
     }
 
-    /// Like [`verified_claims`](Self::verified_claims), with the key that the token's `kid` names in a key set.
+    /// Works like [`verified_claims`](Self::verified_claims), with the key that the token's `kid`
+    /// names in a key set (RFC 7517).
     ///
     /// # Errors
     ///
-    /// Whatever [`jsonwebtoken::decode`] finds wrong; a `kid` that is missing or not in the set is
-    /// [`ErrorKind::InvalidKeyFormat`](jsonwebtoken::errors::ErrorKind::InvalidKeyFormat).
+    /// Returns the error of [`jsonwebtoken::decode`]. If `kid` is missing, or not in the set, that
+    /// is [`ErrorKind::InvalidKeyFormat`](jsonwebtoken::errors::ErrorKind::InvalidKeyFormat).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_reauth::{AccessToken, BoxError};
+    /// # fn f(token: &AccessToken, jwks: &str) -> Result<(), BoxError> {
+    /// use tower_reauth::jsonwebtoken::{Algorithm, Validation, jwk::JwkSet};
+    ///
+    /// let keys: JwkSet = serde_json::from_str(jwks)?;
+    /// let claims: serde_json::Value =
+    ///     token.verified_claims_with_jwks(&keys, &Validation::new(Algorithm::RS256))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "verify")]
     #[cfg_attr(docsrs, doc(cfg(feature = "verify")))]
     pub fn verified_claims_with_jwks<T: DeserializeOwned>(
@@ -250,8 +295,8 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// A sensitive header value that shares these bytes instead of copying them, so that dropping its last clone wipes
-/// them.
+/// Makes a sensitive header value of these bytes. It shares them instead of copying them, so that
+/// dropping its last clone wipes them.
 fn wiped_header(value: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
     let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(value)).ok()?;
     header.set_sensitive(true);
@@ -270,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sleep_of_the_machine_takes_from_the_life() {
+    fn a_sleep_of_the_machine_takes_from_the_lifetime() {
         let token = AccessToken::new("Bearer", "abc", 1, times()).unwrap();
         assert!(token.is_usable() && token.time_left() > Duration::from_secs(299));
         clock::tests::sleep(Duration::from_secs(290));

@@ -7,12 +7,32 @@ use std::{
 
 use secrecy::SecretString;
 
-/// A token as its endpoint issued it, with all that the answer said about its lifetime.
+/// A token as its endpoint issued it, with all that the response says about its lifetime.
 ///
-/// The lifetime is taken from the first of these that is there: [`expires_in`](Self::expires_in);
-/// [`expires_at`](Self::expires_at) less [`server_date`](Self::server_date); a JWT's own `exp` less `iat`;
-/// `expires_at` less the local clock; one minute. All but the last two are the endpoint's own clock, so a wrong
-/// local one does no harm. It counts from the moment the request was sent.
+/// The lifetime is the first of these that is known:
+///
+/// 1. [`expires_in`](Self::expires_in);
+/// 2. [`expires_at`](Self::expires_at) less [`server_date`](Self::server_date);
+/// 3. the claims `exp` less `iat` of a JWT (RFC 7519, section 4.1);
+/// 4. `expires_at` less the local clock;
+/// 5. one minute.
+///
+/// The first three are by the endpoint's own clock, so a wrong local clock does no harm to them.
+/// The lifetime counts from the moment when the token was asked for.
+///
+/// An `expires_at` that is not after `server_date` may be nonsense. If the token is a JWT, its
+/// `exp` less `server_date` counts instead. A token whose lifetime is zero counts as expired, and
+/// the refresh fails. A lifetime of more than 365 days is cut to that.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_reauth::endpoint::IssuedToken;
+///
+/// let token = IssuedToken::new("the-access-token").expires_in(Duration::from_secs(300));
+/// # let _ = token;
+/// ```
 pub struct IssuedToken {
     pub(crate) secret: SecretString,
     pub(crate) expires_in: Option<Duration>,
@@ -21,26 +41,28 @@ pub struct IssuedToken {
 }
 
 impl IssuedToken {
-    /// A token of which only the secret is known.
+    /// Creates a token of which only the secret is known.
     pub fn new(secret: impl Into<SecretString>) -> Self {
         Self { secret: secret.into(), expires_in: None, expires_at: None, server_date: None }
     }
 
-    /// The lifetime in all, as OAuth 2's `expires_in` gives it.
+    /// Sets the lifetime in all, as the `expires_in` of OAuth 2 gives it (RFC 6749, section 5.1).
+    /// Defaults to unknown.
     #[must_use]
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
         self.expires_in = Some(lifetime);
         self
     }
 
-    /// The end of the lifetime, on the endpoint's wall clock.
+    /// Sets the end of the lifetime by the endpoint's wall clock. Defaults to unknown.
     #[must_use]
     pub fn expires_at(mut self, end: impl Into<Option<SystemTime>>) -> Self {
         self.expires_at = end.into();
         self
     }
 
-    /// The endpoint's wall clock when it answered: [`TokenResponse::date`](crate::endpoint::TokenResponse::date).
+    /// Sets the endpoint's wall clock at the time of its response, which is
+    /// [`TokenResponse::date`](crate::endpoint::TokenResponse::date). Defaults to unknown.
     #[must_use]
     pub fn server_date(mut self, date: impl Into<Option<SystemTime>>) -> Self {
         self.server_date = date.into();

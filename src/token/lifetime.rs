@@ -1,4 +1,4 @@
-//! How long a token lives, from all that its answer said. Pure.
+//! The lifetime of a token, from all that its response says. Pure.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,21 +6,23 @@ use serde::Deserialize;
 
 use super::{claims::unverified_claims, issued::IssuedToken};
 
-/// The lifetime of a token about which nothing is known but that it was issued. Short, because a token that is renewed
-/// too soon costs one POST, and one that is sent too long costs a 401.
+/// The lifetime of a token whose response says nothing about it. Short, because a token that is
+/// renewed too soon costs one `POST`, and one that is sent for too long costs 401s.
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Dates have whole seconds: of a lifetime between two of them, up to one second may be gone before it starts.
+/// The resolution of dates. Up to this much of a lifetime between two dates may be gone before it
+/// starts.
 const RESOLUTION: Duration = Duration::from_secs(1);
 
-/// No provider means more; a greater number could not be added to a clock.
+/// The greatest lifetime. No provider means more, and an absurd one could not be added to a clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The token had expired when it was issued.
+/// The error for a token that had expired when it was issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ExpiredOnArrival;
 
-/// The two claims that say how long a JWT lives (RFC 7519, section 4.1), in seconds since the epoch.
+/// The two claims that say how long a JWT lives (RFC 7519, section 4.1), in seconds since the
+/// epoch.
 #[derive(Clone, Copy, Debug, Deserialize)]
 struct Span {
     iat: f64,
@@ -42,7 +44,8 @@ fn seconds(date: SystemTime) -> f64 {
     date.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// The lifetime in all. `sent` is the local wall clock at the moment the request was sent.
+/// Returns the lifetime in all. `sent` is the local wall clock at the moment when the request was
+/// sent.
 pub(crate) fn observed(
     issued: &IssuedToken,
     secret: &str,
@@ -55,7 +58,8 @@ pub(crate) fn observed(
         .expires_at
         .zip(issued.server_date)
         .map(|(end, date)| end.duration_since(date).unwrap_or_default());
-    // An end before the answer's own date is either true or nonsense (year 1, say); a JWT knows.
+    // An end that is not after the response's own date is either true or nonsense (the year 1). The
+    // claims of a JWT decide which.
     if let Some(lifetime) = dated.filter(|lifetime| !lifetime.is_zero()) {
         return between_dates(lifetime);
     }
@@ -76,6 +80,7 @@ fn some_lifetime(lifetime: Duration) -> Result<Duration, ExpiredOnArrival> {
     if lifetime.is_zero() { Err(ExpiredOnArrival) } else { Ok(lifetime.min(LONGEST)) }
 }
 
+/// Takes the resolution off a lifetime between two dates, but at most half of it.
 fn between_dates(lifetime: Duration) -> Result<Duration, ExpiredOnArrival> {
     some_lifetime(lifetime.saturating_sub(RESOLUTION).max(lifetime / 2))
 }
@@ -88,7 +93,7 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
     }
 
-    /// A JWT with these claims and no signature worth the name.
+    /// Makes a JWT with these claims and a false signature.
     fn jwt(claims: &str) -> String {
         format!("{}.{}.{}", encoded(r#"{"alg":"HS256"}"#), encoded(claims), encoded("x"))
     }
@@ -112,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answers_own_clocks_come_before_the_local_one() {
+    fn the_responses_own_clocks_come_before_the_local_one() {
         let wrong_clock = at(1_000_000);
         let five_minutes = jwt(r#"{"iat": 1800000000, "exp": 1800000300}"#);
         let issued = || IssuedToken::new("x");
@@ -122,7 +127,7 @@ mod tests {
             issued().expires_in(Duration::from_secs(120)).expires_at(at(300)).server_date(at(0));
         assert_eq!(lifetime(&relative, "opaque", wrong_clock), Some(120));
         assert_eq!(lifetime(&issued(), &five_minutes, wrong_clock), Some(299));
-        // An `expiresAt` that can't be meant, beside a token that says what is.
+        // An `expiresAt` that can't be meant, with a JWT that says more.
         let year_one = UNIX_EPOCH - Duration::from_secs(62_135_596_800);
         let nonsense = issued().expires_at(year_one).server_date(at(0));
         assert_eq!(lifetime(&nonsense, &five_minutes, wrong_clock), Some(299));
@@ -131,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_date_the_life_is_short_and_not_zero() {
+    fn without_any_date_the_lifetime_is_short_and_not_zero() {
         for secret in
             ["opaque", "a.b.c", &jwt(r#"{"sub": "x"}"#), &jwt(r#"{"iat": "x", "exp": 7}"#)]
         {
@@ -158,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_lives_are_bounded() {
+    fn absurd_lifetimes_are_bounded() {
         let issued = || IssuedToken::new("x");
         let year = LONGEST.as_secs();
         assert_eq!(lifetime(&issued().expires_in(Duration::MAX), "opaque", at(0)), Some(year));

@@ -1,4 +1,4 @@
-//! A token: as it was issued, how long it lives, when it is renewed.
+//! A token: how it was issued, how long it lives, and when it is renewed.
 
 mod access_token;
 mod claims;

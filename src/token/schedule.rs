@@ -1,16 +1,22 @@
-//! When a token is renewed, as a function of its observed lifetime. Pure.
+//! The moments at which a token is renewed, as a function of its observed lifetime. Pure.
 //!
 //! ```text
-//! sent ──────────────────── due ─────────── hold ── unusable ─ end of lifetime
-//!        served, no contact     renewed at a quiet    served     never
-//!                               moment; served        no more    sent
+//! sent --------------- due ------------------ hold ----------------- unusable --- end
+//!   served, no contact   served, renewed in     renewed with new       not sent
+//!   with the endpoint    an idle moment         requests held back
 //! ```
 //!
-//! All of it is in fractions of the usable lifetime, so it fits a token of 5 seconds as one of 24 hours. For the 300 s of
-//! the Send Payments API with the defaults: unusable from 295 s, due between 221 and 251 s, the window ends at 271 s.
-//! That leaves 24 s for a drain and the POST, with room for one that fails, and spreads instances that were started
-//! together over 30 s. For 5 s: unusable from 4.9 s, due between 3.7 and 4.2 s, window until 4.5 s. For 24 h: due
-//! after 18 to 20 hours.
+//! The moments are fractions of the usable lifetime, so they fit a token of 5 seconds and one of 24
+//! hours. With the defaults:
+//!
+//! | lifetime | due | hold | unusable |
+//! |---|---|---|---|
+//! | 5 s | 3.7 to 4.2 s | 4.5 s | 4.9 s |
+//! | 300 s | 221 to 251 s | 271 s | 295 s |
+//! | 24 h | 18.0 to 20.4 h | 22.1 h | 5 s before its end |
+//!
+//! For 300 s that leaves 24 s for a drain and a `POST`, which is enough to repeat one that fails.
+//! Instances that were started together are spread over 30 s.
 
 use std::time::Duration;
 
@@ -36,22 +42,22 @@ impl Default for Windows {
     }
 }
 
-/// The windows of one token, counted from the moment when it was asked for.
+/// The moments of one token, counted from when it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Schedule {
-    /// From here on, a renewal is started by the next caller.
+    /// From here on, the next caller starts a renewal.
     pub(crate) due: Duration,
-    /// Here the search for a quiet moment ends.
+    /// From here on, a renewal no longer waits for an idle moment.
     pub(crate) hold: Duration,
     /// From here on, the token is not sent.
     pub(crate) unusable: Duration,
-    /// How long requests under way are waited for.
+    /// The longest wait for requests in flight.
     pub(crate) drain: Duration,
-    /// The policy's margin would have eaten the lifetime, and was cut.
+    /// The policy's margin was more than a quarter of the lifetime, and was cut to that.
     pub(crate) clamped: bool,
 }
 
-/// The windows for a token of this `lifetime`, for a `random` number in 0..1.
+/// Returns the schedule of a token of this `lifetime`, for a `random` number in 0..1.
 pub(crate) fn schedule(lifetime: Duration, windows: &Windows, random: f64) -> Schedule {
     let (margin, clamped) = margin(lifetime, windows);
     let usable = lifetime.saturating_sub(margin);
@@ -66,8 +72,9 @@ pub(crate) fn schedule(lifetime: Duration, windows: &Windows, random: f64) -> Sc
     }
 }
 
-/// How long before its end a token is no longer sent: the request has to arrive and be looked at while the token
-/// still lives. By default 2 % of the lifetime, 5 seconds at the most.
+/// Returns how long before its end a token is no longer sent, and whether the policy's margin was
+/// cut. The request has to arrive and be checked while the token lives. The default margin is 2 %
+/// of the lifetime, at most 5 seconds.
 fn margin(lifetime: Duration, windows: &Windows) -> (Duration, bool) {
     let most = lifetime / 4;
     match windows.expiry_margin {
@@ -88,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_windows_of_a_life_of_300_s() {
+    fn the_windows_of_a_lifetime_of_300_s() {
         let [earliest, hold, unusable, drain] = seconds(300.0, 0.0);
         let [latest, ..] = seconds(300.0, 1.0);
         assert!(
@@ -100,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_windows_are_fractions_so_that_they_fit_any_life() {
+    fn the_windows_are_fractions_so_that_they_fit_any_lifetime() {
         let [due, hold, unusable, drain] = seconds(5.0, 0.5);
         assert_eq!((due, hold, unusable, drain), (3.92, 4.508, 4.9, 0.25));
         let [due, .., unusable, _] = seconds(24.0 * 3600.0, 0.5);
@@ -108,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_margin_that_would_eat_the_life_is_cut_and_says_so() {
+    fn a_margin_that_would_eat_the_lifetime_is_cut_and_says_so() {
         let windows =
             Windows { expiry_margin: Some(Duration::from_secs(300)), ..Windows::default() };
         let schedule = schedule(Duration::from_secs(300), &windows, 0.5);
@@ -128,11 +135,13 @@ mod tests {
             random in -1.0_f64..2.0,
         ) {
             let expiry_margin = margin.map(Duration::from_millis);
-            let windows = Windows { renew_at, jitter, hold_at, expiry_margin, ..Windows::default() };
+            let drain_timeout = Windows::default().drain_timeout;
+            let windows = Windows { renew_at, jitter, hold_at, expiry_margin, drain_timeout };
             let lifetime = Duration::from_millis(lifetime);
             let schedule = schedule(lifetime, &windows, random);
+            let is_tiny = lifetime < Duration::from_micros(10);
             prop_assert!(schedule.due <= schedule.hold);
-            prop_assert!(schedule.hold <= schedule.unusable || lifetime < Duration::from_micros(10));
+            prop_assert!(schedule.hold <= schedule.unusable || is_tiny);
             prop_assert!(schedule.unusable <= lifetime);
             prop_assert!(schedule.unusable >= lifetime / 4 * 3);
             prop_assert!(schedule.hold + schedule.drain <= lifetime);

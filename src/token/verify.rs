@@ -1,4 +1,4 @@
-//! Claims whose signature was checked.
+//! Claims of a JWT whose signature and dates were checked.
 
 use jsonwebtoken::{DecodingKey, Validation, crypto::aws_lc, errors, jwk::JwkSet};
 use serde::de::DeserializeOwned;
@@ -22,8 +22,8 @@ pub(crate) fn with_jwks<T: DeserializeOwned>(
     with_key(token, &DecodingKey::try_from(key)?, validation)
 }
 
-/// `jsonwebtoken` panics if a build enables both of its backends and nobody has chosen. Whoever chose before us
-/// keeps their choice.
+/// Chooses a crypto backend, unless the program has chosen one. Otherwise `jsonwebtoken` panics in
+/// a build that enables both of its backends.
 fn choose_backend() {
     let _ = aws_lc::DEFAULT_PROVIDER.install_default();
 }
@@ -35,7 +35,7 @@ mod tests {
 
     use super::*;
 
-    // RFC 7515, appendix A.1, in spirit: a symmetric key, as JWK and as bytes.
+    // A symmetric key as bytes and as a JWK, in the manner of RFC 7515, appendix A.1.
     const KEY: &[u8] = b"a key of thirty-two bytes or so..";
     const KEY_BASE64URL: &str = "YSBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyBvciBzby4u";
 
