@@ -11,7 +11,7 @@ use crate::{
     token::AccessToken,
 };
 
-/// What a caller gets.
+/// The answer to a caller.
 #[derive(Debug)]
 pub(super) enum Acquisition {
     Token(AccessToken),

@@ -12,7 +12,7 @@ use crate::{
     token::AccessToken,
 };
 
-/// What the cache announces, and to whom.
+/// The newest token, and the subscribers to it.
 #[derive(Default)]
 pub(super) struct Changes(Arc<Mutex<Announced>>);
 

@@ -7,27 +7,26 @@
 //! gets:
 //!
 //! ```text
-//!                       needed, forced                    token
-//!   ┌─────────────┐ ─────────────────────► ┌────────────┐ ─────► Served
-//!   │ Empty       │                        │ Refreshing │
-//!   │ no token    │ ◄───────────────────── │ callers    │
-//!   └─────────────┘        error           │ wait       │
-//!          ▲                               └────────────┘
-//!          │ expired, or refused                 ▲
-//!          │ (invalidate)                        │ expired, or refused
-//!   ┌─────────────┐ due            ┌───────────────────────┐
-//!   │ Served      │ ─────────────► │ Renewing              │
-//!   │ no flight   │                │ the old token is      │
-//!   └─────────────┘ ◄───────────── │ served (Serving)      │
-//!      ▲   │   token, or error     └───────────────────────┘
-//!      │   │                         │ exclusive endpoint: idle, or the
-//!      │   │ forced                  ▼ end of the window (hold)
-//!      │   │                       ┌───────────────────────┐
-//!      │   └─────────────────────► │ Held                  │
-//!      └────────────────────────── │ drain, then POST      │
-//!           token, or error        │ (Holding)             │
-//!                                  └───────────────────────┘
+//!            needed                token               due              idle, or end
+//! +-------+ -------> +------------+ ----> +--------+ -----> +----------+ of window +------+
+//! | Empty |          | Refreshing |       | Served |        | Renewing | --------> | Held |
+//! +-------+ <------- +------------+       +--------+ <----- +----------+           +------+
+//!            error                          ^    |   ended                          ^  |
+//!                                           |    +------------ forced --------------+  |
+//!                                           +-------------- token, or error -----------+
 //! ```
+//!
+//! | state | token | flight | a caller gets |
+//! |---|---|---|---|
+//! | Empty | none that can be sent | none | a new flight, or the stored error |
+//! | Refreshing | none that can be sent | in progress | the outcome of the flight |
+//! | Served | usable | none | the token |
+//! | Renewing | usable | [`Serving`](super::state::Stage::Serving) | the token |
+//! | Held | about to die | [`Holding`](super::state::Stage::Holding) | the outcome of the flight |
+//!
+//! A token that expires or is refused turns Served into Empty, and Renewing or Held into
+//! Refreshing.
+//! An overlapping endpoint is never Held: its flights end in Renewing, the forced ones too.
 //!
 //! After an error a back-off ([`Gate`](crate::refresh::gate::Gate)) may keep the next flight from
 //! starting. Then a caller without a token gets the stored error.
@@ -66,14 +65,33 @@
 //!
 //! # Atomics
 //!
-//! | atomic | stores | loads | pairs with | shown by |
-//! |---|---|---|---|---|
-//! | `Slot::published` (`ArcSwap`) | `publish`, `withdraw`, under the lock | `Slot::lease`, any thread | the swap: a reader has the old pointer, and counts, or the new one | loom: `a_slot_that_was_withdrawn_gives_no_lease_and_the_last_one_that_it_gave_signals_its_end`, `a_moment_is_quiet_only_if_no_lease_is_out_and_none_can_be_had` |
-//! | reference counts of `Lease` (`Arc`) | clone: `Relaxed`; drop: `Release` | `Generations::is_idle`: `Relaxed` | the last drop's `Acquire` fence, then the `Drained` channel | loom: `a_drain_waits_for_the_leases_from_before_a_renewal_that_failed` |
-//! | `Lease::fresh_until`, close | `Slot::replace`: swap `Acquire`, before the slot drops its references (`Release`) | `CachedLease::lease`: `Acquire` fence after the upgrade, then `Relaxed` | that `Release` decrement with that fence: an upgrade after the decrement sees `CLOSED` | loom: `a_service_gets_the_lease_that_it_had_no_more_once_the_slot_was_withdrawn` |
-//! | `Lease::fresh_until`, freshen | `Slot::lease`: update `Release`, never over `CLOSED` | as above | `close`'s `Acquire`: a reader that freshened before the close is seen by it | loom: `a_reader_that_found_a_lease_open_does_not_open_it_again_once_the_slot_was_withdrawn` |
-//! | `Lease::accepted`, `AccessToken::accepted` | the first response that accepts: `Relaxed` | `Generations::is_accepted`, cool-down: `Relaxed` | nothing: a late read costs one renewal at most | `tests/renewal::a_lost_answer_makes_the_token_suspect_and_its_first_401_renews_at_once` |
-//! | counters (`Tally`) | `Relaxed` | `Relaxed` | nothing | `tests/metrics` |
+//! Each entry says who stores with which ordering, who loads, what it pairs with, and which test
+//! shows it. The models are in `cache/loom_tests.rs` and `cache/loom_slot_tests.rs`.
+//!
+//! - **`Slot::published`**, an `ArcSwap`. Stored by `publish` and `withdraw`, under the lock.
+//!   Loaded by `Slot::lease` on any thread. A reader has the old pointer, and is counted, or the new one.
+//!   Models:
+//!   `a_slot_that_was_withdrawn_gives_no_lease_and_the_last_one_that_it_gave_signals_its_end`,
+//!   `a_moment_is_idle_only_if_no_lease_is_out_and_none_can_be_had`.
+//! - **Reference counts of [`Lease`]**, in an `Arc`. A clone adds `Relaxed`, a drop subtracts
+//!   `Release`. `Generations::is_idle` loads `Relaxed`, after the swap in `withdraw`: a reader that
+//!   had the old pointer was counted before the swap. The end of the last request is sent through
+//!   the [`Drained`] channel. Models:
+//!   `a_moment_is_idle_only_if_no_lease_is_out_and_none_can_be_had`,
+//!   `a_drain_waits_for_the_leases_from_before_a_renewal_that_failed`.
+//! - **`Lease::fresh_until`, closing**. `Slot::replace` swaps in `CLOSED` before the slot drops its
+//!   references, each with `Release`. `CachedLease::lease` takes a reference, then an `Acquire`
+//!   fence, then loads `Relaxed`. So an upgrade that succeeds after the slot's drop sees `CLOSED`.
+//!   Model: `a_service_gets_the_lease_that_it_had_no_more_once_the_slot_was_withdrawn`.
+//! - **`Lease::fresh_until`, freshening**. `Slot::lease` updates with `Release`, and never over
+//!   `CLOSED`. The swap in `close` acquires it, so a reader that was about to freshen either did so
+//!   before the mark or leaves the mark alone. Model:
+//!   `a_reader_that_found_a_lease_open_does_not_open_it_again_once_the_slot_was_withdrawn`.
+//! - **`Lease::accepted` and the token's own mark**. Stored `Relaxed` by the first response that
+//!   accepts the token. Loaded `Relaxed` when a refusal is judged. It pairs with nothing, because a
+//!   late read costs one renewal at most. Test:
+//!   `a_lost_answer_makes_the_token_suspect_and_its_first_401_renews_at_once`.
+//! - **Counters of the [`Tally`]**. `Relaxed` everywhere. They pair with nothing.
 
 use std::{
     mem,
@@ -81,18 +99,15 @@ use std::{
 };
 
 use http::Uri;
-use tokio::{
-    runtime::{self, Handle},
-    sync::Notify,
-    time::Instant,
-};
+use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     acquire::{self, Acquisition},
     changes::Changes,
     complete::{self, Completion},
-    effect::{Effect, Effects, Ended, NewLeases, Start},
-    flight::{Flight, FlightHandle, Outcome},
+    deferred::{Deferred, ToSpawn},
+    effect::{Effects, Ended, NewLeases},
+    flight::{FlightHandle, Running, interrupted},
     hold::{self, DrainPlan},
     invalidate::{self, Refusal},
     lease::{Drained, Generations, Lease, Leases, OnRefused},
@@ -101,8 +116,8 @@ use super::{
 };
 use crate::{
     clock,
-    endpoint::{DynEndpoint, IssuedToken, Rotation, TokenEndpoint},
-    error::{AuthError, Kind},
+    endpoint::{DynEndpoint, NoEndpoint},
+    error::AuthError,
     events::Tally,
     isolate::isolate,
     sync::{self, AbortHandle, Mutex, MutexGuard},
@@ -132,38 +147,11 @@ pub(super) struct Locked {
     warmer: Option<AbortHandle>,
 }
 
-/// The flight in progress, as far as the state knows nothing of it.
-struct Running {
-    sequence: u64,
-    flight: Flight,
-    runtime: runtime::Id,
-    expedite: Arc<Notify>,
-    task: Option<AbortHandle>,
-}
-
-/// What a caller gets.
+/// The result of an acquisition, for the caller.
 pub(crate) enum Acquired {
     Token(AccessToken),
     Waiting(FlightHandle),
     Failed(AuthError),
-}
-
-/// A flight that has been entered, and is to be spawned.
-#[must_use = "a flight that is not spawned leaves its waiters waiting"]
-pub(super) struct ToSpawn {
-    pub(super) start: Start,
-    pub(super) expedite: Arc<Notify>,
-}
-
-/// What is left of a transition once the lock is released.
-#[derive(Default)]
-struct Deferred {
-    ended: Option<(Running, Option<Outcome>)>,
-    then: Vec<Effect>,
-    expedite: Option<Arc<Notify>>,
-    /// Kept for its destructor, which may resolve a [`Drained`].
-    leases: Option<Leases>,
-    to_spawn: Option<ToSpawn>,
 }
 
 impl Core {
@@ -199,7 +187,7 @@ impl Core {
         let leases = locked.leases.as_ref().filter(|_| token.is_some());
         let lease = leases.map(|leases| sync::Arc::clone(leases.current().local()));
         drop(locked);
-        (lease, deferred.carry_out(self))
+        (lease, deferred.carry_out(&self.tally, &self.changes))
     }
 
     /// Serves `requirement`, or enters or joins the flight that will.
@@ -219,7 +207,7 @@ impl Core {
             Acquisition::Wait => locked.handle(),
         };
         drop(locked);
-        (acquired, deferred.carry_out(self))
+        (acquired, deferred.carry_out(&self.tally, &self.changes))
     }
 
     /// Returns the token that can be sent now. Starts nothing.
@@ -287,7 +275,7 @@ impl Core {
         let deferred = self.settle(&mut locked, effects, None, &inputs);
         let in_flight = locked.leases.as_ref().filter(|_| drains).map(Generations::earlier);
         drop(locked);
-        drop(deferred.carry_out(self));
+        drop(deferred.carry_out(&self.tally, &self.changes));
         in_flight
     }
 
@@ -369,7 +357,7 @@ impl Core {
         let deferred = self.settle(&mut locked, effects, None, &inputs);
         drop(locked);
         // Without a runtime no flight starts, so there is nothing to spawn.
-        drop(deferred.carry_out(self));
+        drop(deferred.carry_out(&self.tally, &self.changes));
         value
     }
 
@@ -416,19 +404,6 @@ impl OnRefused for Core {
     }
 }
 
-/// Takes the place of the endpoint of a core that is being dropped.
-struct NoEndpoint;
-
-impl TokenEndpoint for NoEndpoint {
-    async fn issue(&self) -> Result<IssuedToken, AuthError> {
-        Err(interrupted(false))
-    }
-
-    fn rotation(&self) -> Rotation {
-        Rotation::Overlapping
-    }
-}
-
 impl Drop for Core {
     fn drop(&mut self) {
         // The endpoint is of a user's type. Its destructor may panic where the last reference
@@ -466,55 +441,4 @@ impl Locked {
             NewLeases::NextGeneration => self.leases.as_mut().map(Generations::advance),
         }
     }
-}
-
-impl Running {
-    fn new(sequence: u64, runtime: runtime::Id) -> Self {
-        Self { sequence, flight: Flight::new(), runtime, expedite: Arc::default(), task: None }
-    }
-
-    /// Wakes the waiters with an error, and stops the task if a runtime still drives it.
-    fn abandon(self) {
-        self.flight.end(Outcome { result: Err(interrupted(false)), standing: None });
-        if let Some(task) = self.task {
-            task.abort();
-        }
-    }
-}
-
-impl Deferred {
-    /// Carries out what may run foreign code. Returns the flight that the caller has to spawn.
-    fn carry_out(self, core: &Core) -> Option<ToSpawn> {
-        let Self { ended, then, expedite, leases, to_spawn } = self;
-        drop(leases);
-        match ended {
-            Some((running, Some(outcome))) => running.flight.end(outcome),
-            Some((running, None)) => running.abandon(),
-            None => {}
-        }
-        for effect in then {
-            match effect {
-                Effect::Count(counter) => counter(&core.tally).add(),
-                Effect::Expedite => expedite.iter().for_each(|expedite| expedite.notify_one()),
-                Effect::Announce(token) => core.changes.announce(token),
-                Effect::Log(record) => record.emit(),
-                Effect::Discard(error) => drop(error),
-            }
-        }
-        to_spawn
-    }
-}
-
-/// The error of a flight that died.
-pub(super) fn interrupted(panicked: bool) -> AuthError {
-    AuthError::new(
-        Kind::Interrupted,
-        if panicked {
-            "the refresh panicked; the panic's own message names the place. The next call starts \
-             afresh"
-        } else {
-            "the Tokio runtime that ran the refresh shut down; the next call starts afresh on its \
-             own runtime"
-        },
-    )
 }

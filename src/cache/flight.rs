@@ -7,11 +7,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{runtime, time::Instant};
+use tokio::{runtime, sync::Notify, time::Instant};
 
 use crate::{
-    error::AuthError,
-    sync::{Mutex, MutexGuard, WakeList},
+    error::{AuthError, Kind},
+    sync::{AbortHandle, Mutex, MutexGuard, WakeList},
     token::AccessToken,
 };
 
@@ -30,6 +30,15 @@ pub(super) struct Flight(Arc<Mutex<Progress>>);
 enum Progress {
     InFlight(WakeList),
     Ended(Outcome),
+}
+
+/// The flight in progress, as far as the state knows nothing of it.
+pub(super) struct Running {
+    pub(super) sequence: u64,
+    pub(super) flight: Flight,
+    pub(super) runtime: runtime::Id,
+    pub(super) expedite: Arc<Notify>,
+    pub(super) task: Option<AbortHandle>,
 }
 
 /// A flight that a caller may wait for.
@@ -77,6 +86,20 @@ impl Flight {
     fn lock(&self) -> MutexGuard<'_, Progress> {
         // Every change under this lock is one assignment, so a panic leaves nothing half-changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    pub(super) fn new(sequence: u64, runtime: runtime::Id) -> Self {
+        Self { sequence, flight: Flight::new(), runtime, expedite: Arc::default(), task: None }
+    }
+
+    /// Wakes the waiters with an error, and stops the task if a runtime still drives it.
+    pub(super) fn abandon(self) {
+        self.flight.end(Outcome { result: Err(interrupted(false)), standing: None });
+        if let Some(task) = self.task {
+            task.abort();
+        }
     }
 }
 
@@ -131,4 +154,18 @@ impl fmt::Debug for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flight").finish_non_exhaustive()
     }
+}
+
+/// The error of a flight that died.
+pub(super) fn interrupted(panicked: bool) -> AuthError {
+    AuthError::new(
+        Kind::Interrupted,
+        if panicked {
+            "the refresh panicked; the panic's own message names the place. The next call starts \
+             afresh"
+        } else {
+            "the Tokio runtime that ran the refresh shut down; the next call starts afresh on its \
+             own runtime"
+        },
+    )
 }

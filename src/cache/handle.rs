@@ -9,7 +9,8 @@ use std::{
 use tokio::{runtime, time::sleep_until};
 
 use super::{
-    core::{Acquired, Core, ToSpawn},
+    core::{Acquired, Core},
+    deferred::ToSpawn,
     lease::Lease,
     state::Requirement,
     task,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{clock, token::AccessToken};
 
-/// What a renewal has to know to drain requests.
+/// The times of a drain, and the token that it protects requests from.
 pub(super) struct DrainPlan {
     /// The token that is about to die.
     pub(super) token: AccessToken,

@@ -33,8 +33,8 @@ pub(crate) struct Lease {
     /// The token's header with bytes of its own, so that cloning it writes to no other core's
     /// reference count.
     pub(crate) header: HeaderValue,
-    /// Until when, by the coarse clock, a service may take the lease without asking the slot.
-    /// Otherwise [`CLOSED`] or [`OPEN`].
+    /// The end of the freshness by the coarse clock: before it, a service may take the lease
+    /// without asking the slot. Otherwise [`CLOSED`] or [`OPEN`].
     fresh_until: AtomicU64,
     /// A resource has accepted the token on this lease.
     accepted: AtomicBool,

@@ -45,7 +45,7 @@ fn a_service_gets_the_lease_that_it_had_no_more_once_the_slot_was_withdrawn() {
                 }
             })
         };
-        // What was published is dropped by whoever looks at it last.
+        // The reader that looks last drops the published leases.
         let reader = {
             let slot = Arc::clone(&slot);
             thread::spawn(move || drop(slot.lease()))
@@ -67,7 +67,7 @@ fn a_service_gets_the_lease_that_it_had_no_more_once_the_slot_was_withdrawn() {
 fn a_reader_that_found_a_lease_open_does_not_open_it_again_once_the_slot_was_withdrawn() {
     model(|| {
         let (slot, leases, _gone, recent) = used();
-        // As when a flight starts: from then on the copy that the service had is open, and not fresh.
+        // A flight starts like this. From then on the service's copy is open, and not fresh.
         slot.publish(&leases, clock::now() + Duration::from_secs(2));
         let reader = {
             let slot = Arc::clone(&slot);
@@ -86,7 +86,8 @@ fn used() -> (Arc<Slot>, Leases, Drained, CachedLease) {
     let (slot, mut recent) = (Arc::new(Slot::default()), CachedLease::default());
     let (leases, gone) = Lease::copies(&fresh(1), &nobody());
     slot.publish(&leases, clock::now() + Duration::from_secs(1));
-    // The copies take turns: the last one that it has is the one that a reader gets when the slot is published again.
+    // The copies take turns. The last one that the service has is the one that a reader gets when
+    // the slot is published again.
     for _ in 0..3 {
         recent.keep(&slot.lease().unwrap());
     }

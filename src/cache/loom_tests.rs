@@ -1,21 +1,23 @@
-//! Models of what happens between threads, run in all interleavings by [loom](https://docs.rs/loom):
+//! Models of the cache between threads. [loom](https://docs.rs/loom) runs them in all
+//! interleavings:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg tower_reauth_loom" cargo test --release --lib loom
 //! ```
 //!
-//! What runs is the cache itself: slot, state, core, task, and the futures of its callers. What it stands on is
-//! replaced, see `crate::sync`:
+//! The cache itself runs: slot, state, core, task, and the futures of its callers. `crate::sync`
+//! replaces what the cache stands on:
 //!
-//! - The reference counts of leases are modelled with the memory orderings of the standard library's `Arc`, and so is
-//!   the atomic number in the slot.
-//! - `arc-swap`, the mutex and the oneshot channel are models of what they promise; that they keep it is their own
-//!   affair. With `arc-swap` that is: a store takes effect at one moment, and what a load has got before it lives on.
-//! - A task is a thread. A runtime that shuts down, and aborting, are not modelled.
-//! - Time stands still, so no timeout ends a wait: what would be left waiting for ever is a deadlock, which fails.
-//! - Tokio's `Notify` and `watch` and the `Shared` of `futures` are the real ones. Each of their operations is one step
-//!   to loom, and it does not look for other orders of them than those that its own operations bring about.
-//! - At most [`PREEMPTIONS`] times does a thread lose the processor where it could have gone on, unless
+//! - The reference counts of leases are modelled with the memory orderings of the standard
+//!   library's `Arc`. So is the atomic number in a lease.
+//! - `arc-swap`, the mutex and the oneshot channel are models of their contracts. The model of
+//!   `arc-swap` says that a store takes effect at one moment, and that a loaded value lives on.
+//! - A task is a thread. Shutting a runtime down and aborting a task are not modelled.
+//! - Time stands still, so no timeout ends a wait. A waiter that nobody wakes is a deadlock, which
+//!   fails the model.
+//! - Tokio's `Notify` and the `Shared` of `futures` are the real ones. Each of their operations is
+//!   one step to loom.
+//! - A thread loses the processor where it could have gone on at most [`PREEMPTIONS`] times, unless
 //!   `LOOM_MAX_PREEMPTIONS` says otherwise.
 
 use std::{
@@ -44,7 +46,7 @@ use crate::{
     token::{Times, Windows, schedule::schedule},
 };
 
-/// Of the slot alone.
+/// Models of the slot alone.
 #[path = "loom_slot_tests.rs"]
 mod slot;
 
@@ -55,7 +57,7 @@ const LIFETIME: u64 = 300;
 
 /// Runs a model with Tokio's clock standing still.
 fn model(model: impl Fn() + Send + Sync + 'static) {
-    // One at a time: they share the runtime, of which they need no more than its clock and its name.
+    // One model runs at a time, because they share the runtime. They need its clock and its name.
     static RUNTIME: LazyLock<std::sync::Mutex<Runtime>> = LazyLock::new(|| {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_time().start_paused(true).build().unwrap();
@@ -198,7 +200,7 @@ fn reader(cache: &TokenCache, server: &Server) -> thread::JoinHandle<()> {
 }
 
 #[test]
-fn a_moment_is_quiet_only_if_no_lease_is_out_and_none_can_be_had() {
+fn a_moment_is_idle_only_if_no_lease_is_out_and_none_can_be_had() {
     model(|| {
         let server = Server::default();
         let cache = with(&server, fresh(1));
@@ -236,7 +238,7 @@ fn a_drain_waits_for_the_leases_from_before_a_renewal_that_failed() {
 }
 
 #[test]
-fn a_moment_is_quiet_only_if_no_lease_is_out_from_before_a_renewal_that_failed() {
+fn a_moment_is_idle_only_if_no_lease_is_out_from_before_a_renewal_that_failed() {
     model(|| {
         let server = Server::default();
         let cache = with(&server, fresh(1));
@@ -334,7 +336,7 @@ fn a_renewal_that_is_due_kills_the_token_under_no_request() {
         if let Some(lease) = cache.handle().lease() {
             server.serve(lease);
         }
-        // Now somebody waits for it, and it is no longer put off to a quiet moment.
+        // Now somebody waits for it, and it is no longer put off to a idle moment.
         assert_eq!(block_on(newer_than(&cache, old)).unwrap().sequence(), 2);
         assert_eq!(server.requests(), 1);
         reader.join().unwrap();

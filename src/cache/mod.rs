@@ -4,8 +4,8 @@
 //! - A caller that finds no token starts a refresh, or joins the one in flight. The refresh is a
 //!   task of its own: no caller's cancellation stops it. All callers share its result, token or
 //!   error.
-//! - Each token has a [sequence number](AccessToken::sequence). Invalidation names the token that it
-//!   means, so a late 401 for an old token never costs the new one.
+//! - Each token has a [sequence number](AccessToken::sequence). Invalidation names the token that
+//!   it means, so a late 401 for an old token never costs the new one.
 //! - No task and no timer runs while nobody needs a token, and none outlives the last handle.
 //!
 //! # Examples
@@ -29,6 +29,7 @@ mod acquire;
 mod changes;
 mod complete;
 mod core;
+mod deferred;
 mod effect;
 mod flight;
 mod future;
@@ -89,7 +90,8 @@ impl TokenCache {
     /// use std::time::Duration;
     /// use tower_reauth::{RefreshPolicy, TokenCache};
     ///
-    /// # fn f(endpoint: impl tower_reauth::TokenEndpoint) -> Result<(), tower_reauth::ConfigError> {
+    /// # use tower_reauth::{ConfigError, TokenEndpoint};
+    /// # fn f(endpoint: impl TokenEndpoint) -> Result<(), ConfigError> {
     /// let cache = TokenCache::builder(endpoint)
     ///     .scheme("Token")
     ///     .refresh_policy(RefreshPolicy::default().deadline(Duration::from_secs(10)))
@@ -141,14 +143,14 @@ impl TokenCache {
         self.0.core().current()
     }
 
-    /// Reports that a resource refused `token` with a 401 (RFC 9110, section 15.5.2). If it is still
-    /// the newest token, it is no longer served, and the next [`token`](Self::token) starts a
+    /// Reports that a resource refused `token` with a 401 (RFC 9110, section 15.5.2). If it is
+    /// still the newest token, it is no longer served, and the next [`token`](Self::token) starts a
     /// refresh. Returns whether that was so.
     ///
     /// Two tokens in a row that are refused early in their lifetime are replaced at once. The next
-    /// ones stay in use for a while, which grows from [`RefreshPolicy::cooldown_base`]. Without that
-    /// pause, two processes on the same credentials would kill each other's tokens in turn, and a
-    /// resource that refuses every token would cost a request to the endpoint each time.
+    /// ones stay in use for a while, which grows from [`RefreshPolicy::cooldown_base`]. Without
+    /// that pause, two processes on the same credentials would kill each other's tokens in turn,
+    /// and a resource that refuses every token would cost a request to the endpoint each time.
     pub fn invalidate(&self, token: &AccessToken) -> bool {
         self.0.core().refuse(token)
     }
@@ -231,8 +233,8 @@ pub struct TokenCacheBuilder<E> {
 }
 
 impl<E: TokenEndpoint> TokenCacheBuilder<E> {
-    /// Sets the authentication scheme in front of the token (RFC 9110, section 11.1). An empty scheme
-    /// sends the bare token. Defaults to `Bearer`.
+    /// Sets the authentication scheme in front of the token (RFC 9110, section 11.1). An empty
+    /// scheme sends the bare token. Defaults to `Bearer`.
     pub fn scheme(mut self, scheme: impl Into<String>) -> Self {
         self.scheme = scheme.into().into();
         self
@@ -247,8 +249,8 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
 
     /// Renews tokens without traffic too, from the first token on until the last handle is dropped.
     ///
-    /// The first request after a quiet time then need not wait for a token. The price is one request
-    /// to the endpoint for each lifetime of a token. Defaults to `false`: an idle client asks for
+    /// The first request after a pause then need not wait for a token. The price is one request to
+    /// the endpoint for each lifetime of a token. Defaults to `false`: an idle client asks for
     /// nothing.
     pub fn keep_warm(mut self, keep_warm: bool) -> Self {
         self.keep_warm = keep_warm;

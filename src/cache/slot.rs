@@ -25,7 +25,7 @@ pub(crate) struct Slot {
 
 struct Published {
     leases: Leases,
-    /// Until then, a reader need not ask the state.
+    /// Before this, a reader need not ask the state.
     until: Deadline,
 }
 

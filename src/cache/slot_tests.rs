@@ -39,7 +39,8 @@ fn used() -> (Slot, Leases, CachedLease) {
     (slot, leases, cached)
 }
 
-/// Again, without the slot; asked often, since a busy machine may take longer than a lease stays fresh.
+/// Takes the lease again, without the slot. It tries often, because a busy machine may take longer
+/// than a lease stays fresh.
 fn again(slot: &Slot, cached: &CachedLease) -> Option<Arc<Lease>> {
     (0..1000).find_map(|_| {
         drop(slot.lease()?);

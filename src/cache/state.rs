@@ -64,7 +64,7 @@ pub(super) enum Stage {
     Holding,
 }
 
-/// What a caller needs.
+/// The need of a caller.
 #[derive(Clone, Debug)]
 pub(crate) enum Requirement {
     /// A token that can be sent.

@@ -371,7 +371,10 @@ fn the_third_early_refusal_in_a_row_waits_and_says_so() {
     for shared in [false, true] {
         let token = world.current();
         let (withdrawn, effects) = world.refuse(&token, false);
-        let logs = |effect: &Effect| matches!(effect, Effect::Log(Record::Refused { shared: it, .. }) if *it == shared);
+        let logs = |effect: &Effect| match effect {
+            Effect::Log(Record::Refused { shared: it, .. }) => *it == shared,
+            _ => false,
+        };
         assert!(withdrawn && effects.then.iter().any(logs), "{effects:?}");
         world.acquire(&Requirement::Usable);
         world.issue();
@@ -430,7 +433,10 @@ fn event() -> impl Strategy<Value = (u64, Event)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(500)
+    })]
 
     #[test]
     fn the_invariants_hold_whatever_happens(
@@ -492,7 +498,8 @@ proptest! {
             // At most one flight: each that started has ended, or is the one in progress.
             prop_assert_eq!(started - ended, u64::from(world.state.flight.is_some()));
             prop_assert_eq!(world.state.last_sequence, started);
-            let replaced = in_flight.map(|it| it.sequence) != world.state.flight.map(|it| it.sequence);
+            let number = |flight: Option<Flight>| flight.map(|it| it.sequence);
+            let replaced = number(in_flight) != number(world.state.flight);
             prop_assert!(!replaced || effects.ended.is_some() || in_flight.is_none());
             if let Some(current) = &world.state.current {
                 prop_assert!(current.token.sequence() >= newest, "an older token came back");
@@ -504,7 +511,7 @@ proptest! {
                 let holds = world.state.flight.is_some_and(|it| it.stage == Stage::Holding);
                 prop_assert!(token.is_usable_at(&world.now) && !current.refused && !holds);
             }
-            // What readers are shown never outlasts the token.
+            // The slot never outlasts the token.
             if let Some(until) = world.state.served_until(&world.now) {
                 let times = world.current().times().at(LIFETIME, &world.now);
                 prop_assert!(until < times);

@@ -14,8 +14,10 @@ use tokio::{
 
 use super::{
     complete::Completion,
-    core::{Core, ToSpawn, interrupted},
+    core::Core,
+    deferred::ToSpawn,
     effect::{Start, Trigger},
+    flight::interrupted,
     hold::DrainPlan,
 };
 use crate::{
@@ -42,7 +44,7 @@ struct RefreshTask {
     completed: bool,
 }
 
-/// What a task has to show for itself.
+/// The work of a task, done.
 enum Done {
     /// The credentials that the endpoint refused are as they were. This is the stored error.
     Unchanged(AuthError),

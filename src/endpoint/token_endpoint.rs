@@ -4,7 +4,10 @@ use std::{future::Future, pin::Pin};
 
 use http::Uri;
 
-use crate::{error::AuthError, token::IssuedToken};
+use crate::{
+    error::{AuthError, Kind},
+    token::IssuedToken,
+};
 
 /// The effect of a new token on the one in use.
 ///
@@ -87,5 +90,18 @@ impl<E: TokenEndpoint> DynEndpoint for E {
 
     fn credentials_changed(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
         Box::pin(TokenEndpoint::credentials_changed(self))
+    }
+}
+
+/// The endpoint of a cache whose own endpoint has been dropped.
+pub(crate) struct NoEndpoint;
+
+impl TokenEndpoint for NoEndpoint {
+    async fn issue(&self) -> Result<IssuedToken, AuthError> {
+        Err(AuthError::new(Kind::Permanent, "the token cache has been dropped"))
+    }
+
+    fn rotation(&self) -> Rotation {
+        Rotation::Overlapping
     }
 }

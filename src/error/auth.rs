@@ -5,6 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use http::StatusCode;
 
 use super::boxed::BoxError;
+use crate::isolate::isolate;
 
 /// The reason why there is no token for a request.
 ///
@@ -49,6 +50,14 @@ struct Inner {
     status: Option<StatusCode>,
     retry_after: Option<Duration>,
     source: Option<BoxError>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The source is of a user's type, whose destructor may panic where the last clone goes.
+        let source = self.source.take();
+        isolate(|| drop(source));
+    }
 }
 
 /// The fate of the request for a token, as far as the client can tell.

@@ -13,18 +13,15 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
+    attempt::{Refused, Replayable, Unsent, decline},
     classify::{Classification, classify},
     handle::ServiceHandle,
-    signer::Signer,
 };
 use crate::{
     cache::{Lease, Requirement, Wait},
     error::{AuthError, BoxError, Error},
-    events::TARGET,
-    isolate::isolate,
-    replay::{Declined, Replay},
+    replay::Replay,
     sync,
-    token::AccessToken,
 };
 
 pin_project! {
@@ -76,29 +73,6 @@ pin_project! {
         // The request was answered 401, and waits for a newer token.
         Renewing { refused: Option<Box<Refused<S, S::Response, R::Kept>>>, wait: Wait },
     }
-}
-
-/// A request that is to be signed and sent.
-///
-/// The request is boxed because few requests wait, and every future would carry the place for it.
-struct Unsent<S, B> {
-    request: Box<Request<B>>,
-    handle: Arc<ServiceHandle<S>>,
-    is_replay: bool,
-}
-
-/// What it takes to send a request again.
-pub(crate) struct Replayable<S, K> {
-    pub(crate) kept: K,
-    pub(crate) handle: Arc<ServiceHandle<S>>,
-}
-
-/// A 401, and what it takes to send its request again. Both are kept until there is a newer token.
-/// If there will be none, the 401 is the caller's, and its body can still be read.
-struct Refused<S, Res, K> {
-    response: Res,
-    replay: Replayable<S, K>,
-    requirement: Requirement,
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
@@ -334,64 +308,8 @@ impl<S, B> Unsent<S, B> {
     }
 }
 
-impl<S, ResB, K> Refused<S, Response<ResB>, K> {
-    /// Makes the request again, now that there is a newer token. The error is the caller's
-    /// response.
-    fn restore<B, R>(
-        self,
-        result: Result<AccessToken, AuthError>,
-    ) -> Result<Unsent<S, B>, Response<ResB>>
-    where
-        R: Replay<B, Kept = K>,
-    {
-        let Self { response, replay: Replayable { kept, handle }, .. } = self;
-        if let Err(error) = result {
-            return Err(give_up(response, error));
-        }
-        // The 401 is dropped, and its connection with it, before a service is asked whether it is
-        // ready.
-        match R::restore(kept) {
-            Some(request) => Ok(Unsent { request: Box::new(request), handle, is_replay: true }),
-            None => Err(decline(response, &handle.signer, true)),
-        }
-    }
-}
-
 fn inner(error: impl Into<BoxError>) -> Error {
     Error::Inner(error.into())
-}
-
-/// Returns the 401 as it was answered. If the token is renewed, so that sending again would be of
-/// use, it carries the mark that its body can't be.
-fn decline<ResB>(
-    mut response: Response<ResB>,
-    signer: &Signer,
-    is_renewed: bool,
-) -> Response<ResB> {
-    signer.cache.tally().replays_declined.add();
-    isolate(|| {
-        tracing::debug!(
-            target: TARGET,
-            "a request was answered 401 and its body can't be sent again",
-        );
-    });
-    if is_renewed {
-        response.extensions_mut().insert(Declined);
-    }
-    response
-}
-
-/// Returns the 401 as it was answered, with the reason why there is no replay.
-fn give_up<ResB>(mut response: Response<ResB>, error: AuthError) -> Response<ResB> {
-    isolate(|| {
-        tracing::warn!(
-            target: TARGET,
-            error = &error as &(dyn std::error::Error + 'static),
-            "a request was answered 401 and the token could not be renewed",
-        );
-    });
-    response.extensions_mut().insert(error);
-    response
 }
 
 impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>

@@ -18,7 +18,7 @@ pub(crate) struct ServiceHandle<S> {
     service: Arc<Mutex<S>>,
 }
 
-/// What an `Auth` and its clones share: the signer, and a service handle for each core.
+/// The part that an `Auth` and its clones share: the signer, and a service handle for each core.
 pub(crate) struct Inner<S> {
     pub(crate) signer: Arc<Signer>,
     /// In a lock because a service need not be `Sync`, and the futures over it must be `Send` all

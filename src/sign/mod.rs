@@ -1,7 +1,8 @@
 //! A request's side: what is signed, how, and what a response means.
 //!
-//! A request goes `layer` (builds) → `service` (signs) → `future` (drives the attempt and its replay).
+//! `layer` builds the service, `service` signs a request, and `future` drives it and its replay.
 
+mod attempt;
 mod classify;
 mod future;
 mod guard;

@@ -12,7 +12,8 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::{
-    future::{Replayable, ResponseFuture},
+    attempt::Replayable,
+    future::ResponseFuture,
     handle::Inner,
     signer::{NotSigned, Signer},
 };

@@ -10,8 +10,8 @@ use crate::{
     sync::Arc,
 };
 
-/// What happens to an `Authorization` header, or whichever header carries the token, that the
-/// caller has set.
+/// Decides over an `Authorization` header, or whichever header carries the token, that the caller
+/// has set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum CallerAuthorization {
     /// The token replaces it, so the header is never doubled.

@@ -1,0 +1,56 @@
+//! [`Deferred`]: what is left of a transition once the lock is released.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::{
+    changes::Changes,
+    effect::{Effect, Start},
+    flight::{Outcome, Running},
+    lease::Leases,
+};
+use crate::events::Tally;
+
+/// A flight that has been entered, and is to be spawned.
+#[must_use = "a flight that is not spawned leaves its waiters waiting"]
+pub(super) struct ToSpawn {
+    pub(super) start: Start,
+    pub(super) expedite: Arc<Notify>,
+}
+
+/// What is left of a transition once the lock is released.
+#[derive(Default)]
+pub(super) struct Deferred {
+    /// The flight that ended; without an outcome it was abandoned.
+    pub(super) ended: Option<(Running, Option<Outcome>)>,
+    pub(super) then: Vec<Effect>,
+    pub(super) expedite: Option<Arc<Notify>>,
+    /// Kept for its destructor, which may resolve a
+    /// [`Drained`](super::lease::Drained).
+    pub(super) leases: Option<Leases>,
+    pub(super) to_spawn: Option<ToSpawn>,
+}
+
+impl Deferred {
+    /// Carries out what may run foreign code. Returns the flight that the caller has to spawn.
+    pub(super) fn carry_out(self, tally: &Tally, changes: &Changes) -> Option<ToSpawn> {
+        let Self { ended, then, expedite, leases, to_spawn } = self;
+        drop(leases);
+        match ended {
+            Some((running, Some(outcome))) => running.flight.end(outcome),
+            Some((running, None)) => running.abandon(),
+            None => {}
+        }
+        for effect in then {
+            match effect {
+                Effect::Count(counter) => counter(tally).add(),
+                Effect::Expedite => expedite.iter().for_each(|expedite| expedite.notify_one()),
+                Effect::Announce(token) => changes.announce(token),
+                Effect::Log(record) => record.emit(),
+                Effect::Discard(error) => drop(error),
+            }
+        }
+        to_spawn
+    }
+}
