@@ -73,7 +73,7 @@ mod response;
 mod send_payments;
 mod token_endpoint;
 
-pub(crate) use self::token_endpoint::DynEndpoint;
+pub(crate) use self::token_endpoint::{DynEndpoint, NoEndpoint};
 pub use self::{
     client::TokenClient,
     http_service::HttpService,
