@@ -177,6 +177,23 @@ async fn watchers_see_each_new_token() {
     assert!(late.next().await.is_none());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_watcher_that_was_woken_takes_no_other_watchers_place() {
+    let cache = TokenCache::new(Endpoint::exclusive());
+    let mut first = cache.subscribe();
+    let mut second = cache.subscribe();
+    assert!(first.next().now_or_never().is_none());
+    cache.token().await.unwrap();
+    second.next().await.unwrap();
+    let waits = tokio::spawn(async move { second.next().await.map(|token| token.sequence()) });
+    settle().await;
+    // The first one waits again, in a list in which the second one has its old place.
+    first.next().await.unwrap();
+    assert!(first.next().now_or_never().is_none());
+    cache.refresh().await.unwrap();
+    assert_eq!(waits.await.unwrap(), Some(2));
+}
+
 // ---- `SendPayments`, over a service that answers without a socket.
 
 /// An endpoint whose n-th answer is `answers(n)`, and the count of its requests.
