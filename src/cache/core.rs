@@ -254,14 +254,14 @@ impl Core {
         hold::plan(&self.lock().state, sequence, &inputs)
     }
 
-    /// Returns whether this flight need not look for an idle moment any further. If no request is
+    /// Returns whether this flight need not wait for an idle moment any longer. If no request is
     /// in flight, the flight holds from here on, before the next request can start.
-    pub(super) fn look_idle(&self, sequence: u64) -> bool {
+    pub(super) fn hold_if_idle(&self, sequence: u64) -> bool {
         self.transition(|locked, _| {
             // Once no reader can acquire a lease, a moment that is idle stays idle.
             self.slot.withdraw();
             let is_idle = locked.leases.as_ref().is_none_or(Generations::is_idle);
-            hold::look(&mut locked.state, sequence, is_idle)
+            hold::check_idle(&mut locked.state, sequence, is_idle)
         })
     }
 

@@ -30,9 +30,9 @@ pub(super) fn plan(state: &State, sequence: u64, inputs: &Inputs<'_>) -> Option<
     Some(DrainPlan { token, hold, drain })
 }
 
-/// Looks for an idle moment. If `is_idle`, the flight holds from here on, before the next request
-/// can start. Returns whether the flight need not look any further.
-pub(super) fn look(state: &mut State, sequence: u64, is_idle: bool) -> (bool, Effects) {
+/// Checks for an idle moment. If `is_idle`, the flight holds from here on, before the next request
+/// can start. Returns whether the flight need not wait any longer.
+pub(super) fn check_idle(state: &mut State, sequence: u64, is_idle: bool) -> (bool, Effects) {
     let refused = state.current.as_ref().is_none_or(|current| current.refused);
     let Some(flight) = state.flight_of(sequence).filter(|_| !refused) else {
         return (true, Effects::publish());

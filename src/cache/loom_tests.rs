@@ -206,7 +206,7 @@ fn a_moment_is_idle_only_if_no_lease_is_out_and_none_can_be_had() {
         let cache = with(&server, fresh(1));
         enter(cache.handle().core(), 2);
         let readers = [reader(&cache, &server), reader(&cache, &server)];
-        if cache.handle().core().look_idle(2) {
+        if cache.handle().core().hold_if_idle(2) {
             server.kill(1);
         }
         for reader in readers {
@@ -248,7 +248,7 @@ fn a_moment_is_idle_only_if_no_lease_is_out_from_before_a_renewal_that_failed() 
         assert!(core.hold(2).is_some());
         complete(core, 2, Err(refused()));
         enter(core, 3);
-        if core.look_idle(3) {
+        if core.hold_if_idle(3) {
             server.kill(1);
         }
         for reader in readers {

@@ -163,7 +163,7 @@ impl State {
                 let left = self.current.as_ref().map(|current| current.token.time_left_at(now));
                 overdue = clock::later(overdue, left.unwrap_or_default());
             }
-            Trigger::Probe => self.gate.iter_mut().for_each(|gate| gate.looked(now.at)),
+            Trigger::Probe => self.gate.iter_mut().for_each(|gate| gate.checked(now.at)),
             Trigger::Needed | Trigger::Forced => {}
         }
         let holds = rules.holds() && self.current.is_some();
@@ -193,13 +193,15 @@ impl State {
 
     /// Returns the stored error while no flight may start.
     pub(super) fn backing_off(&self, now: &Moment) -> Option<&AuthError> {
-        self.gate.as_ref().filter(|gate| gate.is_shut(now.at)).map(|gate| &gate.error)
+        self.gate.as_ref().filter(|gate| gate.is_backing_off(now.at)).map(|gate| &gate.error)
     }
 
     /// Returns whether it is time to ask the credentials' source for a corrected secret while the
     /// endpoint is left alone. Refused credentials may be corrected at any time.
     pub(super) fn is_probe_due(&self, now: &Moment) -> bool {
-        self.gate.as_ref().is_some_and(|gate| gate.is_shut(now.at) && gate.is_worth_a_look(now.at))
+        self.gate
+            .as_ref()
+            .is_some_and(|gate| gate.is_backing_off(now.at) && gate.may_check_credentials(now.at))
     }
 
     /// Returns when the next renewal may start, if that is known.

@@ -392,7 +392,7 @@ fn a_renewal_holds_from_an_idle_moment_or_from_the_end_of_its_window() {
         let mut world = World::with_token(Rotation::Exclusive, 240);
         world.acquire(&Requirement::Usable);
         let sequence = world.state.last_sequence;
-        let (found, effects) = world.step(|state, _| hold::look(state, sequence, is_idle));
+        let (found, effects) = world.step(|state, _| hold::check_idle(state, sequence, is_idle));
         assert!(found == is_idle && effects.publish);
         assert_eq!(world.state.servable(&world.now).is_some(), !is_idle);
         let (drains, effects) = world.step(|state, inputs| hold::hold(state, sequence, inputs));
@@ -404,7 +404,7 @@ fn a_renewal_holds_from_an_idle_moment_or_from_the_end_of_its_window() {
     let token = world.current();
     world.refuse(&token, false);
     let sequence = world.state.last_sequence;
-    let (found, _) = world.step(|state, _| hold::look(state, sequence, false));
+    let (found, _) = world.step(|state, _| hold::check_idle(state, sequence, false));
     let (drains, _) = world.step(|state, inputs| hold::hold(state, sequence, inputs));
     assert!(found && !drains, "a dead token has nothing to protect");
 }
@@ -488,7 +488,7 @@ proptest! {
                     effects
                 }
                 Event::Look(is_idle) => {
-                    world.step(|state, _| hold::look(state, last, is_idle)).1
+                    world.step(|state, _| hold::check_idle(state, last, is_idle)).1
                 }
                 Event::Hold => world.step(|state, inputs| hold::hold(state, last, inputs)).1,
                 Event::Issue(_) | Event::Fail(..) => continue,

@@ -30,8 +30,8 @@ use crate::{
     token::AccessToken,
 };
 
-/// How many times in its window a renewal looks for an idle moment.
-const LOOKS: u32 = 64;
+/// The number of times that a renewal checks for an idle moment in its window.
+const CHECKS: u32 = 64;
 
 /// The task of one flight.
 ///
@@ -122,8 +122,8 @@ impl RefreshTask {
     async fn unchanged_credentials(&self) -> Option<AuthError> {
         let core = &*self.core;
         let error = core.stored_error().filter(|_| self.start.trigger == Trigger::Probe)?;
-        let look = core.endpoint.credentials_changed();
-        let changed = timeout(core.rules.policy.attempt_timeout, look).await.unwrap_or(false);
+        let check = core.endpoint.credentials_changed();
+        let changed = timeout(core.rules.policy.attempt_timeout, check).await.unwrap_or(false);
         (!changed).then_some(error)
     }
 
@@ -166,8 +166,8 @@ impl RefreshTask {
     /// flight is expedited.
     async fn wait_until_idle(&self, plan: &DrainPlan) {
         let window = plan.hold.saturating_duration_since(clock::now());
-        let step = (window / LOOKS).max(Duration::from_millis(1));
-        while clock::now() < plan.hold && !self.core.look_idle(self.start.sequence) {
+        let step = (window / CHECKS).max(Duration::from_millis(1));
+        while clock::now() < plan.hold && !self.core.hold_if_idle(self.start.sequence) {
             let next = clock::later(clock::now(), step).min(plan.hold);
             if timeout_at(next, self.expedite.notified()).await.is_ok() {
                 return;

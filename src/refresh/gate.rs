@@ -17,7 +17,7 @@ pub(crate) struct Gate {
     pub(crate) until: Instant,
     failures: u32,
     /// The moment of the last failure, or of the last check that found the credentials unchanged.
-    looked: Instant,
+    checked: Instant,
 }
 
 /// The least base of back-off after a failure that is not transient. Trying again soon does not
@@ -25,7 +25,7 @@ pub(crate) struct Gate {
 const REFUSED_BASE: Duration = Duration::from_secs(1);
 
 /// The pause between two checks of refused credentials, during back-off.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 impl Gate {
     /// Starts back-off after one more failure, for a `random` number in 0..1.
@@ -51,19 +51,19 @@ impl Gate {
             .min(policy.max_backoff.max(base));
         let pause = longest.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0);
         let pause = pause.max(error.retry_after().unwrap_or_default());
-        Self { error, until: clock::later(now, pause), failures, looked: now }
+        Self { error, until: clock::later(now, pause), failures, checked: now }
     }
 
     /// Returns whether it is time to check if refused credentials have changed.
-    pub(crate) fn is_worth_a_look(&self, now: Instant) -> bool {
-        self.error.is_rejected() && now >= clock::later(self.looked, LOOK_EVERY)
+    pub(crate) fn may_check_credentials(&self, now: Instant) -> bool {
+        self.error.is_rejected() && now >= clock::later(self.checked, CHECK_EVERY)
     }
 
-    pub(crate) fn looked(&mut self, now: Instant) {
-        self.looked = now;
+    pub(crate) fn checked(&mut self, now: Instant) {
+        self.checked = now;
     }
 
-    pub(crate) fn is_shut(&self, now: Instant) -> bool {
+    pub(crate) fn is_backing_off(&self, now: Instant) -> bool {
         now < self.until
     }
 }
@@ -114,7 +114,7 @@ mod tests {
         ) {
             let (policy, now) = (RefreshPolicy::default(), clock::now());
             let error = AuthError::transient("x");
-            let previous = Gate { error: error.clone(), until: now, failures, looked: now };
+            let previous = Gate { error: error.clone(), until: now, failures, checked: now };
             let gate = Gate::after(Some(&previous), error, now, &policy, random);
             prop_assert!(gate.until - now <= policy.max_backoff);
             prop_assert!(gate.until - now >= policy.retry_base);

@@ -63,13 +63,13 @@ impl KeptHead {
     /// come here, and the code of the fast path stays small.
     #[inline(never)]
     pub(crate) fn of(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Self {
-        Self::looking_at(|_| (), method, uri, version, headers)
+        Self::visiting(|_| (), method, uri, version, headers)
     }
 
     /// Keeps a head, and calls `look` with the name of each header. A caller that checks the names
     /// thus needs no second pass over the headers.
     #[inline]
-    pub(crate) fn looking_at(
+    pub(crate) fn visiting(
         mut look: impl FnMut(&HeaderName),
         method: &Method,
         uri: &Uri,

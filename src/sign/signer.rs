@@ -66,8 +66,8 @@ impl Signer {
         }
         // The names are compared while the head is copied, to go through them once.
         let mut is_fast_path = true;
-        let look = |name: &HeaderName| is_fast_path &= !guard::overrides_authority(name);
-        let head = KeptHead::looking_at(look, method, uri, version, headers);
+        let visit = |name: &HeaderName| is_fast_path &= !guard::overrides_authority(name);
+        let head = KeptHead::visiting(visit, method, uri, version, headers);
         is_fast_path.then_some((lease, head))
     }
 
