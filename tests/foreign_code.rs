@@ -212,7 +212,8 @@ fn a_subscriber_may_ask_the_cache_and_a_panic_in_it_costs_nobody_else() {
             })
         });
         assert_eq!(lived, Some([1, 2, 3]), "panics in {panics_in:?}");
-        assert!(calls.load(SeqCst) > 5);
+        // How often depends on the callsites that other threads enter at the same time.
+        assert!(calls.load(SeqCst) > 0, "panics in {panics_in:?}");
     }
 }
 
