@@ -1,8 +1,6 @@
 //! How often a call allocates, how much heap a waiting caller takes, and how large a response future is.
 //! `cargo bench --bench allocations`. Apart from the others, since counting takes time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a bench")]
-
 mod support;
 
 use allocation_counter::measure;

@@ -4,8 +4,6 @@
 //! Each burst is in a process of its own, as one that has just started: in a process that has had bursts before, what
 //! they have left of the heap is a quarter of the time, or saves it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a bench")]
-
 mod support;
 
 use std::env;

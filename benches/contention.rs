@@ -1,8 +1,6 @@
 //! What a second worker thread brings when many tasks send at once, each through its own clone of the service. What all
 //! cores write to shows here: a bare service gets nearly twice as fast. `cargo bench --bench contention`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a bench")]
-
 mod support;
 
 use std::{

@@ -4,8 +4,6 @@
 //! The bar compares with the same client that puts a static header of the same length on: what needs a token is not called
 //! without one, and the header costs on the wire and in the server, whoever puts it on. The client without any is shown, too.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a bench")]
-
 mod support;
 
 use std::{

@@ -4,8 +4,6 @@
 //! `cargo bench --bench hot_path` runs them in turn, for the ratios. With `-- --criterion`, criterion runs one after the
 //! other, and says what has changed since its last run.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a bench")]
-
 mod support;
 
 use std::{env, time::Duration};

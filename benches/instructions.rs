@@ -4,14 +4,6 @@
 //! if there are more, with `-- --store` it stores what it has counted. It runs itself under valgrind, as
 //! `instructions NAME CALLS`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "a bench"
-)]
-
 mod support;
 
 use std::{
@@ -46,7 +38,7 @@ const OURS: [&str; 2] = ["ours", "ours-without-replay"];
 /// moves the counts by one or two hundredths; what is more comes from a change of ours.
 const TOLERANCE: f64 = 0.03;
 
-const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
+const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
 
 type Counts = BTreeMap<String, f64>;
 

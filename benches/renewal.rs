@@ -4,8 +4,6 @@
 //! Three loads of the same number of workers, one after the other: requests that are answered in time, requests that
 //! take longer than a renewal waits for them, and the first load again with a client that renews while it sends.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a bench")]
-
 mod support;
 
 use std::{

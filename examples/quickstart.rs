@@ -19,6 +19,7 @@
 )]
 
 use std::{
+    io::{self, IsTerminal},
     process::ExitCode,
     sync::{
         Arc, Mutex,
@@ -29,10 +30,8 @@ use std::{
 
 use bytes::Bytes;
 use clap::Parser;
-use hdrhistogram::Histogram;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 use tower_reauth::{
@@ -127,7 +126,7 @@ async fn drive_sandbox(options: &Options) -> Result<bool, BoxError> {
             tokio::spawn(send_until(until, client.clone(), base_url.clone(), Arc::clone(&seen)))
         })
         .collect();
-    show_progress(options.duration, until, &seen).await;
+    show_progress(until, &seen).await;
     for sender in senders {
         sender.await?;
     }
@@ -141,17 +140,16 @@ struct Seen {
     answers: [AtomicU64; 600],
     errors: AtomicU64,
     first_error: Mutex<Option<String>>,
-    latency: Mutex<Histogram<u64>>,
+    latencies: Mutex<Vec<Duration>>,
 }
 
 impl Default for Seen {
     fn default() -> Self {
-        let latency = Histogram::new_with_bounds(1, 60_000_000, 3).expect("these bounds are valid");
         Self {
             answers: std::array::from_fn(|_| AtomicU64::default()),
             errors: AtomicU64::default(),
             first_error: Mutex::default(),
-            latency: Mutex::new(latency),
+            latencies: Mutex::default(),
         }
     }
 }
@@ -189,15 +187,14 @@ impl Seen {
 }
 
 async fn send_until(until: Instant, mut client: Client, base_url: String, seen: Arc<Seen>) {
-    let mut latency =
-        Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("these bounds are valid");
+    let mut latencies = Vec::new();
     while Instant::now() < until {
         let started = Instant::now();
         let outcome = create_account(&mut client, &base_url).await;
-        latency.saturating_record(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        latencies.push(started.elapsed());
         seen.count(&outcome);
     }
-    seen.latency.lock().unwrap().add(&latency).expect("the bounds are the same");
+    seen.latencies.lock().unwrap().append(&mut latencies);
 }
 
 async fn create_account(client: &mut Client, base_url: &str) -> Result<StatusCode, BoxError> {
@@ -210,24 +207,28 @@ async fn create_account(client: &mut Client, base_url: &str) -> Result<StatusCod
     Ok(status)
 }
 
-async fn show_progress(seconds: u64, until: Instant, seen: &Seen) {
-    let bar = ProgressBar::new(seconds * 10);
-    let style =
-        ProgressStyle::with_template("{bar:40} {elapsed}  {msg}").expect("the template is valid");
-    bar.set_style(style);
+/// Keeps one line up to date if somebody watches.
+async fn show_progress(until: Instant, seen: &Seen) {
+    let is_watched = io::stderr().is_terminal();
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     while Instant::now() < until {
         tick.tick().await;
-        bar.inc(1);
-        bar.set_message(format!("{} requests", seen.succeeded()));
+        if is_watched {
+            let left = until.saturating_duration_since(Instant::now()).as_secs_f64();
+            eprint!("\r{left:5.1} s left, {} requests ", seen.succeeded());
+        }
     }
-    bar.finish_and_clear();
+    if is_watched {
+        eprint!("\r{:40}\r", "");
+    }
 }
 
 fn report(seen: &Seen, server: &sandbox::SandboxCounters, client: &Counters, took: Duration) {
-    let latency = seen.latency.lock().unwrap();
-    let milliseconds =
-        |quantile| Duration::from_micros(latency.value_at_quantile(quantile)).as_secs_f64() * 1e3;
+    let mut latencies = seen.latencies.lock().unwrap();
+    latencies.sort_unstable();
+    let milliseconds = |percent: usize| {
+        latencies.get(latencies.len() * percent / 100).map_or(0.0, |at| at.as_secs_f64() * 1e3)
+    };
     let on_the_wire = server.unauthorized_missing
         + server.unauthorized_unknown
         + server.unauthorized_expired
@@ -243,8 +244,8 @@ fn report(seen: &Seen, server: &sandbox::SandboxCounters, client: &Counters, too
     println!("  with a killed token  {:>10}", server.unauthorized_replaced);
     println!("POST /auth             {:>10}", server.auth_requests);
     println!("longest hold           {:>10.2}   ms", client.longest_hold.as_secs_f64() * 1e3);
-    println!("latency p50            {:>10.2}   ms", milliseconds(0.50));
-    println!("latency p99            {:>10.2}   ms", milliseconds(0.99));
+    println!("latency p50            {:>10.2}   ms", milliseconds(50));
+    println!("latency p99            {:>10.2}   ms", milliseconds(99));
     if let Some(error) = &*seen.first_error.lock().unwrap() {
         println!("first failure: {error}");
     }

@@ -2,8 +2,6 @@
 //!
 //! With `-- --write`, or `WRITE_RESULTS=1`, it writes `benches/RESULTS.md` and the plots in `benches/plots` as well.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a bench")]
-
 mod page;
 mod plots;
 #[path = "../support/mod.rs"]

@@ -7,7 +7,7 @@ use super::{
     support::{figures::HotPath, rustc_version},
 };
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/");
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/");
 
 pub(crate) fn write(results: &Results) {
     let mut page = String::from("# Results\n\n");

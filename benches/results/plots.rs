@@ -35,7 +35,7 @@ pub(crate) fn write(results: &Results) {
 }
 
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/plots").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("plots").join(name)
 }
 
 fn hot_path(results: &Results) {

@@ -160,5 +160,8 @@ pub fn minutes_old(bench: &str) -> u64 {
 }
 
 fn path(bench: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bars").join(bench).with_extension("json")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/bars")
+        .join(bench)
+        .with_extension("json")
 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::FutureExt;
+use futures_util::FutureExt;
 use http::{HeaderValue, Response};
 use tokio::{
     runtime::{Builder, Runtime},

@@ -1,14 +1,7 @@
 //! What the benches have in common: a cache with a token that lasts, services that answer at once, and a stopwatch
 //! that runs its contenders in turn, so that a noisy machine is noisy for all of them.
 
-#![allow(dead_code, unreachable_pub, reason = "each bench uses its part")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "a bench, with the clock of the machine"
-)]
+#![allow(dead_code, reason = "each bench uses its part")]
 
 pub mod bars;
 pub mod burst;
@@ -246,7 +239,6 @@ pub fn quantile(mut samples: Vec<f64>, fraction: f64) -> f64 {
     samples[(as_f64(samples.len()) * fraction) as usize]
 }
 
-#[allow(clippy::cast_precision_loss, reason = "what is counted here is far from that")]
 pub fn as_f64(number: usize) -> f64 {
     number as f64
 }

@@ -4,40 +4,14 @@ use std::{
     fs,
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use crate::{plugin, server::Server, support};
-
-/// How long one fetch takes.
-pub const FETCH: Duration = Duration::from_millis(5);
-
-/// How long a token lives: longer than any of these benches, and than any margin that a peer keeps.
-pub const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-
-const TOKEN_LENGTH: usize = 200;
-
-pub fn token() -> String {
-    support::secret(TOKEN_LENGTH)
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    Token,
-    /// The credentials are wrong: no peer has a reason to try again.
-    Refusal,
-}
-
-#[derive(Debug)]
-pub struct Refused;
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("wrong credentials")
-    }
-}
-
-impl std::error::Error for Refused {}
+use crate::{
+    answer::{Answer, FETCH, Issuer, Refused, token},
+    plugin,
+    server::Server,
+};
 
 /// Reached in this process, over HTTP, or as a program.
 #[derive(Clone, Debug)]
@@ -108,6 +82,12 @@ impl Endpoint {
         let Some(directory) = self.0.program.get() else { return seen };
         let (fetches, first_end) = plugin::read(&fs::read_to_string(log(directory)).unwrap_or_default());
         Seen { fetches: seen.fetches + fetches, first_end: seen.first_end.or(first_end) }
+    }
+}
+
+impl Issuer for Endpoint {
+    async fn issue(&self) -> Result<String, Refused> {
+        self.fetch().await
     }
 }
 

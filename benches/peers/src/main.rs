@@ -11,6 +11,7 @@
 )]
 #![allow(clippy::manual_async_fn, reason = "an async fn holds its arguments twice, a block once")]
 
+mod answer;
 mod endpoint;
 mod measure;
 mod peer;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::endpoint::{Answer, FETCH, token};
+use crate::answer::{Answer, FETCH, token};
 
 pub const ROLE: &str = "credential-plugin";
 

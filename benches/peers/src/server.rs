@@ -1,4 +1,4 @@
-//! The endpoint over HTTP/1.1 on loopback: one thread for all, a port for each.
+//! An issuer of tokens over HTTP/1.1 on loopback: one thread for all, a port for each.
 
 use std::{net, sync::OnceLock, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::endpoint::{Endpoint, LIFETIME};
+use crate::answer::{Issuer, LIFETIME};
 
 /// More than any bench opens at once.
 const CONNECTIONS: usize = 2048;
@@ -25,8 +25,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// `endpoint` is asked for at each connection, so that the endpoint can own its server.
-    pub fn start(endpoint: impl Fn() -> Option<Endpoint> + Send + 'static) -> Self {
+    /// Asks for the `issuer` at each connection, so that the issuer can own its server.
+    pub fn start<I>(issuer: impl Fn() -> Option<I> + Send + 'static) -> Self
+    where
+        I: Issuer,
+    {
         static RUNTIME: OnceLock<Runtime> = OnceLock::new();
         let runtime = RUNTIME.get_or_init(|| {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
@@ -43,11 +46,11 @@ impl Server {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                     continue;
                 };
-                let Some(endpoint) = endpoint() else { return };
+                let Some(issuer) = issuer() else { return };
                 tokio::spawn(async move {
                     let _slot = slot;
                     // A client that goes away ends its connection, which is no concern of the others.
-                    let _ = connection(stream, endpoint).await;
+                    let _ = connection(stream, issuer).await;
                 });
             }
         });
@@ -65,11 +68,11 @@ impl Drop for Server {
     }
 }
 
-async fn connection(mut stream: TcpStream, endpoint: Endpoint) -> std::io::Result<()> {
+async fn connection(mut stream: TcpStream, issuer: impl Issuer) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
     while request(&mut stream, &mut buffer).await? {
-        let answer = match endpoint.fetch().await {
+        let answer = match issuer.issue().await {
             Ok(token) => {
                 let lifetime = LIFETIME.as_secs();
                 let body = serde_json::json!({

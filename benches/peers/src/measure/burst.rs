@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 
 use super::{Turns, count, current_thread, median, rounds};
 use crate::{
-    endpoint::{Answer, Endpoint},
+    answer::Answer,
+    endpoint::Endpoint,
     peer::{Outcome, Peer},
     peers::{aws, azure, floor, gcp, google, kube, moka, ours, reqwest, yup},
     report::Burst,

@@ -9,7 +9,8 @@ use tokio::{runtime::Runtime, sync::Barrier};
 
 use super::{Turns, rounds};
 use crate::{
-    endpoint::{Answer, Endpoint},
+    answer::Answer,
+    endpoint::Endpoint,
     peer::{Outcome, Peer},
     peers::{aws, azure, gcp, google, kube, moka, ours, plain, reqwest, yup},
     report::Contention,

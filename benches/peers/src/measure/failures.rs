@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 
 use super::{Turns, count, current_thread, median, rounds};
 use crate::{
-    endpoint::{Answer, Endpoint},
+    answer::Answer,
+    endpoint::Endpoint,
     peer::{Outcome, Peer},
     peers::{aws, azure, floor, gcp, google, kube, moka, ours, reqwest, yup},
     report::Failures,

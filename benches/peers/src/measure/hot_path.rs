@@ -3,7 +3,8 @@
 use tokio::runtime::Runtime;
 
 use crate::{
-    endpoint::{Answer, Endpoint},
+    answer::Answer,
+    endpoint::Endpoint,
     peer::{Outcome, Peer},
     peers::{aws, azure, gcp, google, kube, moka, ours, plain, reqwest, yup},
     report::HotPath,

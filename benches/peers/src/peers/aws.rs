@@ -15,7 +15,8 @@ use aws_smithy_types::config_bag::ConfigBag;
 use http::Request;
 
 use crate::{
-    endpoint::{Endpoint, LIFETIME},
+    answer::LIFETIME,
+    endpoint::Endpoint,
     peer::{Outcome, Peer, bearer, send},
     support::{self, Body},
 };

@@ -19,7 +19,8 @@ use azure_core::{
 };
 
 use crate::{
-    endpoint::{Endpoint, LIFETIME},
+    answer::LIFETIME,
+    endpoint::Endpoint,
     peer::{Outcome, Peer},
     support,
 };

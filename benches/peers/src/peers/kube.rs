@@ -19,7 +19,8 @@ use tower::{
 
 use super::plain::{self, KeepsAClone};
 use crate::{
-    endpoint::{Endpoint, token},
+    answer::token,
+    endpoint::Endpoint,
     peer::{Outcome, Peer},
     plugin,
     support::{self, Body, Noop, done},

@@ -6,7 +6,8 @@ use http::{HeaderValue, Request};
 use moka::future::Cache;
 
 use crate::{
-    endpoint::{Endpoint, LIFETIME, Refused},
+    answer::{LIFETIME, Refused},
+    endpoint::Endpoint,
     peer::{Outcome, Peer, bearer, send},
     support::{self, Body},
 };

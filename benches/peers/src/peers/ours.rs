@@ -12,7 +12,8 @@ use tower_reauth::{
 
 use super::plain::ready;
 use crate::{
-    endpoint::{Endpoint, LIFETIME},
+    answer::LIFETIME,
+    endpoint::Endpoint,
     peer::{Outcome, Peer},
     support::{self, Body, Noop},
 };

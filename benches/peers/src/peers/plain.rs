@@ -13,7 +13,8 @@ use tower::{
 use tower_http::set_header::SetRequestHeader;
 
 use crate::{
-    endpoint::{Endpoint, token},
+    answer::token,
+    endpoint::Endpoint,
     peer::{Outcome, Peer},
     support::{self, Body, Noop, done},
 };

@@ -8,7 +8,8 @@ use reqwest::{Request, Response};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next, Result};
 
 use crate::{
-    endpoint::{Endpoint, token},
+    answer::token,
+    endpoint::Endpoint,
     peer::{Outcome, Peer},
     support,
 };

@@ -1,0 +1,90 @@
+//! The layer over a `reqwest::Client`: a JSON `POST`, then a streamed upload whose token was revoked behind the client's
+//! back, which is answered 401 and sent once more, byte for byte, with a new token.
+//!
+//! ```text
+//! cargo run --example reqwest
+//! ```
+//!
+//! It prints the status of each request with the account that came of it, and what the server has counted.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_reauth::{
+    AuthLayer, BoxError, Credentials, SendPayments, TokenCache, replay::ReplayLayer,
+    sandbox::Sandbox,
+};
+
+/// reqwest's client as a service of the `http` crate's types, for request bodies of any kind.
+fn over_reqwest<B>(
+    client: reqwest::Client,
+) -> impl Service<Request<B>, Response = Response<reqwest::Body>, Error = reqwest::Error, Future: Send>
++ Clone
++ Send
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Sync + 'static,
+{
+    service_fn(move |request: Request<B>| {
+        let client = client.clone();
+        async move {
+            let request = reqwest::Request::try_from(request.map(reqwest::Body::wrap))?;
+            Ok(client.oneshot(request).await?.into())
+        }
+    })
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let sandbox = Sandbox::builder().start().await?;
+    let url = format!("{}/accounts", sandbox.base_url());
+
+    // Redirects are not followed below the layer: they would take the secret, or the token, past its guard.
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+    let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
+    let endpoint = SendPayments::new(sandbox.base_url(), over_reqwest(http.clone()), credentials)?;
+    let auth = AuthLayer::new(TokenCache::new(endpoint));
+
+    // A body that is `Clone` can be sent again as it is.
+    let client = ServiceBuilder::new().layer(auth.clone()).service(over_reqwest(http.clone()));
+    let request = Request::post(&url)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::<Bytes>::from(r#"{"name": "Ada"}"#))?;
+    let (created, account) = answer(client.oneshot(request).await?).await?;
+    println!("POST /accounts: {created} {}", account["name"]);
+
+    // A stream can be sent again with a `ReplayLayer` above.
+    let client =
+        ServiceBuilder::new().layer(ReplayLayer::new()).layer(auth).service(over_reqwest(http));
+    sandbox.revoke(Sandbox::CLIENT_ID);
+    let chunks =
+        [r#"{"name": ""#, "Grace ", "Brewster ", "Hopper", r#""}"#].map(Ok::<_, Infallible>);
+    let request = Request::post(&url)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(reqwest::Body::wrap_stream(futures_util::stream::iter(chunks)))?;
+    let (uploaded, account) = answer(client.oneshot(request).await?).await?;
+    println!("POST /accounts, streamed, its token revoked: {uploaded} {}", account["name"]);
+
+    let counters = sandbox.counters();
+    println!(
+        "the server saw {} requests, answered {} of them 401, and {} POST /auth",
+        counters.resource_requests, counters.unauthorized_replaced, counters.auth_requests
+    );
+    sandbox.shutdown().await;
+    let as_promised = [created, uploaded] == [StatusCode::CREATED; 2]
+        && account["name"] == "Grace Brewster Hopper"
+        && (counters.resource_requests, counters.unauthorized_replaced, counters.auth_requests)
+            == (3, 1, 2)
+        && counters.accounts_created == 2;
+    if as_promised { Ok(()) } else { Err(format!("not as promised: {counters:#?}").into()) }
+}
+
+async fn answer(
+    response: Response<reqwest::Body>,
+) -> Result<(StatusCode, serde_json::Value), BoxError> {
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok((status, serde_json::from_slice(&body)?))
+}

@@ -1,0 +1,107 @@
+//! What the compiler says of a body that can't be replayed: it has to name the way out.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const PROGRAM: &str = r#"
+use support::{
+    http,
+    tower::{Layer, Service},
+    tower_reauth::{AuthLayer, BoxError},
+};
+
+/// Not `Clone`, as most streams.
+pub struct Upload;
+
+#[derive(Clone)]
+pub struct Client;
+
+impl Service<http::Request<Upload>> for Client {
+    type Response = http::Response<()>;
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Upload>) -> Self::Future {
+        std::future::ready(Err("nothing there".into()))
+    }
+}
+
+/// As a buffer, a boxed service or a generated client does.
+pub fn takes<S: Service<http::Request<Upload>>>(_: S) {}
+
+pub fn f(layer: AuthLayer, request: http::Request<Upload>) {
+    let mut service = layer.layer(Client);
+    USE;
+}
+"#;
+
+/// Whether a library of this text compiles, and what the compiler prints.
+fn check(program: &str) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("lib.rs");
+    fs::write(&source, program).unwrap();
+    // Against what this test itself was built with: `cargo check` would build all of it once more.
+    let test = env::current_exe().unwrap();
+    let dependencies = test.parent().unwrap();
+    let output = Command::new(env::var_os("RUSTC").unwrap_or("rustc".into()))
+        .args(["--edition=2024", "--crate-type=lib", "--emit=metadata", "--color=never"])
+        .arg(format!("--out-dir={}", folder.path().display()))
+        .arg(format!("-Ldependency={}", dependencies.display()))
+        .arg(format!("--extern=support={}", newest_support(dependencies).display()))
+        .arg(source)
+        // Its messages show lines of the crate's sources, whose paths are relative to this.
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .output()
+        .unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// The package `support` as it was built last: for this test, or after it for one with other features. Either way with
+/// this crate as it is now.
+fn newest_support(folder: &Path) -> PathBuf {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let libraries = files.filter(|path| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with("libsupport-") && name.ends_with(".rlib")
+    });
+    libraries.max_by_key(|path| path.metadata().unwrap().modified().unwrap()).unwrap()
+}
+
+#[test]
+fn a_body_that_can_not_be_replayed_is_an_error_that_names_the_replay_layer() {
+    let (compiles, message) = check(&PROGRAM.replace("USE", "takes(service)"));
+    assert!(!compiles);
+    assert!(
+        message.contains(
+            "error[E0277]: requests with the body `Upload` can't be replayed after a 401"
+        ),
+        "{message}"
+    );
+    assert!(
+        message.contains("put a `tower_reauth::replay::ReplayLayer` above the `AuthLayer`"),
+        "{message}"
+    );
+
+    // Of a method that isn't there for want of a bound, the compiler shows the type's own line alone.
+    let call = PROGRAM.replace("USE", "service.call(request)");
+    let (compiles, message) = check(&call);
+    assert!(!compiles && message.contains("error[E0599]"), "{message}");
+    assert!(message.contains("ReplayLayer"), "{message}");
+
+    // What the message names helps.
+    let (compiles, message) = check(&call.replace("layer.layer(", "layer.without_replay().layer("));
+    assert!(compiles, "{message}");
+    let (compiles, message) =
+        check(&call.replace(
+            "Request<Upload>",
+            "Request<support::tower_reauth::replay::ReplayBody<Upload>>",
+        ));
+    assert!(compiles, "{message}");
+}

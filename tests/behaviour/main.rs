@@ -1,0 +1,17 @@
+//! What the layer and the cache do, among callers, clocks and services that are told what to do.
+
+mod cancellation;
+mod compile_message;
+mod contract;
+mod failure;
+mod foreign_code;
+mod freshness;
+mod guarantees;
+mod guards;
+mod metrics;
+mod renewal;
+mod replay_property;
+mod single_flight;
+mod stack_order;
+mod unauthorized;
+mod used_service;

@@ -1,0 +1,4 @@
+//! What must not grow unseen. A process of its own, since its allocator counts.
+
+mod limits;
+mod replay;

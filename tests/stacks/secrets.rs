@@ -1,0 +1,175 @@
+//! No secret and no token in any `Debug`, `Display`, log line, panic or error chain, at trace level.
+//!
+//! A process of its own: the log, and the hook for panics, are the process's.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use support::log::Log;
+use tower::{Layer, ServiceExt};
+use tower_reauth::{
+    AuthLayer, Credentials, RefreshPolicy, SendPayments, TokenCache, TokenEndpoint,
+    client::{self, HttpsClient},
+    credentials::{EnvCredentials, FileCredentials, from_fn},
+    endpoint::{IssuedToken, TokenClient},
+    sandbox::{AuthFault, Sandbox},
+};
+
+const SECRET: &str = "hunter2-the-secret-of-the-client";
+
+fn policy() -> RefreshPolicy {
+    RefreshPolicy::default()
+        .attempt_timeout(Duration::from_millis(200))
+        .deadline(Duration::from_millis(500))
+        .retry_base(Duration::from_millis(1))
+}
+
+fn create(sandbox: &Sandbox) -> Request<Full<Bytes>> {
+    Request::post(format!("{}/accounts", sandbox.base_url()))
+        .body(Full::from(r#"{"name": "Ada"}"#))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn no_secret_and_no_token_is_ever_printed() {
+    let log = Log::default();
+    tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).init();
+    let panics = log.clone();
+    std::panic::set_hook(Box::new(move |panic| panics.add(&format!("{panic}\n"))));
+
+    let id = "test_00000000-0000-4000-8000-000000000009";
+    let sandbox = Sandbox::builder().client(id, SECRET).start().await.unwrap();
+    let mut tokens = Vec::new();
+    for fault in [
+        None,
+        Some(AuthFault::Status { status: StatusCode::UNAUTHORIZED, retry_after: None }),
+        Some(AuthFault::Status {
+            status: StatusCode::BAD_GATEWAY,
+            retry_after: Some(Duration::from_secs(9)),
+        }),
+        Some(AuthFault::Html(StatusCode::OK)),
+        Some(AuthFault::ResetBeforeIssuing),
+        Some(AuthFault::ResetAfterIssuing),
+        Some(AuthFault::Hang),
+        Some(AuthFault::EmptyBody),
+        Some(AuthFault::CutBody),
+        Some(AuthFault::Garbage),
+        Some(AuthFault::UnsendableToken),
+        Some(AuthFault::BadExpiry),
+        Some(AuthFault::Expired),
+        Some(AuthFault::Oversized),
+        Some(AuthFault::Redirect("/elsewhere".into())),
+    ] {
+        sandbox.fail_every_auth(fault);
+        let http: HttpsClient<Full<Bytes>> = client::https().unwrap();
+        let credentials = Credentials::new(id, SECRET);
+        let endpoint =
+            SendPayments::new(sandbox.base_url(), http.clone(), credentials.clone()).unwrap();
+        log.add_debug(&credentials);
+        log.add_debug(&endpoint);
+        let cache = TokenCache::builder(endpoint).refresh_policy(policy()).build().unwrap();
+        let layer = AuthLayer::new(cache.clone());
+        let service = layer.layer(http);
+        // A first request, one that is answered 401 and replayed, and a refused one.
+        for _ in 0..2 {
+            let response = service.clone().oneshot(create(&sandbox)).await;
+            match &response {
+                Ok(response) => log.add_debug(&response.headers()),
+                Err(error) => log.add_error(error),
+            }
+            if let Some(token) = cache.current() {
+                log.add_debug(&token);
+                log.add_debug(&token.header_value());
+                if let Err(error) = token.claims::<u8>() {
+                    log.add_error(&error);
+                }
+                tokens.push(token.expose_secret().to_owned());
+            }
+            log.add_debug(&layer);
+            log.add_debug(&service);
+            log.add_debug(&cache.subscribe());
+            tokens.extend(sandbox.issue_elsewhere(id));
+        }
+        let refused = Request::get("https://evil.example/").body(Full::default()).unwrap();
+        log.add_error(&service.oneshot(refused).await.unwrap_err());
+    }
+    sources_and_panics(&log).await;
+
+    // From here on a panic is this test's own.
+    let _ = std::panic::take_hook();
+    let text = log.text();
+    assert!(tokens.len() > 20 && tokens.iter().all(|token| token.len() > 50));
+    assert!(text.contains("a token was issued") && text.contains("hyper"), "the log is read");
+    assert!(text.contains("told to panic"), "panics are read");
+    assert!(!text.contains("hunter2"), "{}", around(&text, "hunter2"));
+    for token in tokens {
+        // The signature alone would give it away.
+        let signature = token.rsplit('.').next().unwrap();
+        assert!(!text.contains(signature), "{}", around(&text, signature));
+    }
+}
+
+/// Custom endpoints, sources that fail and that panic.
+async fn sources_and_panics(log: &Log) {
+    struct Panics(Credentials, http::Uri);
+    impl TokenEndpoint for Panics {
+        async fn issue(&self) -> Result<IssuedToken, tower_reauth::AuthError> {
+            panic!("told to panic with {:?} {:?}", self.0, IssuedToken::new(SECRET))
+        }
+        fn rotation(&self) -> tower_reauth::endpoint::Rotation {
+            tower_reauth::endpoint::Rotation::Exclusive
+        }
+        fn uri(&self) -> Option<&http::Uri> {
+            Some(&self.1)
+        }
+    }
+    let uri =
+        format!("https://id:{SECRET}@api.example.com/{SECRET}?secret={SECRET}").parse().unwrap();
+    let cache = TokenCache::new(Panics(Credentials::new("id", SECRET), uri));
+    let layer = AuthLayer::new(cache.clone());
+    log.add_debug(&cache);
+    log.add_debug(&layer);
+    let foreign = Request::get(format!("https://evil.example/{SECRET}"))
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let inner: HttpsClient<Full<Bytes>> = client::https().unwrap();
+    log.add_error(&layer.layer(inner).oneshot(foreign).await.unwrap_err());
+    log.add_error(&cache.token().await.unwrap_err());
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("credentials.json");
+    std::fs::write(&file, format!(r#"{{"clientId": "{SECRET}", "clientSecret": ["{SECRET}"]}}"#))
+        .unwrap();
+    let http: HttpsClient<Full<Bytes>> = client::https().unwrap();
+    log.add_debug(&TokenClient::new(http.clone()));
+    let base = "https://api.example.com";
+    let broken = from_fn(|| async { Err("the vault is sealed".into()) });
+    log.add_debug(&broken);
+    for cache in [
+        TokenCache::new(
+            SendPayments::new(base, http.clone(), FileCredentials::json(&file)).unwrap(),
+        ),
+        TokenCache::new(SendPayments::new(base, http.clone(), broken).unwrap()),
+        TokenCache::new(
+            SendPayments::new(base, http.clone(), EnvCredentials::new("NO_SUCH_A", "NO_SUCH_B"))
+                .unwrap(),
+        ),
+        TokenCache::new(
+            SendPayments::new(base, http, Credentials::new(format!("{SECRET}\n"), SECRET)).unwrap(),
+        ),
+    ] {
+        let error = cache.token().await.unwrap_err();
+        assert!(error.is_credentials());
+        log.add_error(&error);
+    }
+}
+
+/// The log around `needle`, which itself is not shown.
+fn around(text: &str, needle: &str) -> String {
+    let (before, after) = text.split_once(needle).unwrap_or_default();
+    let mut from: Vec<_> = before.chars().rev().take(300).collect();
+    from.reverse();
+    from.into_iter().chain("<HERE>".chars()).chain(after.chars().take(200)).collect()
+}
