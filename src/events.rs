@@ -142,6 +142,8 @@ tally! {
     holds: Count as u64 = "tower_reauth_holds_total",
     /// Drains that ended at their timeout, with requests still in flight.
     drains_timed_out: Count as u64 = "tower_reauth_drains_timed_out_total",
+    /// Holds that ended by their timeout, before the endpoint responded.
+    holds_timed_out: Count as u64 = "tower_reauth_holds_timed_out_total",
     /// The longest drain, which is the wait for requests in flight.
     longest_drain: Longest as Duration = "tower_reauth_drain_seconds",
     /// The longest hold, which is a drain and the refresh after it.

@@ -3,6 +3,7 @@
 
 use super::{
     effect::{Effect, Effects, Trigger},
+    hold,
     state::{Inputs, Requirement, State},
 };
 use crate::{
@@ -15,6 +16,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Acquisition {
     Token(AccessToken),
+    /// The caller goes first with the current token, after a hold that timed out.
+    Scout,
     /// The caller waits for the flight in progress.
     Wait,
     Failed(AuthError),
@@ -38,6 +41,7 @@ pub(super) fn lease(
 pub(super) fn acquire(
     state: &mut State,
     requirement: &Requirement,
+    can_scout: bool,
     has_runtime: bool,
     inputs: &Inputs<'_>,
 ) -> (Acquisition, Effects) {
@@ -47,6 +51,9 @@ pub(super) fn acquire(
         return (Acquisition::Token(token), effects);
     }
     let mut effects = Effects::default();
+    if can_scout && matches!(requirement, Requirement::Usable) && hold::scout(state, inputs) {
+        return (Acquisition::Scout, effects);
+    }
     let bound = clock::later(now.at, inputs.rules.flight_bound());
     if let Some(flight) = state.flight.as_mut().filter(|flight| now.at < flight.overdue) {
         // This caller needs the token now, not at an idle moment.
@@ -95,18 +102,17 @@ fn held_off(
     inputs: &Inputs<'_>,
     effects: &mut Effects,
 ) -> Option<AuthError> {
-    if let (Requirement::NewerThan(refused), Some(current)) = (requirement, &state.current)
-        && current.token.is(refused)
-        && !current.refused
-    {
-        return Some(cooling_down());
-    }
     if matches!(requirement, Requirement::Usable) && state.is_probe_due(&inputs.now) {
         return None;
     }
-    let error = state.backing_off(&inputs.now)?;
-    effects.count(|tally| &tally.backed_off);
-    Some(error.clone())
+    if let Some(error) = state.backing_off(&inputs.now) {
+        effects.count(|tally| &tally.backed_off);
+        return Some(error.clone());
+    }
+    let Requirement::NewerThan(refused) = requirement else { return None };
+    let current = state.current.as_ref()?;
+    let is_served_on = current.token.is(refused) && !current.refused && !current.dead;
+    is_served_on.then(cooling_down)
 }
 
 fn no_runtime() -> AuthError {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    sync::{Mutex, MutexGuard, WakeList},
+    sync::{Mutex, MutexGuard, Place, WakeList},
     token::AccessToken,
 };
 
@@ -22,15 +22,6 @@ struct Announced {
     /// The last handle of the cache is gone.
     closed: bool,
     waiting: WakeList,
-    /// How many times the wake list was emptied. A place in an earlier list means nothing.
-    round: u64,
-}
-
-impl Announced {
-    fn take_waiting(&mut self) -> WakeList {
-        self.round += 1;
-        std::mem::take(&mut self.waiting)
-    }
 }
 
 impl Changes {
@@ -46,7 +37,7 @@ impl Changes {
             return;
         }
         announced.newest = Some(token);
-        let waiting = announced.take_waiting();
+        let waiting = announced.waiting.take();
         drop(announced);
         waiting.wake_all();
     }
@@ -55,7 +46,7 @@ impl Changes {
     pub(super) fn close(&self) {
         let mut announced = lock(&self.0);
         announced.closed = true;
-        let waiting = announced.take_waiting();
+        let waiting = announced.waiting.take();
         drop(announced);
         waiting.wake_all();
     }
@@ -88,8 +79,7 @@ pub struct TokenUpdates {
     announced: Arc<Mutex<Announced>>,
     /// The sequence number of the token that was returned last.
     seen: u64,
-    /// The place in the wake list, and the list's round.
-    place: Option<(u64, usize)>,
+    place: Option<Place>,
 }
 
 impl TokenUpdates {
@@ -122,10 +112,7 @@ impl TokenUpdates {
         if announced.closed {
             return Poll::Ready(None);
         }
-        let round = announced.round;
-        let mut key = self.place.filter(|place| place.0 == round).map(|place| place.1);
-        let replaced = announced.waiting.enter(&mut key, waker);
-        self.place = key.map(|key| (round, key));
+        let replaced = announced.waiting.enter(&mut self.place, waker);
         drop(announced);
         drop(replaced);
         Poll::Pending
@@ -135,8 +122,7 @@ impl TokenUpdates {
 impl Drop for TokenUpdates {
     fn drop(&mut self) {
         let mut announced = lock(&self.announced);
-        let place = self.place.filter(|place| place.0 == announced.round);
-        let waker = announced.waiting.leave(place.map(|place| place.1));
+        let waker = announced.waiting.leave(self.place);
         drop(announced);
         drop(waker);
     }

@@ -80,6 +80,7 @@ pub(super) fn complete_unchanged(state: &mut State, sequence: u64, error: AuthEr
 fn adopt(state: &mut State, token: &AccessToken, inputs: &Inputs<'_>, effects: &mut Effects) {
     if let Some(old) = state.current.replace(CurrentToken::new(token.clone()))
         && !old.refused
+        && !old.dead
     {
         state.cooldown.replaced(inputs.now.at, old.token.times());
     }
@@ -95,7 +96,7 @@ fn fail(
     inputs: &Inputs<'_>,
     effects: &mut Effects,
 ) {
-    let Inputs { rules, now, random } = inputs;
+    let Inputs { rules, now, random, .. } = inputs;
     let exclusive = rules.rotation == Rotation::Exclusive;
     if let Some(current) = state.current.as_mut().filter(|_| exclusive) {
         match completion.fate {
@@ -106,8 +107,15 @@ fn fail(
                 // lives, and that request holds a lease of the new generation.
                 effects.leases = Some(NewLeases::NextGeneration);
             }
-            Fate::Issued => current.refused = true,
+            Fate::Issued => current.dead = true,
         }
+    }
+    if let Some(current) = &mut state.current
+        && current.token.is_accepted()
+    {
+        // There is no successor. A token that some resource accepted is better than none, so it is
+        // served on, and the next refusal asks for a successor again.
+        current.refused = false;
     }
     state.panics = if completion.panicked { state.panics.saturating_add(1) } else { 0 };
     // A runtime that went away says nothing about the endpoint, and one panic is an accident.

@@ -110,7 +110,7 @@ use super::{
     flight::{FlightHandle, Running, interrupted},
     hold::{self, DrainPlan},
     invalidate::{self, Refusal},
-    lease::{Drained, Generations, Lease, Leases, OnRefused},
+    lease::{Drained, Generations, Lease, Leases, OnResponse},
     slot::Slot,
     state::{Inputs, Requirement, Rules, State},
 };
@@ -134,7 +134,7 @@ pub(crate) struct Core {
     pub(crate) scheme: Box<str>,
     pub(crate) tally: Tally,
     /// Itself, for the leases.
-    on_refused: Weak<Self>,
+    on_response: Weak<Self>,
 }
 
 /// Everything that the one lock guards.
@@ -150,6 +150,8 @@ pub(super) struct Locked {
 /// The result of an acquisition, for the caller.
 pub(crate) enum Acquired {
     Token(AccessToken),
+    /// The caller goes first with the current token.
+    Scout(sync::Arc<Lease>),
     Waiting(FlightHandle),
     Failed(AuthError),
 }
@@ -170,7 +172,7 @@ impl Core {
             rules,
             scheme,
             tally: Tally::default(),
-            on_refused: Weak::clone(this),
+            on_response: Weak::clone(this),
         })
     }
 
@@ -180,8 +182,7 @@ impl Core {
         &self,
         runtime: Option<&Handle>,
     ) -> (Option<sync::Arc<Lease>>, Option<ToSpawn>) {
-        let inputs = self.inputs();
-        let mut locked = self.lock();
+        let (mut locked, inputs) = self.enter();
         let (token, effects) = acquire::lease(&mut locked.state, runtime.is_some(), &inputs);
         let deferred = self.settle(&mut locked, effects, runtime, &inputs);
         let leases = locked.leases.as_ref().filter(|_| token.is_some());
@@ -194,16 +195,21 @@ impl Core {
     pub(super) fn acquire(
         &self,
         requirement: &Requirement,
+        can_scout: bool,
         runtime: Option<&Handle>,
     ) -> (Acquired, Option<ToSpawn>) {
-        let inputs = self.inputs();
-        let mut locked = self.lock();
+        let (mut locked, inputs) = self.enter();
+        let has_runtime = runtime.is_some();
         let (acquisition, effects) =
-            acquire::acquire(&mut locked.state, requirement, runtime.is_some(), &inputs);
+            acquire::acquire(&mut locked.state, requirement, can_scout, has_runtime, &inputs);
         let deferred = self.settle(&mut locked, effects, runtime, &inputs);
         let acquired = match acquisition {
             Acquisition::Token(token) => Acquired::Token(token),
             Acquisition::Failed(error) => Acquired::Failed(error),
+            Acquisition::Scout => match &locked.leases {
+                Some(leases) => Acquired::Scout(sync::Arc::clone(leases.current().local())),
+                None => locked.handle(),
+            },
             Acquisition::Wait => locked.handle(),
         };
         drop(locked);
@@ -228,9 +234,7 @@ impl Core {
     /// Takes in a 401. Returns whether the token is no longer served because of it.
     pub(super) fn refuse(&self, token: &AccessToken) -> bool {
         self.transition(|locked, inputs| {
-            let accepted_lately = locked.leases.as_ref().is_some_and(Generations::is_accepted);
-            let refusal = Refusal { token, accepted_lately };
-            invalidate::refused(&mut locked.state, refusal, inputs)
+            invalidate::refused(&mut locked.state, Refusal { token }, inputs)
         })
     }
 
@@ -250,8 +254,8 @@ impl Core {
 
     /// Returns how to drain requests for this flight; `None` if no token in use could die.
     pub(super) fn drain_plan(&self, sequence: u64) -> Option<DrainPlan> {
-        let inputs = self.inputs();
-        hold::plan(&self.lock().state, sequence, &inputs)
+        let (locked, inputs) = self.enter();
+        hold::plan(&locked.state, sequence, &inputs)
     }
 
     /// Returns whether this flight need not wait for an idle moment any longer. If no request is
@@ -268,8 +272,7 @@ impl Core {
     /// Holds new requests back. Returns futures that resolve when those in flight are done; `None`
     /// if the token died by other means, so that nothing is worth waiting for.
     pub(super) fn hold(&self, sequence: u64) -> Option<Vec<Drained>> {
-        let inputs = self.inputs();
-        let mut locked = self.lock();
+        let (mut locked, inputs) = self.enter();
         self.slot.withdraw();
         let (drains, effects) = hold::hold(&mut locked.state, sequence, &inputs);
         let deferred = self.settle(&mut locked, effects, None, &inputs);
@@ -277,6 +280,16 @@ impl Core {
         drop(locked);
         drop(deferred.carry_out(&self.tally, &self.changes));
         in_flight
+    }
+
+    /// Ends the hold of a flight whose request for a token takes long.
+    pub(super) fn time_out_hold(&self, sequence: u64) {
+        self.transition(|locked, inputs| ((), hold::time_out(&mut locked.state, sequence, inputs)));
+    }
+
+    /// Lets all requests follow the one that went first after a hold that timed out.
+    pub(super) fn follow(&self) {
+        self.transition(|locked, _| ((), hold::follow(&mut locked.state)));
     }
 
     /// Returns whether the token in use died by other means.
@@ -340,8 +353,13 @@ impl Core {
         self.changes.close();
     }
 
-    fn inputs(&self) -> Inputs<'_> {
-        Inputs { rules: &self.rules, now: clock::moment(), random: fastrand::f64() }
+    /// Locks, and reads everything that a transition depends on. The clocks are read before the
+    /// lock is taken.
+    fn enter(&self) -> (MutexGuard<'_, Locked>, Inputs<'_>) {
+        let (rules, now, random) = (&self.rules, clock::moment(), fastrand::f64());
+        let locked = self.lock();
+        let accepted_lately = locked.leases.as_ref().is_some_and(Generations::is_accepted);
+        (locked, Inputs { rules, now, random, accepted_lately })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Locked> {
@@ -351,8 +369,7 @@ impl Core {
 
     /// Locks, applies `step`, unlocks, and carries out its effects. For steps that start no flight.
     fn transition<T>(&self, step: impl FnOnce(&mut Locked, &Inputs<'_>) -> (T, Effects)) -> T {
-        let inputs = self.inputs();
-        let mut locked = self.lock();
+        let (mut locked, inputs) = self.enter();
         let (value, effects) = step(&mut locked, &inputs);
         let deferred = self.settle(&mut locked, effects, None, &inputs);
         drop(locked);
@@ -370,8 +387,10 @@ impl Core {
         runtime: Option<&Handle>,
         inputs: &Inputs<'_>,
     ) -> Deferred {
-        let Effects { leases, ended, start, publish, then } = effects;
+        let Effects { leases, ended, start, publish, release, then } = effects;
         let mut deferred = Deferred { then, ..Deferred::default() };
+        let running = locked.flight.as_ref().filter(|_| release);
+        deferred.released = running.map(|running| running.flight.clone());
         deferred.expedite = locked.flight.as_ref().map(|running| Arc::clone(&running.expedite));
         if let Some(ended) = ended {
             let outcome = match ended {
@@ -386,7 +405,7 @@ impl Core {
             deferred.to_spawn = Some(ToSpawn { start, expedite });
             locked.flight = Some(running);
         }
-        deferred.leases = locked.start_leases(leases, &self.on_refused);
+        deferred.leases = locked.start_leases(leases, &self.on_response);
         if publish {
             let until = locked.state.served_until(&inputs.now);
             match (&locked.leases, until) {
@@ -398,9 +417,20 @@ impl Core {
     }
 }
 
-impl OnRefused for Core {
+impl OnResponse for Core {
     fn refused(&self, token: &AccessToken) {
         self.refuse(token);
+    }
+
+    fn accepted(&self, token: &AccessToken) {
+        self.transition(|locked, _| {
+            let is_current = locked.state.current.as_ref().is_some_and(|it| it.token.is(token));
+            if is_current {
+                ((), hold::follow(&mut locked.state))
+            } else {
+                ((), Effects::default())
+            }
+        });
     }
 }
 
@@ -430,12 +460,12 @@ impl Locked {
     fn start_leases(
         &mut self,
         leases: Option<NewLeases>,
-        on_refused: &Weak<Core>,
+        on_response: &Weak<Core>,
     ) -> Option<Leases> {
         match leases? {
             NewLeases::Of(token) => {
-                let on_refused: Weak<dyn OnRefused> = Weak::<Core>::clone(on_refused);
-                let old = self.leases.replace(Generations::new(&token, &on_refused));
+                let on_response: Weak<dyn OnResponse> = Weak::<Core>::clone(on_response);
+                let old = self.leases.replace(Generations::new(&token, &on_response));
                 old.map(Generations::into_current)
             }
             NewLeases::NextGeneration => self.leases.as_mut().map(Generations::advance),

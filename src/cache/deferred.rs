@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use super::{
     changes::Changes,
     effect::{Effect, Start},
-    flight::{Outcome, Running},
+    flight::{Flight, Outcome, Running},
     lease::Leases,
 };
 use crate::events::Tally;
@@ -29,18 +29,23 @@ pub(super) struct Deferred {
     /// Kept for its destructor, which may resolve a
     /// [`Drained`](super::lease::Drained).
     pub(super) leases: Option<Leases>,
+    /// The flight whose waiters ask the cache again.
+    pub(super) released: Option<Flight>,
     pub(super) to_spawn: Option<ToSpawn>,
 }
 
 impl Deferred {
     /// Carries out what may run foreign code. Returns the flight that the caller has to spawn.
     pub(super) fn carry_out(self, tally: &Tally, changes: &Changes) -> Option<ToSpawn> {
-        let Self { ended, then, expedite, leases, to_spawn } = self;
+        let Self { ended, then, expedite, leases, released, to_spawn } = self;
         drop(leases);
         match ended {
             Some((running, Some(outcome))) => running.flight.end(outcome),
             Some((running, None)) => running.abandon(),
             None => {}
+        }
+        if let Some(flight) = released {
+            flight.release();
         }
         for effect in then {
             match effect {

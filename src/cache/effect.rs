@@ -26,6 +26,8 @@ pub(super) struct Effects {
     pub(super) start: Option<Start>,
     /// The slot is brought in line with what the state serves.
     pub(super) publish: bool,
+    /// The waiters of the flight ask the cache again, while the flight goes on.
+    pub(super) release: bool,
     /// Carried out in this order, without the lock.
     pub(super) then: Vec<Effect>,
 }

@@ -11,7 +11,7 @@ use tokio::{runtime, sync::Notify, time::Instant};
 
 use crate::{
     error::{AuthError, Kind},
-    sync::{AbortHandle, Mutex, MutexGuard, WakeList},
+    sync::{AbortHandle, Mutex, MutexGuard, Place, WakeList},
     token::AccessToken,
 };
 
@@ -50,11 +50,13 @@ pub(crate) struct FlightHandle {
     pub(crate) overdue: Instant,
 }
 
-/// Resolves to the outcome of one flight.
+/// Resolves to the outcome of one flight; to `None` if the flight goes on and its waiters have to
+/// ask the cache again.
 pub(crate) struct OutcomeFuture {
     flight: Flight,
-    /// The place in the flight's wake list.
-    key: Option<usize>,
+    /// The round of the flight's wake list in which the wait began.
+    round: u32,
+    place: Option<Place>,
 }
 
 impl Flight {
@@ -63,7 +65,11 @@ impl Flight {
     }
 
     pub(super) fn outcome(&self) -> OutcomeFuture {
-        OutcomeFuture { flight: self.clone(), key: None }
+        let round = match &*self.lock() {
+            Progress::InFlight(waiters) => waiters.round(),
+            Progress::Ended(_) => 0,
+        };
+        OutcomeFuture { flight: self.clone(), round, place: None }
     }
 
     /// Sets the outcome and wakes all waiters. Only the first call has an effect.
@@ -78,7 +84,20 @@ impl Flight {
         }
         let before = std::mem::replace(&mut *progress, Progress::Ended(outcome));
         drop(progress);
-        if let Progress::InFlight(waiters) = before {
+        if let Progress::InFlight(mut waiters) = before {
+            waiters.take().wake_all();
+        }
+    }
+
+    /// Wakes all waiters so that they ask the cache again, while the flight goes on.
+    pub(super) fn release(&self) {
+        let mut progress = self.lock();
+        let waiters = match &mut *progress {
+            Progress::InFlight(waiters) => Some(waiters.take()),
+            Progress::Ended(_) => None,
+        };
+        drop(progress);
+        if let Some(waiters) = waiters {
             waiters.wake_all();
         }
     }
@@ -104,25 +123,29 @@ impl Running {
 }
 
 impl Future for OutcomeFuture {
-    type Output = Outcome;
+    type Output = Option<Outcome>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let Self { flight, key } = &mut *self;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+        let Self { flight, round, place } = &mut *self;
         // Cloned without the lock, because a waker's clone is foreign code.
-        let mut spare = key.is_none().then(|| cx.waker().clone());
+        let mut spare = place.is_none().then(|| cx.waker().clone());
         loop {
             let mut progress = flight.lock();
             match &mut *progress {
                 Progress::Ended(outcome) => {
-                    *key = None;
-                    return Poll::Ready(outcome.clone());
+                    *place = None;
+                    return Poll::Ready(Some(outcome.clone()));
                 }
-                Progress::InFlight(waiters) if waiters.holds(*key, cx.waker()) => {
+                Progress::InFlight(waiters) if waiters.round() != *round => {
+                    *place = None;
+                    return Poll::Ready(None);
+                }
+                Progress::InFlight(waiters) if waiters.holds(*place, cx.waker()) => {
                     return Poll::Pending;
                 }
                 Progress::InFlight(waiters) => {
                     if let Some(waker) = spare.take() {
-                        let replaced = waiters.enter(key, waker);
+                        let replaced = waiters.enter(place, waker);
                         drop(progress);
                         drop(replaced);
                         return Poll::Pending;
@@ -137,12 +160,12 @@ impl Future for OutcomeFuture {
 
 impl Drop for OutcomeFuture {
     fn drop(&mut self) {
-        if self.key.is_none() {
+        if self.place.is_none() {
             return;
         }
         let mut progress = self.flight.lock();
         let waker = match &mut *progress {
-            Progress::InFlight(waiters) => waiters.leave(self.key),
+            Progress::InFlight(waiters) => waiters.leave(self.place),
             Progress::Ended(_) => None,
         };
         drop(progress);

@@ -16,10 +16,12 @@ use super::{
     core::Acquired,
     flight::{FlightHandle, Outcome, OutcomeFuture},
     handle::Handle,
+    lease::Lease,
     state::Requirement,
 };
 use crate::{
     error::{AuthError, Kind},
+    sync,
     token::AccessToken,
 };
 
@@ -35,6 +37,14 @@ pub struct TokenFuture {
     handle: Arc<Handle>,
     requirement: Requirement,
     wait: Wait,
+}
+
+/// The end of a wait.
+pub(crate) struct Granted {
+    pub(crate) token: AccessToken,
+    /// The lease of the caller that goes first with a token that may have died. Nobody else gets
+    /// one at that moment.
+    pub(crate) scout: Option<sync::Arc<Lease>>,
 }
 
 /// The wait itself, for callers that hold the cache and know what they need.
@@ -57,28 +67,34 @@ impl Wait {
         Self::Start { again: false }
     }
 
-    /// Polls the wait, as the `poll` of a future. `requirement` is the same each time.
-    /// `is_usable` returns whether the token that a flight has brought can still be sent.
+    /// Polls the wait, as the `poll` of a future. `requirement` is the same each time. `can_scout`
+    /// says that the caller can use the lease of a scout. `is_usable` returns whether the token that a flight has brought can still be sent.
     pub(crate) fn poll(
         &mut self,
         handle: &Handle,
         requirement: &Requirement,
+        can_scout: bool,
         mut is_usable: impl FnMut(&AccessToken) -> bool,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<AccessToken, AuthError>> {
+    ) -> Poll<Result<Granted, AuthError>> {
         loop {
             match self {
                 // ## Start => (Waiting | Done)
                 //
                 // The cache has a token, or an error, or a flight to wait for.
-                &mut Self::Start { again } => match handle.acquire(requirement) {
+                &mut Self::Start { again } => match handle.acquire(requirement, can_scout) {
                     Acquired::Waiting(flight) => {
                         let overdue = overdue(&flight);
                         *self = Self::Waiting { outcome: flight.outcome, overdue, again };
                     }
                     Acquired::Token(token) => {
                         *self = Self::Done;
-                        return Poll::Ready(Ok(token));
+                        return Poll::Ready(Ok(Granted { token, scout: None }));
+                    }
+                    Acquired::Scout(lease) => {
+                        *self = Self::Done;
+                        let token = lease.token.clone();
+                        return Poll::Ready(Ok(Granted { token, scout: Some(lease) }));
                     }
                     Acquired::Failed(error) => {
                         *self = Self::Done;
@@ -88,7 +104,8 @@ impl Wait {
                 // ## Waiting => (Start | Done)
                 //
                 // The flight ends, and its outcome serves this caller, or one more flight is
-                // needed. If the flight is overdue, the caller takes its place by starting over.
+                // needed. If the flight is overdue, the caller takes its place by starting over. If
+                // the flight's hold has timed out, the caller asks again what it may have.
                 Self::Waiting { outcome, overdue, again } => {
                     let again = *again;
                     let Poll::Ready(outcome) = Pin::new(outcome).poll(cx) else {
@@ -97,10 +114,15 @@ impl Wait {
                         *self = Self::Start { again };
                         continue;
                     };
+                    let Some(outcome) = outcome else {
+                        *self = Self::Start { again };
+                        continue;
+                    };
                     *self = match judge(requirement, outcome, &mut is_usable, again) {
                         Some(result) => {
                             *self = Self::Done;
-                            return Poll::Ready(result);
+                            let granted = |token| Granted { token, scout: None };
+                            return Poll::Ready(result.map(granted));
                         }
                         None => Self::Start { again: true },
                     };
@@ -161,7 +183,9 @@ impl Future for TokenFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { handle, requirement, wait } = &mut *self;
-        wait.poll(handle, requirement, |token| handle.can_send(token), cx)
+        let can_send = |token: &_| handle.can_send(token);
+        let granted = ready!(wait.poll(handle, requirement, false, can_send, cx));
+        Poll::Ready(granted.map(|granted| granted.token))
     }
 }
 

@@ -57,8 +57,10 @@ impl Handle {
 
     /// Returns a token at once, or the flight to wait for: the one in progress, or one that this
     /// call starts.
-    pub(super) fn acquire(&self, requirement: &Requirement) -> Acquired {
-        acquire(&self.core, requirement, self.keep_warm)
+    ///
+    /// A caller that `can_scout` may go first with a token that may have died.
+    pub(super) fn acquire(&self, requirement: &Requirement, can_scout: bool) -> Acquired {
+        acquire(&self.core, requirement, can_scout, self.keep_warm)
     }
 }
 
@@ -68,14 +70,19 @@ impl Drop for Handle {
     }
 }
 
-fn acquire(core: &Arc<Core>, requirement: &Requirement, keep_warm: bool) -> Acquired {
+fn acquire(
+    core: &Arc<Core>,
+    requirement: &Requirement,
+    can_scout: bool,
+    keep_warm: bool,
+) -> Acquired {
     if let Requirement::Usable = requirement
         && let Some(lease) = core.slot.lease()
     {
         return Acquired::Token(lease.token.clone());
     }
     let runtime = runtime::Handle::try_current().ok();
-    let (acquired, to_spawn) = core.acquire(requirement, runtime.as_ref());
+    let (acquired, to_spawn) = core.acquire(requirement, can_scout, runtime.as_ref());
     spawn(core, runtime, to_spawn, keep_warm);
     acquired
 }
@@ -108,7 +115,7 @@ async fn keep_warm(core: Weak<Core>) {
         sleep_until(next.map_or(soon, |next| next.max(soon))).await;
         let Some(core) = core.upgrade() else { return };
         // Starts what is due. The task has no use for the token or the error.
-        drop(acquire(&core, &Requirement::Usable, true));
+        drop(acquire(&core, &Requirement::Usable, false, true));
     }
 }
 

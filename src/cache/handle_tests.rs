@@ -35,9 +35,10 @@ fn handle() -> Handle {
 }
 
 async fn token(handle: &Handle) -> AccessToken {
-    match handle.acquire(&Requirement::Usable) {
+    match handle.acquire(&Requirement::Usable, false) {
         Acquired::Token(token) => token,
-        Acquired::Waiting(flight) => flight.outcome.await.result.unwrap(),
+        Acquired::Waiting(flight) => flight.outcome.await.unwrap().result.unwrap(),
+        Acquired::Scout(lease) => lease.token.clone(),
         Acquired::Failed(error) => panic!("{error:?}"),
     }
 }
@@ -72,7 +73,7 @@ async fn reading_a_valid_token_takes_no_lock() {
     let (read, done) = mpsc::channel();
     let reader = Arc::clone(&handle);
     thread::spawn(move || {
-        let is_served = matches!(reader.acquire(&Requirement::Usable), Acquired::Token(_));
+        let is_served = matches!(reader.acquire(&Requirement::Usable, false), Acquired::Token(_));
         let _ = read.send(reader.lease().is_some() && is_served);
     });
     let served = done.recv_timeout(Duration::from_secs(20));

@@ -21,9 +21,13 @@ pub(super) struct DrainPlan {
     pub(super) drain: Duration,
 }
 
-/// Returns how to drain requests for this flight; `None` if no token in use could die.
+/// Returns how to drain requests for this flight; `None` if no token in use could die, or it may
+/// have died already.
 pub(super) fn plan(state: &State, sequence: u64, inputs: &Inputs<'_>) -> Option<DrainPlan> {
     state.flight.filter(|flight| flight.sequence == sequence)?;
+    if state.is_suspect(inputs) {
+        return None;
+    }
     let token = state.alive(&inputs.now)?.clone();
     let times = token.times();
     let (hold, drain) = (times.at(times.schedule.hold, &inputs.now), times.schedule.drain);
@@ -33,8 +37,8 @@ pub(super) fn plan(state: &State, sequence: u64, inputs: &Inputs<'_>) -> Option<
 /// Checks for an idle moment. If `is_idle`, the flight holds from here on, before the next request
 /// can start. Returns whether the flight need not wait any longer.
 pub(super) fn check_idle(state: &mut State, sequence: u64, is_idle: bool) -> (bool, Effects) {
-    let refused = state.current.as_ref().is_none_or(|current| current.refused);
-    let Some(flight) = state.flight_of(sequence).filter(|_| !refused) else {
+    let is_over = state.current.as_ref().is_none_or(|it| it.refused || it.dead);
+    let Some(flight) = state.flight_of(sequence).filter(|_| !is_over) else {
         return (true, Effects::publish());
     };
     if is_idle {
@@ -57,4 +61,47 @@ pub(super) fn hold(state: &mut State, sequence: u64, inputs: &Inputs<'_>) -> (bo
         effects.count(|tally| &tally.holds);
     }
     (drains, effects)
+}
+
+/// Ends the hold of this flight, whose request for a token takes long. The token may have died by
+/// then, so one request goes first.
+pub(super) fn time_out(state: &mut State, sequence: u64, inputs: &Inputs<'_>) -> Effects {
+    let is_alive = state.alive(&inputs.now).is_some();
+    let Some(flight) = state.flight_of(sequence).filter(|it| it.stage == Stage::Holding) else {
+        return Effects::default();
+    };
+    flight.stage = Stage::Scouting { taken: false };
+    if let Some(current) = state.current.as_mut().filter(|_| is_alive) {
+        current.suspect = true;
+    }
+    let mut effects = Effects::publish();
+    // Only a response to a request that is sent from here on tells whether the token lives.
+    effects.leases = Some(NewLeases::NextGeneration);
+    effects.release = true;
+    effects.count(|tally| &tally.holds_timed_out);
+    effects
+}
+
+/// Lets one request go first, if none has yet. Returns whether this one does.
+pub(super) fn scout(state: &mut State, inputs: &Inputs<'_>) -> bool {
+    let is_good = state.current.as_ref().is_some_and(|current| {
+        !current.dead && !current.refused && current.token.is_usable_at(&inputs.now)
+    });
+    let Some(flight) = state.flight.as_mut().filter(|_| is_good) else { return false };
+    let goes = flight.stage == Stage::Scouting { taken: false };
+    if goes {
+        flight.stage = Stage::Scouting { taken: true };
+    }
+    goes
+}
+
+/// Lets all requests follow the first, while the flight goes on: the token was accepted, or nothing
+/// was heard for a while.
+pub(super) fn follow(state: &mut State) -> Effects {
+    let Some(flight) = &mut state.flight else { return Effects::default() };
+    if !matches!(flight.stage, Stage::Scouting { .. }) {
+        return Effects::default();
+    }
+    flight.stage = Stage::Serving;
+    Effects { release: true, ..Effects::publish() }
 }

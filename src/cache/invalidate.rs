@@ -15,8 +15,6 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Refusal<'a> {
     pub(super) token: &'a AccessToken,
-    /// A resource has accepted the token since it was last suspected to be dead.
-    pub(super) accepted_lately: bool,
 }
 
 /// Takes in a refusal. Returns whether the token is no longer served because of it.
@@ -27,8 +25,8 @@ pub(super) fn refused(
     refusal: Refusal<'_>,
     inputs: &Inputs<'_>,
 ) -> (bool, Effects) {
-    let Inputs { rules, now, random } = inputs;
-    let Refusal { token, accepted_lately } = refusal;
+    let Inputs { rules, now, random, .. } = inputs;
+    let Refusal { token } = refusal;
     let mut effects = Effects::default();
     effects.count(|tally| &tally.unauthorized);
     // The token dies by this cache's own request for its successor.
@@ -36,14 +34,14 @@ pub(super) fn refused(
         let holds = flight.stage == Stage::Holding || !rules.policy.hold;
         rules.rotation == Rotation::Exclusive && holds
     });
-    let in_use = |it: &&mut CurrentToken| it.token.is(token) && !it.refused && !dying;
+    let in_use = |it: &&mut CurrentToken| it.token.is(token) && !it.refused && !it.dead && !dying;
     let Some(current) = state.current.as_mut().filter(in_use) else {
         effects.count(|tally| &tally.unauthorized_replaced);
         return (false, effects);
     };
-    let suspect = std::mem::take(&mut current.suspect) && !accepted_lately;
+    let suspect = std::mem::take(&mut current.suspect) && !inputs.accepted_lately;
     if suspect || !token.is_usable_at(now) {
-        current.refused = true;
+        current.dead = true;
         // The refusal of a suspect token explains itself: this cache's own request killed it.
         if suspect {
             effects.count(|tally| &tally.unauthorized_replaced);
@@ -59,6 +57,10 @@ pub(super) fn refused(
         return (true, effects);
     }
     effects.count(|tally| &tally.unauthorized_foreign);
+    if token.is_accepted() && state.backing_off(now).is_some() {
+        // No successor is to be had. The 401 is its caller's, and the token is served on.
+        return (false, effects);
+    }
     let sequence = token.sequence();
     let refused = Refused {
         issued: token.times().sent.at,

@@ -18,10 +18,13 @@ use crate::{
     token::AccessToken,
 };
 
-/// Whoever wants to know that a resource refused a token.
-pub(crate) trait OnRefused: Send + Sync {
+/// Whoever wants to know what resources say of a token.
+pub(crate) trait OnResponse: Send + Sync {
     /// Handles a 401 to a request that was signed with `token`.
     fn refused(&self, token: &AccessToken);
+
+    /// Handles the first acceptance of `token` on a lease.
+    fn accepted(&self, token: &AccessToken);
 }
 
 /// A token in use by one request or more.
@@ -41,7 +44,7 @@ pub(crate) struct Lease {
     pub(crate) token: AccessToken,
     /// The cache that issued the lease. Requests do not keep it alive, because nobody is left to
     /// act on a 401 once the cache is gone.
-    on_refused: std_sync::Weak<dyn OnRefused>,
+    on_response: std_sync::Weak<dyn OnResponse>,
     /// Dropped with the last reference to the last copy, which resolves the [`Drained`].
     _in_use: Arc<oneshot::Sender<()>>,
 }
@@ -63,7 +66,7 @@ pub(crate) type Drained = Shared<oneshot::Receiver<()>>;
 impl Lease {
     pub(super) fn copies(
         token: &AccessToken,
-        on_refused: &std_sync::Weak<dyn OnRefused>,
+        on_response: &std_sync::Weak<dyn OnResponse>,
     ) -> (Leases, Drained) {
         let (sender, drained) = oneshot::channel();
         let sender = Arc::new(sender);
@@ -72,7 +75,7 @@ impl Lease {
                 token: token.clone(),
                 header: token.copy_header(),
                 fresh_until: AtomicU64::new(CLOSED),
-                on_refused: std_sync::Weak::clone(on_refused),
+                on_response: std_sync::Weak::clone(on_response),
                 accepted: AtomicBool::new(false),
                 _in_use: Arc::clone(&sender),
             })
@@ -110,8 +113,8 @@ impl Lease {
 
     /// Reports that a resource refused the token.
     pub(crate) fn refuse(&self) {
-        if let Some(on_refused) = self.on_refused.upgrade() {
-            on_refused.refused(&self.token);
+        if let Some(on_response) = self.on_response.upgrade() {
+            on_response.refused(&self.token);
         }
     }
 
@@ -120,8 +123,16 @@ impl Lease {
     #[inline]
     pub(crate) fn accept(&self) {
         if !self.accepted.load(Ordering::Relaxed) {
-            self.accepted.store(true, Ordering::Relaxed);
-            self.token.accept();
+            self.accept_slow();
+        }
+    }
+
+    #[cold]
+    fn accept_slow(&self) {
+        self.accepted.store(true, Ordering::Relaxed);
+        self.token.accept();
+        if let Some(on_response) = self.on_response.upgrade() {
+            on_response.accepted(&self.token);
         }
     }
 }
@@ -139,8 +150,8 @@ pub(super) struct Generations {
 
 impl Generations {
     /// Creates the first generation of leases on `token`.
-    pub(super) fn new(token: &AccessToken, on_refused: &std_sync::Weak<dyn OnRefused>) -> Self {
-        let (current, drained) = Lease::copies(token, on_refused);
+    pub(super) fn new(token: &AccessToken, on_response: &std_sync::Weak<dyn OnResponse>) -> Self {
+        let (current, drained) = Lease::copies(token, on_response);
         Self { current, drained, earlier: Vec::new() }
     }
 
@@ -168,7 +179,7 @@ impl Generations {
     /// of the lock.
     pub(super) fn advance(&mut self) -> Leases {
         let lease = self.current.local();
-        let (leases, drained) = Lease::copies(&lease.token, &lease.on_refused);
+        let (leases, drained) = Lease::copies(&lease.token, &lease.on_response);
         let old = std::mem::replace(&mut self.current, leases);
         self.earlier.retain(|drained| !is_over(drained));
         self.earlier.push(std::mem::replace(&mut self.drained, drained));

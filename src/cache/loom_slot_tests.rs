@@ -1,6 +1,6 @@
 use super::{
     super::super::{
-        lease::{Drained, Leases, OnRefused},
+        lease::{Drained, Leases, OnResponse},
         slot::{CachedLease, Slot},
     },
     *,
@@ -100,10 +100,11 @@ fn is_unused(leases: &Leases) -> bool {
 }
 
 /// A cache that is gone.
-fn nobody() -> std::sync::Weak<dyn OnRefused> {
+fn nobody() -> std::sync::Weak<dyn OnResponse> {
     struct Nobody;
-    impl OnRefused for Nobody {
+    impl OnResponse for Nobody {
         fn refused(&self, _: &AccessToken) {}
+        fn accepted(&self, _: &AccessToken) {}
     }
     std::sync::Weak::<Nobody>::new()
 }

@@ -3,7 +3,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tower::{Layer, Service, service_fn};
 
-use super::{super::lease::OnRefused, *};
+use super::{super::lease::OnResponse, *};
 use crate::{
     AuthLayer, BoxError, Credentials, Error, SendPayments, TokenCache, clock,
     token::{AccessToken, Times, Windows, schedule::schedule},
@@ -17,10 +17,11 @@ fn leases(sequence: u64) -> Leases {
 }
 
 /// A cache that is gone.
-fn nobody() -> std::sync::Weak<dyn OnRefused> {
+fn nobody() -> std::sync::Weak<dyn OnResponse> {
     struct Nobody;
-    impl OnRefused for Nobody {
+    impl OnResponse for Nobody {
         fn refused(&self, _: &AccessToken) {}
+        fn accepted(&self, _: &AccessToken) {}
     }
     std::sync::Weak::<Nobody>::new()
 }

@@ -40,8 +40,10 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct CurrentToken {
     pub(super) token: AccessToken,
-    /// A resource answered 401 to it, or it is known to be dead.
+    /// A resource refused it, and a successor is wanted. It may live all the same.
     pub(super) refused: bool,
+    /// It is known to be dead.
+    pub(super) dead: bool,
     /// A request for its successor was sent, and whether that killed this token is unknown.
     pub(super) suspect: bool,
 }
@@ -62,6 +64,11 @@ pub(super) enum Stage {
     Serving,
     /// New requests are held, because the token in use is about to die.
     Holding,
+    /// The hold has timed out. One request goes first with the token, which may have died.
+    Scouting {
+        /// That request is on its way.
+        taken: bool,
+    },
 }
 
 /// The need of a caller.
@@ -89,6 +96,8 @@ pub(super) struct Inputs<'a> {
     pub(super) now: Moment,
     /// A random number in 0..1.
     pub(super) random: f64,
+    /// A resource has accepted the current token since it was last suspected to be dead.
+    pub(super) accepted_lately: bool,
 }
 
 impl Rules {
@@ -109,9 +118,10 @@ impl State {
     /// Returns the current token unless it has expired, was refused, or is about to be killed by a
     /// flight.
     pub(super) fn servable(&self, now: &Moment) -> Option<&AccessToken> {
-        let held = self.flight.is_some_and(|flight| flight.stage == Stage::Holding);
+        let held = self.flight.is_some_and(|flight| flight.stage != Stage::Serving);
         let current = self.current.as_ref()?;
-        (!current.refused && !held && current.token.is_usable_at(now)).then_some(&current.token)
+        let is_good = !current.refused && !current.dead && !held;
+        (is_good && current.token.is_usable_at(now)).then_some(&current.token)
     }
 
     /// Returns the token that meets `requirement` without a flight.
@@ -138,12 +148,19 @@ impl State {
         })
     }
 
-    /// Returns the newest token if it may still be sent, as far as is known, whether or not it is
-    /// too old to be served.
+    /// Returns the newest token unless it is known to be dead. A token that a resource refused may
+    /// live, so requests in flight with it are protected, and it is better than none.
     pub(super) fn alive(&self, now: &Moment) -> Option<&AccessToken> {
         let current = self.current.as_ref()?;
-        let is_alive = !current.refused && !current.token.time_left_at(now).is_zero();
+        let is_alive = !current.dead && !current.token.time_left_at(now).is_zero();
         is_alive.then_some(&current.token)
+    }
+
+    /// Returns whether the current token may be dead. Nobody is held for the renewal of such a
+    /// token.
+    pub(super) fn is_suspect(&self, inputs: &Inputs<'_>) -> bool {
+        let suspect = self.current.as_ref().is_some_and(|current| current.suspect);
+        suspect && !inputs.accepted_lately
     }
 
     /// Returns the flight if it is this one.
@@ -166,7 +183,7 @@ impl State {
             Trigger::Probe => self.gate.iter_mut().for_each(|gate| gate.checked(now.at)),
             Trigger::Needed | Trigger::Forced => {}
         }
-        let holds = rules.holds() && self.current.is_some();
+        let holds = rules.holds() && self.current.is_some() && !self.is_suspect(inputs);
         let stage = match trigger {
             Trigger::Needed | Trigger::Forced if holds => Stage::Holding,
             Trigger::Needed | Trigger::Forced | Trigger::Due | Trigger::Probe => Stage::Serving,
@@ -206,7 +223,7 @@ impl State {
 
     /// Returns when the next renewal may start, if that is known.
     pub(super) fn next_renewal(&self, now: &Moment) -> Option<Instant> {
-        let current = self.current.as_ref().filter(|current| !current.refused);
+        let current = self.current.as_ref().filter(|current| !current.refused && !current.dead);
         let due = current.map(|current| {
             let times = current.token.times();
             times.at(times.schedule.due, now)
@@ -217,7 +234,7 @@ impl State {
 
 impl CurrentToken {
     pub(super) fn new(token: AccessToken) -> Self {
-        Self { token, refused: false, suspect: false }
+        Self { token, refused: false, dead: false, suspect: false }
     }
 }
 

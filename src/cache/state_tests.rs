@@ -31,12 +31,23 @@ struct World {
     rules: Rules,
     now: Moment,
     tally: Tally,
+    /// A resource has accepted the token lately.
+    accepted_lately: bool,
+    /// Callers can go first.
+    can_scout: bool,
 }
 
 impl World {
     fn empty(rotation: Rotation) -> Self {
         let rules = Rules { rotation, policy: RefreshPolicy::default() };
-        World { state: State::default(), rules, now: clock::moment(), tally: Tally::default() }
+        World {
+            state: State::default(),
+            rules,
+            now: clock::moment(),
+            tally: Tally::default(),
+            accepted_lately: false,
+            can_scout: false,
+        }
     }
 
     /// With a token that is this old.
@@ -71,7 +82,12 @@ impl World {
         &mut self,
         step: impl FnOnce(&mut State, &Inputs<'_>) -> (T, Effects),
     ) -> (T, Effects) {
-        let inputs = Inputs { rules: &self.rules, now: self.now, random: 0.5 };
+        let inputs = Inputs {
+            rules: &self.rules,
+            now: self.now,
+            random: 0.5,
+            accepted_lately: self.accepted_lately,
+        };
         let (value, effects) = step(&mut self.state, &inputs);
         for effect in &effects.then {
             if let Effect::Count(counter) = effect {
@@ -86,7 +102,8 @@ impl World {
     }
 
     fn acquire(&mut self, requirement: &Requirement) -> (Acquisition, Effects) {
-        self.step(|state, inputs| acquire::acquire(state, requirement, true, inputs))
+        let can_scout = self.can_scout;
+        self.step(|state, inputs| acquire::acquire(state, requirement, can_scout, true, inputs))
     }
 
     /// Says in a word what a caller with this requirement gets.
@@ -99,6 +116,7 @@ impl World {
                 format!("token {}, starts {trigger}", token.sequence())
             }
             (Acquisition::Wait, None) => "joins".into(),
+            (Acquisition::Scout, _) => "goes first".into(),
             (Acquisition::Wait, Some(trigger)) => format!("starts {trigger}"),
             (Acquisition::Failed(error), _) if error.is_cooling_down() => "cooling down".into(),
             (Acquisition::Failed(_), _) => "stored error".into(),
@@ -124,7 +142,8 @@ impl World {
     }
 
     fn refuse(&mut self, token: &AccessToken, accepted_lately: bool) -> (bool, Effects) {
-        let refusal = Refusal { token, accepted_lately };
+        self.accepted_lately = accepted_lately;
+        let refusal = Refusal { token };
         self.step(|state, inputs| invalidate::refused(state, refusal, inputs))
     }
 }
@@ -214,7 +233,7 @@ impl World {
 #[test]
 fn what_a_failure_makes_of_the_token_in_use() {
     use Rotation::{Exclusive, Overlapping};
-    // Suspect, refused, and a new generation of leases.
+    // Suspect, dead, and a new generation of leases.
     for (rotation, fate, expected) in [
         (Exclusive, Fate::NotIssued, (false, false, false)),
         (Exclusive, Fate::Unknown, (true, false, true)),
@@ -228,7 +247,7 @@ fn what_a_failure_makes_of_the_token_in_use() {
         let effects = world.fail(Kind::Timeout, fate);
         let current = world.state.current.as_ref().unwrap();
         let advances = matches!(effects.leases, Some(NewLeases::NextGeneration));
-        assert_eq!((current.suspect, current.refused, advances), expected, "{rotation:?} {fate:?}");
+        assert_eq!((current.suspect, current.dead, advances), expected, "{rotation:?} {fate:?}");
         assert!(effects.publish && world.state.gate().is_some());
     }
 }
@@ -399,14 +418,47 @@ fn a_renewal_holds_from_an_idle_moment_or_from_the_end_of_its_window() {
         assert!(drains && matches!(effects.leases, Some(NewLeases::NextGeneration)));
         assert!(world.state.servable(&world.now).is_none());
     }
-    let mut world = World::with_token(Rotation::Exclusive, 240);
-    world.acquire(&Requirement::Usable);
-    let token = world.current();
-    world.refuse(&token, false);
-    let sequence = world.state.last_sequence;
-    let (found, _) = world.step(|state, _| hold::check_idle(state, sequence, false));
-    let (drains, _) = world.step(|state, inputs| hold::hold(state, sequence, inputs));
-    assert!(found && !drains, "a dead token has nothing to protect");
+    // A refused token may live, so requests with it are drained. A dead one has nothing to protect.
+    for (is_dead, drains) in [(false, true), (true, false)] {
+        let mut world = World::with_token(Rotation::Exclusive, 240);
+        world.acquire(&Requirement::Usable);
+        world.state.current.as_mut().unwrap().suspect = is_dead;
+        let token = world.current();
+        world.refuse(&token, false);
+        let sequence = world.state.last_sequence;
+        let (found, _) = world.step(|state, _| hold::check_idle(state, sequence, false));
+        let (result, _) = world.step(|state, inputs| hold::hold(state, sequence, inputs));
+        assert_eq!((found, result), (true, drains));
+    }
+}
+
+#[test]
+fn a_refused_token_that_was_accepted_is_served_on_while_no_successor_is_to_be_had() {
+    for accepted in [true, false] {
+        let mut world = World::with_token(Rotation::Exclusive, 10);
+        let token = world.current();
+        if accepted {
+            token.accept();
+        }
+        let (withdrawn, _) = world.refuse(&token, false);
+        assert!(withdrawn && world.state.servable(&world.now).is_none());
+        assert_eq!(world.outcome(&Requirement::Usable), "starts Needed");
+        let effects = world.fail(Kind::Transient, Fate::NotIssued);
+        let Some(Ended::Completed(outcome)) = effects.ended else { panic!() };
+        // Whoever waited for a token has one, and whoever was refused has the error.
+        assert_eq!(outcome.standing.is_some(), accepted);
+        assert_eq!(world.state.servable(&world.now).is_some(), accepted);
+        // While the endpoint is left alone, another 401 is its caller's.
+        let (withdrawn, _) = world.refuse(&token, false);
+        assert!(!withdrawn);
+        assert_eq!(world.outcome(&Requirement::NewerThan(token.clone())), "stored error");
+        assert_eq!(world.state.servable(&world.now).is_some(), accepted);
+        // After that it asks for a successor again.
+        world.advance(1);
+        let (withdrawn, _) = world.refuse(&token, false);
+        assert_eq!(withdrawn, accepted);
+        assert_eq!(world.outcome(&Requirement::NewerThan(token)), "starts Needed");
+    }
 }
 
 /// An event, and the seconds before it.
@@ -509,7 +561,7 @@ proptest! {
             if let Some(token) = world.state.servable(&world.now) {
                 let current = world.state.current.as_ref().unwrap();
                 let holds = world.state.flight.is_some_and(|it| it.stage == Stage::Holding);
-                prop_assert!(token.is_usable_at(&world.now) && !current.refused && !holds);
+                prop_assert!(token.is_usable_at(&world.now) && !current.refused && !current.dead && !holds);
             }
             // The slot never outlasts the token.
             if let Some(until) = world.state.served_until(&world.now) {

@@ -33,6 +33,9 @@ use crate::{
 /// The number of times that a renewal checks for an idle moment in its window.
 const CHECKS: u32 = 64;
 
+/// How long all requests wait for the one that goes first after a hold that timed out.
+const SILENCE: Duration = Duration::from_millis(100);
+
 /// The task of one flight.
 ///
 /// However it ends, its waiters wake. Dropped without a result, because a runtime shuts down, it
@@ -115,7 +118,21 @@ impl RefreshTask {
             tally: &core.tally,
             fallback: held.as_ref().map(|held| held.token.clone()),
         };
-        Done::Refreshed(attempts.run().await, held)
+        let Some(held) = held else { return Done::Refreshed(attempts.run().await, None) };
+        let mut attempts = std::pin::pin!(attempts.run());
+        let hold_timeout = core.rules.policy.hold_timeout;
+        if let Ok(result) = timeout(hold_timeout, &mut attempts).await {
+            return Done::Refreshed(result, Some(held));
+        }
+        // The endpoint takes long. Nobody is held any longer, and its response is awaited all the
+        // same.
+        core.time_out_hold(self.start.sequence);
+        core.tally.longest_hold.record(clock::now().saturating_duration_since(held.since));
+        if let Ok(result) = timeout(SILENCE, &mut attempts).await {
+            return Done::Refreshed(result, None);
+        }
+        core.follow();
+        Done::Refreshed(attempts.await, None)
     }
 
     /// Returns the stored error if this flight is a probe and the credentials are as they were.

@@ -58,6 +58,7 @@ pub struct RefreshPolicy {
     pub(crate) cooldown_base: Duration,
     pub(crate) cooldown_cap: Duration,
     pub(crate) windows: Windows,
+    pub(crate) hold_timeout: Duration,
     pub(crate) hold: bool,
 }
 
@@ -72,6 +73,7 @@ impl Default for RefreshPolicy {
             cooldown_base: Duration::from_secs(1),
             cooldown_cap: Duration::from_secs(30),
             windows: Windows::default(),
+            hold_timeout: Duration::from_secs(1),
             hold: true,
         }
     }
@@ -237,6 +239,19 @@ impl RefreshPolicy {
     }
 
     /// Returns an error that names the first setting that can't work.
+    /// Sets how long requests are held while an exclusive endpoint is asked for a token, counted
+    /// from the request on.
+    ///
+    /// After that they go on with the old token, which may have died by then. The request to the
+    /// endpoint goes on too, and its token is used when it arrives. One request that can be replayed
+    /// goes first. The others follow when a resource accepts the old token, or after 100 ms. Defaults
+    /// to 1 second.
+    #[must_use]
+    pub fn hold_timeout(mut self, timeout: Duration) -> Self {
+        self.hold_timeout = timeout;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let wrong = if self.attempt_timeout.is_zero() {
             "an attempt needs time; give attempt_timeout more than zero"

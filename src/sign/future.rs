@@ -133,6 +133,7 @@ where
             if let (Ok(response), Some(lease)) = (result, lease) {
                 match classify(response) {
                     Classification::Accepted => lease.accept(),
+                    Classification::Neutral => {}
                     Classification::TokenRefused => {
                         let replay = replay.take();
                         let Poll::Ready(Ok(response)) = polled else { return Poll::Pending };
@@ -200,6 +201,7 @@ where
                     let result = ready!(wait.poll(
                         cache.handle(),
                         &Requirement::Usable,
+                        R::KEEPS && !waiting.is_replay,
                         |token| {
                             lease = cache.lease();
                             lease.is_some() || token.is_usable()
@@ -207,9 +209,10 @@ where
                         cx,
                     ));
                     let Some(unsent) = unsent.take() else { return Poll::Pending };
-                    if let Err(error) = result {
-                        return Poll::Ready(Some(Err(error.into())));
-                    }
+                    let lease = match result {
+                        Ok(granted) => granted.scout.or(lease),
+                        Err(error) => return Poll::Ready(Some(Err(error.into()))),
+                    };
                     let mut service = unsent.handle.service();
                     match service.poll_ready(cx) {
                         Poll::Ready(Ok(())) => unsent.send(service, lease),
@@ -247,9 +250,10 @@ where
                     let Some(waiting) = refused else { return Poll::Pending };
                     let handle = waiting.replay.handle.signer.cache.handle();
                     let can_send = |token: &_| handle.can_send(token);
-                    let result = ready!(wait.poll(handle, &waiting.requirement, can_send, cx));
+                    let result =
+                        ready!(wait.poll(handle, &waiting.requirement, false, can_send, cx));
                     let Some(refused) = refused.take() else { return Poll::Pending };
-                    match refused.restore::<B, R>(result) {
+                    match refused.restore::<B, R>(result.map(|granted| granted.token)) {
                         Ok(unsent) => State::acquiring(unsent),
                         Err(response) => return Poll::Ready(Some(Ok(response))),
                     }

@@ -3,6 +3,7 @@
 //! `layer` builds the service, `service` signs a request, and `future` drives it and its replay.
 
 mod attempt;
+mod challenge;
 mod classify;
 mod future;
 mod guard;

@@ -15,4 +15,7 @@ mod wake_list;
 pub(crate) use self::real::*;
 #[cfg(all(test, tower_reauth_loom))]
 pub(crate) use self::stand_in::*;
-pub(crate) use self::{striped::Striped, wake_list::WakeList};
+pub(crate) use self::{
+    striped::Striped,
+    wake_list::{Place, WakeList},
+};

@@ -11,35 +11,68 @@ use slab::Slab;
 use crate::isolate::isolate;
 
 #[derive(Debug, Default)]
-pub(crate) struct WakeList(Slab<Waker>);
+pub(crate) struct WakeList {
+    wakers: Slab<Waker>,
+    round: u32,
+}
+
+/// A place in a wake list. Once the list was emptied, the place means nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    round: u32,
+    index: u32,
+}
+
+/// The wakers of a list that was emptied.
+pub(crate) struct Wakers(Slab<Waker>);
 
 impl WakeList {
-    /// Returns whether the task of `waker` is already the one that waits at `key`.
-    pub(crate) fn holds(&self, key: Option<usize>, waker: &Waker) -> bool {
-        key.and_then(|key| self.0.get(key)).is_some_and(|held| held.will_wake(waker))
+    /// Returns how many times the list was emptied.
+    pub(crate) fn round(&self) -> u32 {
+        self.round
     }
 
-    /// Enters `waker` at `key`, or at a new key. Returns the waker that was there.
+    /// Returns whether the task of `waker` is already the one that waits at `place`.
+    pub(crate) fn holds(&self, place: Option<Place>, waker: &Waker) -> bool {
+        let held = self.index(place).and_then(|index| self.wakers.get(index));
+        held.is_some_and(|held| held.will_wake(waker))
+    }
+
+    /// Enters `waker` at `place`, or at a new place. Returns the waker that was there.
     ///
     /// The caller drops it outside of the lock, because a waker's destructor is foreign code.
     #[must_use = "a waker is dropped outside of the lock"]
-    pub(crate) fn enter(&mut self, key: &mut Option<usize>, waker: Waker) -> Option<Waker> {
-        if let Some(held) = key.and_then(|key| self.0.get_mut(key)) {
+    pub(crate) fn enter(&mut self, place: &mut Option<Place>, waker: Waker) -> Option<Waker> {
+        if let Some(held) = self.index(*place).and_then(|index| self.wakers.get_mut(index)) {
             return Some(std::mem::replace(held, waker));
         }
-        *key = Some(self.0.insert(waker));
+        let index = self.wakers.insert(waker);
+        // More tasks than fit wait for nothing: such a place is never found again, and its waker
+        // is woken all the same.
+        *place = u32::try_from(index).ok().map(|index| Place { round: self.round, index });
         None
     }
 
-    /// Removes the waker at `key`, if there is one.
+    /// Removes the waker at `place`, if there is one.
     #[must_use = "a waker is dropped outside of the lock"]
-    pub(crate) fn leave(&mut self, key: Option<usize>) -> Option<Waker> {
-        self.0.try_remove(key?)
+    pub(crate) fn leave(&mut self, place: Option<Place>) -> Option<Waker> {
+        self.wakers.try_remove(self.index(place)?)
     }
 
-    /// Wakes every task of the list, each isolated from the panic of another.
-    ///
-    /// Takes the list by value: whoever wakes has taken it out from under the lock.
+    /// Empties the list. The caller wakes outside of the lock.
+    pub(crate) fn take(&mut self) -> Wakers {
+        self.round = self.round.wrapping_add(1);
+        Wakers(std::mem::take(&mut self.wakers))
+    }
+
+    fn index(&self, place: Option<Place>) -> Option<usize> {
+        let place = place.filter(|place| place.round == self.round)?;
+        usize::try_from(place.index).ok()
+    }
+}
+
+impl Wakers {
+    /// Wakes every task, each isolated from the panic of another.
     pub(crate) fn wake_all(self) {
         for (_, waker) in self.0 {
             isolate(|| waker.wake());

@@ -276,17 +276,18 @@ async fn hold_and_drain_never_exceed_their_bounds_whatever_a_resource_does() {
     cache.token().await.unwrap();
     assert_pending!(stuck.poll());
     advance(Duration::from_secs(272)).await;
-    // The endpoint hangs as well: the hold is released at the end of the one attempt.
+    // The endpoint hangs as well. The hold ends by its own bound, a second after the request for a
+    // token, and a silence of 100 ms for the request that could go first.
     endpoint.then(Step::Hang);
     cache.token().await.unwrap();
     settle().await;
     let started = Instant::now();
     let held = cache.token().await.unwrap();
     assert_eq!(held.expose_secret(), "token-1", "nobody lost anything but time");
-    assert_eq!(started.elapsed().as_millis(), 4000, "drain and attempt");
+    assert_eq!(started.elapsed().as_millis(), 2100, "drain, hold and silence");
     let counters = cache.counters();
     assert_eq!((counters.drains_timed_out, counters.longest_drain.as_millis()), (1, 1000));
-    assert!((4000..4010).contains(&counters.longest_hold.as_millis()), "{counters:?}");
+    assert_eq!((counters.holds_timed_out, counters.longest_hold.as_millis()), (1, 2000));
 }
 
 #[tokio::test(start_paused = true)]
@@ -479,7 +480,8 @@ async fn whoever_needs_a_new_token_does_not_wait_for_a_quiet_moment() {
             cache.refresh().await
         };
         assert_eq!(newer.unwrap().expose_secret(), "token-2");
-        let bound = if refused { Duration::from_millis(1) } else { Duration::from_millis(2001) };
+        // A refused token may live all the same, so the requests in flight are drained in both cases.
+        let bound = Duration::from_millis(2001);
         assert!(started.elapsed() <= bound, "refused: {refused}, {:?}", started.elapsed());
         under_way.abort();
     }

@@ -34,7 +34,8 @@ async fn a_grpc_call_refused_before_any_message_is_replayed_once() {
     let endpoint = Endpoint::exclusive();
     let resource = Resource::new(|_, request| {
         let status = if authorization(request) == "Bearer token-2" { "0" } else { "16" };
-        Response::builder().header("grpc-status", status).body(String::new()).unwrap()
+        let response = Response::builder().header("content-type", "application/grpc");
+        response.header("grpc-status", status).body(String::new()).unwrap()
     });
     let service = AuthLayer::new(cache(&endpoint)).layer(resource.clone());
     let response = service.oneshot(get("/bank.Accounts/Create")).await.unwrap();

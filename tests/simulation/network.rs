@@ -20,7 +20,7 @@ use tower::Service;
 use tower_reauth::BoxError;
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::world::{Fault, World};
+use crate::world::{Fault, World, now};
 
 // ---- The servers: the endpoint and a resource in one.
 
@@ -114,10 +114,13 @@ impl Service<Request<Full<Bytes>>> for Http {
         if request.uri().path() != "/auth" {
             let token = number(request.headers().get(header::AUTHORIZATION));
             world.sends(token);
+            let sent = now();
             return Box::pin(async move {
                 let response = timeout(Duration::from_secs(3), exchange(request)).await??;
                 if response.status() == StatusCode::UNAUTHORIZED {
                     world.is_refused();
+                } else if response.status().is_success() {
+                    world.is_accepted(sent);
                 }
                 Ok(response)
             });

@@ -45,6 +45,12 @@ struct State {
     /// The newest that the client has received.
     received: Option<usize>,
     requests_on_the_wire: usize,
+    /// When the request for a token that is on the wire was sent.
+    asked: Duration,
+    /// When a request for a token ended without one. The token in use may be dead since then.
+    lost: Option<Duration>,
+    /// When a resource has accepted the token after that.
+    accepted: Option<Duration>,
     posts: u64,
     /// Refreshes that a caller has asked for.
     forced: u64,
@@ -52,7 +58,7 @@ struct State {
     wrong: Vec<String>,
 }
 
-fn now() -> Duration {
+pub(crate) fn now() -> Duration {
     turmoil::sim_elapsed().unwrap_or_default()
 }
 
@@ -67,6 +73,9 @@ impl World {
             alive: None,
             received: None,
             requests_on_the_wire: 0,
+            asked: Duration::ZERO,
+            lost: None,
+            accepted: None,
             posts: 0,
             forced: 0,
             unauthorized: 0,
@@ -133,10 +142,12 @@ impl World {
         let mut state = self.lock();
         state.posts += 1;
         state.requests_on_the_wire += 1;
+        state.asked = now();
+        let received = state.received;
         if state.requests_on_the_wire > 1 {
             state.wrong.push(format!("{:?}: two requests for a token on the wire", now()));
         }
-        OnTheWire(self)
+        OnTheWire { world: self, received }
     }
 
     /// A 401 has reached the client. One for a request whose caller has gone reaches nobody: what was sent may arrive
@@ -145,12 +156,22 @@ impl World {
         self.lock().unauthorized += 1;
     }
 
+    /// A request that was sent then has been accepted.
+    pub(crate) fn is_accepted(&self, sent: Duration) {
+        let mut state = self.lock();
+        if state.lost.is_some_and(|lost| sent > lost) {
+            state.accepted.get_or_insert_with(now);
+        }
+    }
+
     pub(crate) fn forces(&self) {
         self.lock().forced += 1;
     }
 
     pub(crate) fn receives(&self, token: usize) {
-        self.lock().received = Some(token);
+        let mut state = self.lock();
+        state.received = Some(token);
+        state.lost = None;
     }
 
     /// What must hold whenever a request to a resource leaves the client.
@@ -164,7 +185,7 @@ impl World {
             Some(token) if state.received != Some(token) => {
                 format!("token {token}, though {:?} was received", state.received)
             }
-            Some(token) if state.requests_on_the_wire > 0 => {
+            Some(token) if state.requests_on_the_wire > 0 && state.holds() => {
                 format!("token {token}, while its successor was being asked for")
             }
             Some(_) => return,
@@ -214,11 +235,35 @@ impl World {
     }
 }
 
+impl State {
+    /// Whether requests have to be held back while a token is asked for: for a second at most, and not if
+    /// the token in use may be dead already. A refresh that began with such a token holds nobody to its end.
+    fn holds(&self) -> bool {
+        let is_in_doubt =
+            self.lost.is_some() && self.accepted.is_none_or(|accepted| now() < accepted + DOUBT);
+        now() < self.asked + HOLD && !is_in_doubt
+    }
+}
+
+/// The bound of a hold, less a tick of the simulation.
+const HOLD: Duration = Duration::from_millis(980);
+
+/// The longest refresh: its drain and its attempts.
+const DOUBT: Duration = Duration::from_secs(8);
+
 /// A request for a token, from its send to its answer or its end.
-pub(crate) struct OnTheWire<'a>(&'a World);
+pub(crate) struct OnTheWire<'a> {
+    world: &'a World,
+    /// The newest token when it was sent.
+    received: Option<usize>,
+}
 
 impl Drop for OnTheWire<'_> {
     fn drop(&mut self) {
-        self.0.lock().requests_on_the_wire -= 1;
+        let mut state = self.world.lock();
+        state.requests_on_the_wire -= 1;
+        if state.received == self.received {
+            (state.lost, state.accepted) = (Some(now()), None);
+        }
     }
 }
