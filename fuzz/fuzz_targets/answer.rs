@@ -48,7 +48,10 @@ impl Answer {
         let headers = lines.map(|line| {
             let colon = line.iter().position(|byte| *byte == b':')?;
             let value = line[colon + 1..].strip_prefix(b" ").unwrap_or(&line[colon + 1..]);
-            Some((HeaderName::from_bytes(&line[..colon]).ok()?, HeaderValue::from_bytes(value).ok()?))
+            Some((
+                HeaderName::from_bytes(&line[..colon]).ok()?,
+                HeaderValue::from_bytes(value).ok()?,
+            ))
         });
         Some(Self {
             status,
@@ -81,7 +84,9 @@ impl Service<Request<Full<Bytes>>> for Answer {
         }
         let mut response = Response::new(StreamBody::new(stream::iter(frames)));
         *response.status_mut() = self.status;
-        response.headers_mut().extend(self.headers.drain(..).map(|(name, value)| (Some(name), value)));
+        response
+            .headers_mut()
+            .extend(self.headers.drain(..).map(|(name, value)| (Some(name), value)));
         future::ready(Ok(response))
     }
 }
@@ -89,8 +94,8 @@ impl Service<Request<Full<Bytes>>> for Answer {
 fuzz_target!(|input: &[u8]| -> Corpus {
     let Some(answer) = Answer::read(input) else { return Corpus::Reject };
     let credentials = Credentials::new("client", SECRET);
-    let endpoint =
-        SendPayments::new("https://api.example.com", answer.clone(), credentials).expect("a good address");
+    let endpoint = SendPayments::new("https://api.example.com", answer.clone(), credentials)
+        .expect("a good address");
     match RUNTIME.with(|runtime| runtime.block_on(fuzzing::attempt(&endpoint, "Bearer"))) {
         Ok(token) => adopted(&answer, &token),
         Err(error) => refused(&answer, &error),
@@ -108,7 +113,11 @@ fn adopted(answer: &Answer, token: &AccessToken) {
     assert!(!secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic()), "{secret:?}");
     assert_eq!(header.as_bytes(), format!("Bearer {secret}").as_bytes());
     assert!(HeaderValue::from_bytes(header.as_bytes()).is_ok() && header.is_sensitive());
-    assert!(!token.lifetime().is_zero() && token.lifetime() <= LONGEST_LIFETIME, "{:?}", token.lifetime());
+    assert!(
+        !token.lifetime().is_zero() && token.lifetime() <= LONGEST_LIFETIME,
+        "{:?}",
+        token.lifetime()
+    );
     // Longer than any word of what is printed.
     if secret.len() > 24 {
         assert!(!format!("{token:?} {header:?}").contains(secret), "the token is printed");

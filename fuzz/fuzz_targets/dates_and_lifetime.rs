@@ -52,7 +52,9 @@ impl Case {
                 "hold_at" => case.policy = case.policy.hold_at(value.parse().ok()?),
                 "margin" => case.policy = case.policy.expiry_margin(seconds(value)?),
                 "drain" => case.drain = seconds(value)?,
-                "random" => case.random = value.parse().ok().filter(|random: &f64| !random.is_nan())?,
+                "random" => {
+                    case.random = value.parse().ok().filter(|random: &f64| !random.is_nan())?
+                }
                 _ => return None,
             }
         }
@@ -77,7 +79,8 @@ fn moment(value: &str) -> Option<SystemTime> {
 
 fuzz_target!(|input: &str| -> Corpus {
     let Some(case) = Case::read(input) else { return Corpus::Reject };
-    let mut issued = IssuedToken::new(case.token.as_str()).expires_at(case.expires_at).server_date(case.date);
+    let mut issued =
+        IssuedToken::new(case.token.as_str()).expires_at(case.expires_at).server_date(case.date);
     if let Some(lifetime) = case.expires_in {
         issued = issued.expires_in(lifetime);
     }
@@ -91,7 +94,10 @@ fuzz_target!(|input: &str| -> Corpus {
 });
 
 fn check_lifetime(case: &Case, lifetime: Option<Duration>) {
-    assert!(lifetime.is_none_or(|lifetime| !lifetime.is_zero() && lifetime <= LONGEST_LIFETIME), "{lifetime:?}");
+    assert!(
+        lifetime.is_none_or(|lifetime| !lifetime.is_zero() && lifetime <= LONGEST_LIFETIME),
+        "{lifetime:?}"
+    );
     if let Some(said) = case.expires_in {
         assert_eq!(lifetime.unwrap_or_default(), said.min(LONGEST_LIFETIME));
     } else if let (Some(end), Some(date)) = (case.expires_at, case.date)
@@ -100,7 +106,10 @@ fn check_lifetime(case: &Case, lifetime: Option<Duration>) {
     {
         let lifetime = lifetime.unwrap_or_default();
         assert!(lifetime <= said, "{lifetime:?} of {said:?}");
-        assert!(lifetime + Duration::from_secs(1) >= said.min(LONGEST_LIFETIME), "{lifetime:?} of {said:?}");
+        assert!(
+            lifetime + Duration::from_secs(1) >= said.min(LONGEST_LIFETIME),
+            "{lifetime:?} of {said:?}"
+        );
     }
 }
 

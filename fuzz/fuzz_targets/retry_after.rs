@@ -38,9 +38,11 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     assert!(fuzzing::later(now, first) >= now);
     let text = std::str::from_utf8(input).expect("ASCII, as seen above").trim();
     if let Ok(date) = httpdate::parse_http_date(text) {
-        let expected = MOMENTS.map(|now| Some(date.duration_since(moment(now)).unwrap_or_default().min(DAY)));
+        let expected =
+            MOMENTS.map(|now| Some(date.duration_since(moment(now)).unwrap_or_default().min(DAY)));
         assert_eq!(pauses, expected);
-        let again = HeaderValue::try_from(httpdate::fmt_http_date(date)).expect("a date is a header value");
+        let again =
+            HeaderValue::try_from(httpdate::fmt_http_date(date)).expect("a date is a header value");
         assert_eq!(self::pauses(again), expected, "another date in the usual form");
     } else {
         // Seconds, whatever the clock says.

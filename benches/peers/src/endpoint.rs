@@ -80,7 +80,8 @@ impl Endpoint {
     fn all(&self) -> Seen {
         let seen = *self.0.seen.lock().unwrap();
         let Some(directory) = self.0.program.get() else { return seen };
-        let (fetches, first_end) = plugin::read(&fs::read_to_string(log(directory)).unwrap_or_default());
+        let (fetches, first_end) =
+            plugin::read(&fs::read_to_string(log(directory)).unwrap_or_default());
         Seen { fetches: seen.fetches + fetches, first_end: seen.first_end.or(first_end) }
     }
 }

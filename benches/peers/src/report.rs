@@ -70,15 +70,22 @@ impl Report {
         println!("{:36} {:>8} {:>14} {:>16}", "", "fetches", "ns per waiter", "heap per waiter");
         for row in &self.burst {
             let (fetches, ns) = (number(row.fetches), figure(row.ns_per_waiter, 0));
-            println!("{:36} {fetches:>8} {ns:>14} {:>16}", row.name, figure(row.heap_per_waiter, 0));
+            println!(
+                "{:36} {fetches:>8} {ns:>14} {:>16}",
+                row.name,
+                figure(row.heap_per_waiter, 0)
+            );
         }
         println!(
             "\nWhen things go wrong, 100 callers: fetches until all are served if the leader is dropped;"
         );
-        println!("served in 300 ms if it is parked; fetches and ms until the last answer if the fetch fails");
+        println!(
+            "served in 300 ms if it is parked; fetches and ms until the last answer if the fetch fails"
+        );
         println!("{:36} {:>8} {:>8} {:>8} {:>8}", "", "dropped", "parked", "fails", "ms");
         for row in &self.failures {
-            let (dropped, parked) = (number(row.leader_dropped_fetches), number(row.leader_parked_served));
+            let (dropped, parked) =
+                (number(row.leader_dropped_fetches), number(row.leader_parked_served));
             let (fails, ms) = (number(row.fetch_fails_fetches), figure(row.fetch_fails_ms, 1));
             println!("{:36} {dropped:>8} {parked:>8} {fails:>8} {ms:>8}", row.name);
         }

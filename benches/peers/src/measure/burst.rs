@@ -90,7 +90,9 @@ fn row(contender: Turns<Sample>) -> Burst {
         name: contender.name,
         fetches: count(samples.iter().map(|sample| Some(sample.fetches))),
         ns_per_waiter: samples.iter().map(time).collect::<Option<Vec<_>>>().and_then(median),
-        heap_per_waiter: median(samples.iter().filter_map(|sample| sample.heap_per_waiter).collect()),
+        heap_per_waiter: median(
+            samples.iter().filter_map(|sample| sample.heap_per_waiter).collect(),
+        ),
     }
 }
 

@@ -52,7 +52,8 @@ pub fn measure() -> Vec<Contention> {
     rounds(ROUNDS, Duration::MAX, &mut contenders);
     let speedups = contenders.each_ref().map(|contender| {
         let [one, two] = [0, 1].map(|runtime| {
-            let mut seconds: Vec<f64> = contender.samples.iter().map(|sample| sample[runtime]).collect();
+            let mut seconds: Vec<f64> =
+                contender.samples.iter().map(|sample| sample[runtime]).collect();
             seconds.sort_by(f64::total_cmp);
             seconds[UNDISTURBED]
         });

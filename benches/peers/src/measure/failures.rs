@@ -65,7 +65,12 @@ pub fn measure() -> Vec<Failures> {
 fn contender<P: Peer>() -> Turns<Sample> {
     Turns::new::<P>(|| {
         let (refused, refused_for) = fetch_fails::<P>();
-        Sample { dropped: leader_dropped::<P>(), parked: leader_parked::<P>(), refused, refused_for }
+        Sample {
+            dropped: leader_dropped::<P>(),
+            parked: leader_parked::<P>(),
+            refused,
+            refused_for,
+        }
     })
 }
 
@@ -88,7 +93,8 @@ fn leader_dropped<P: Peer>() -> Option<usize> {
         let peer = P::make(&endpoint).await;
         let mut leader = peer.clone();
         // Spawned first, so polled first.
-        let leader = async move { tokio::time::timeout(GONE_AFTER, leader.call(P::input())).await.is_err() };
+        let leader =
+            async move { tokio::time::timeout(GONE_AFTER, leader.call(P::input())).await.is_err() };
         let leader = tokio::spawn(leader);
         let served = all(&peer).await?;
         assert!(leader.await.unwrap(), "the fetch of {} was over before its leader went", P::NAME);

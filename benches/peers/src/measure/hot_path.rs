@@ -19,7 +19,8 @@ const WARM_UP: usize = 100;
 
 pub fn measure() -> Vec<HotPath> {
     // The peers' own tasks run on it; the calls, which are done at once, on this thread.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let _entered = runtime.enter();
     let (mut contenders, allocations): (Vec<_>, Vec<_>) = [
         contender::<plain::Bare>(&runtime),

@@ -25,7 +25,11 @@ use crate::{
 struct InProcess(Endpoint);
 
 impl ResolveIdentity for InProcess {
-    fn resolve_identity<'a>(&'a self, _: &'a RuntimeComponents, _: &'a ConfigBag) -> IdentityFuture<'a> {
+    fn resolve_identity<'a>(
+        &'a self,
+        _: &'a RuntimeComponents,
+        _: &'a ConfigBag,
+    ) -> IdentityFuture<'a> {
         IdentityFuture::new(async {
             let token = self.0.fetch().await?;
             let expires = SystemTime::now() + LIFETIME;

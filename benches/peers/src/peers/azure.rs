@@ -30,7 +30,11 @@ struct InProcess(Endpoint);
 
 #[async_trait]
 impl TokenCredential for InProcess {
-    async fn get_token(&self, _: &[&str], _: Option<TokenRequestOptions<'_>>) -> Result<AccessToken> {
+    async fn get_token(
+        &self,
+        _: &[&str],
+        _: Option<TokenRequestOptions<'_>>,
+    ) -> Result<AccessToken> {
         let refused = |error| Error::with_error(ErrorKind::Credential, error, "refused");
         let token = self.0.fetch().await.map_err(refused)?;
         let lifetime = Duration::try_from(LIFETIME).unwrap();
@@ -43,7 +47,12 @@ struct Answers;
 
 #[async_trait]
 impl Policy for Answers {
-    async fn send(&self, _: &Context, request: &mut Request, _: &[Arc<dyn Policy>]) -> PolicyResult {
+    async fn send(
+        &self,
+        _: &Context,
+        request: &mut Request,
+        _: &[Arc<dyn Policy>],
+    ) -> PolicyResult {
         std::hint::black_box(request);
         Ok(AsyncRawResponse::from_bytes(StatusCode::Ok, Headers::new(), Bytes::new()))
     }
@@ -61,7 +70,8 @@ impl Peer for Azure {
 
     async fn make(endpoint: &Endpoint) -> Self {
         let credential = Arc::new(InProcess(endpoint.clone()));
-        let policy = BearerTokenAuthorizationPolicy::new(credential, ["https://example.com/.default"]);
+        let policy =
+            BearerTokenAuthorizationPolicy::new(credential, ["https://example.com/.default"]);
         Self { policy, next: Arc::new([Arc::new(Answers)]) }
     }
 

@@ -146,7 +146,8 @@ impl Peer for Cell {
 
     fn call(&mut self, (): ()) -> impl Future<Output = impl Outcome> + Send {
         async {
-            let fetch = || async { Ok::<_, ()>(bearer(&self.endpoint.fetch().await.map_err(drop)?)) };
+            let fetch =
+                || async { Ok::<_, ()>(bearer(&self.endpoint.fetch().await.map_err(drop)?)) };
             self.cell.get_or_try_init(fetch).await.cloned().map(std::hint::black_box).is_ok()
         }
     }

@@ -101,7 +101,11 @@ pub struct KeepsAClone;
 impl<E> Policy<Request<Body>, Response<()>, E> for KeepsAClone {
     type Future = std::future::Ready<()>;
 
-    fn retry(&mut self, _: &mut Request<Body>, _: &mut Result<Response<()>, E>) -> Option<Self::Future> {
+    fn retry(
+        &mut self,
+        _: &mut Request<Body>,
+        _: &mut Result<Response<()>, E>,
+    ) -> Option<Self::Future> {
         None
     }
 

@@ -59,7 +59,8 @@ impl Peer for Yup {
             refresh_token: "refresh".into(),
             key_type: "authorized_user".into(),
         };
-        let connector = ToEndpoint { http: HttpConnector::new(), endpoint: endpoint.url().parse().unwrap() };
+        let connector =
+            ToEndpoint { http: HttpConnector::new(), endpoint: endpoint.url().parse().unwrap() };
         let client = Client::builder(TokioExecutor::new()).build(connector);
         let client = CustomHyperClientBuilder::from(client);
         Self(AuthorizedUserAuthenticator::with_client(secret, client).build().await.unwrap())
