@@ -69,8 +69,8 @@ macro_rules! tally {
         /// A snapshot of what a [`TokenCache`](crate::TokenCache) has done since it was made.
         ///
         /// The numbers are not taken at one instant. A refresh, for one, is counted as ended a
-        /// moment after its callers have their token. In the facade, times are histograms in
-        /// seconds.
+        /// moment after its callers have their token. The feature `metrics` records drains and
+        /// holds in histograms, in seconds.
         ///
         /// # Examples
         ///
@@ -146,6 +146,7 @@ tally! {
     holds_timed_out: Count as u64 = "tower_reauth_holds_timed_out_total",
     /// The longest drain, which is the wait for requests in flight.
     longest_drain: Longest as Duration = "tower_reauth_drain_seconds",
-    /// The longest hold, which is a drain and the refresh after it.
+    /// The longest hold, which is a drain and what follows it until the endpoint has responded or
+    /// the hold has timed out.
     longest_hold: Longest as Duration = "tower_reauth_hold_seconds",
 }

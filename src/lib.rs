@@ -5,7 +5,8 @@
 //!   [`TokenCache`].
 //! - The cache asks its [`TokenEndpoint`] for a token when one is needed. It makes one request at a
 //!   time, whatever the number of callers is, in a task that no caller's cancellation stops.
-//! - A request that is answered 401 is sent once more with a newer token.
+//! - A request that is answered 401 is sent once more with a newer token, unless the 401 says that
+//!   the token is not to blame.
 //! - A token is renewed before it expires. If the new token kills the old one, it is renewed at a
 //!   moment without requests in flight, or while new requests are held back.
 //! - The token goes to the origins that may see it, and nowhere else. A request is never sent
@@ -13,7 +14,7 @@
 //!
 //! # Examples
 //!
-//! A signed request to the sandbox, which is a double of the Send Payments API in this process:
+//! A signed request to the sandbox, a local server that imitates the Send Payments API:
 //!
 //! ```
 //! # #[cfg(all(feature = "client", feature = "sandbox"))]
@@ -63,7 +64,7 @@
 //! - `metrics` reports the cache's counters and times through the `metrics` facade.
 //! - `reqwest-middleware` makes the layer a middleware of that crate.
 //! - `verify` adds `AccessToken::verified_claims`, which checks signature and dates first.
-//! - `sandbox` adds a double of the Send Payments API in this process, for tests and demos.
+//! - `sandbox` adds a local server that imitates the Send Payments API, for tests and demos.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -25,7 +25,12 @@
 //! | Held | about to die | [`Holding`](super::state::Stage::Holding) | the outcome of the flight |
 //!
 //! A token that expires or is refused turns Served into Empty, and Renewing or Held into
-//! Refreshing.
+//! Refreshing. A refused token that is served on leaves the state as it is.
+//!
+//! If the endpoint takes longer than the policy's `hold_timeout`, Held turns into Renewing by way
+//! of [`Scouting`](super::state::Stage::Scouting): one request goes first with the old token, and
+//! the others wait until the token is accepted, or for 100 ms.
+//!
 //! An overlapping endpoint is never Held: its flights end in Renewing, the forced ones too.
 //!
 //! After an error a back-off ([`Gate`](crate::refresh::gate::Gate)) may keep the next flight from
@@ -69,14 +74,14 @@
 //! shows it. The models are in `cache/loom_tests.rs` and `cache/loom_slot_tests.rs`.
 //!
 //! - **`Slot::published`**, an `ArcSwap`. Stored by `publish` and `withdraw`, under the lock.
-//!   Loaded by `Slot::lease` on any thread. A reader has the old pointer, and is counted, or the new one.
-//!   Models:
+//!   Loaded by `Slot::lease` on any thread. A reader has the old pointer, and is counted, or the
+//!   new one. Models:
 //!   `a_slot_that_was_withdrawn_gives_no_lease_and_the_last_one_that_it_gave_signals_its_end`,
 //!   `a_moment_is_idle_only_if_no_lease_is_out_and_none_can_be_had`.
-//! - **Reference counts of [`Lease`]**, in an `Arc`. A clone adds `Relaxed`, a drop subtracts
-//!   `Release`. `Generations::is_idle` loads `Relaxed`, after the swap in `withdraw`: a reader that
-//!   had the old pointer was counted before the swap. The end of the last request is sent through
-//!   the [`Drained`] channel. Models:
+//! - **Reference counts of [`Lease`]**, in an `Arc`. `Arc::clone` and `Weak::upgrade` increment the
+//!   count, with `Relaxed` at least. A drop decrements it with `Release`. `Generations::is_idle`
+//!   loads `Relaxed`, after the swap in `withdraw`: a reader that had the old pointer was counted
+//!   before the swap. The end of the last request is sent through the [`Drained`] channel. Models:
 //!   `a_moment_is_idle_only_if_no_lease_is_out_and_none_can_be_had`,
 //!   `a_drain_waits_for_the_leases_from_before_a_renewal_that_failed`.
 //! - **`Lease::fresh_until`, closing**. `Slot::replace` swaps in `CLOSED` before the slot drops its

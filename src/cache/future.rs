@@ -50,7 +50,7 @@ pub(crate) struct Granted {
 /// The wait itself, for callers that hold the cache and know what they need.
 pub(crate) enum Wait {
     Start {
-        /// The token of an earlier flight could not be used.
+        /// The wait has started over once, because the token of its flight had expired by then.
         again: bool,
     },
     Waiting {
@@ -68,7 +68,8 @@ impl Wait {
     }
 
     /// Polls the wait, as the `poll` of a future. `requirement` is the same each time. `can_scout`
-    /// says that the caller can use the lease of a scout. `is_usable` returns whether the token that a flight has brought can still be sent.
+    /// says that the caller can use the lease of a scout. `is_usable` returns whether the token
+    /// that a flight has brought can still be sent.
     pub(crate) fn poll(
         &mut self,
         handle: &Handle,
@@ -146,7 +147,8 @@ fn overdue(flight: &FlightHandle) -> Option<Pin<Box<Sleep>>> {
     is_elsewhere.then(|| Box::pin(sleep_until(flight.overdue)))
 }
 
-/// Returns what the outcome of a flight is to this caller; `None` to start over.
+/// Returns the result that the outcome of a flight means for this caller. `None` means that the
+/// caller asks the cache again.
 fn judge(
     requirement: &Requirement,
     outcome: Outcome,

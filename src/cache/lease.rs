@@ -39,7 +39,7 @@ pub(crate) struct Lease {
     /// The end of the freshness by the coarse clock: before it, a service may take the lease
     /// without asking the slot. Otherwise [`CLOSED`] or [`OPEN`].
     fresh_until: AtomicU64,
-    /// A resource has accepted the token on this lease.
+    /// A response to a request that held this copy of the lease has accepted the token.
     accepted: AtomicBool,
     pub(crate) token: AccessToken,
     /// The cache that issued the lease. Requests do not keep it alive, because nobody is left to
@@ -49,14 +49,14 @@ pub(crate) struct Lease {
     _in_use: Arc<oneshot::Sender<()>>,
 }
 
-/// The lease is not in the slot and can't become fresh.
+/// No reader can freshen the lease until [`Slot::publish`](super::slot::Slot::publish) opens it.
 const CLOSED: u64 = 0;
 
 /// The lease is in the slot and is not fresh.
 const OPEN: u64 = 1;
 
-/// The copies of one lease, one for each core. Their reference counts together are the number of
-/// requests in flight.
+/// The copies of one lease, of which each thread always takes the same one. Their reference counts
+/// together are the number of requests in flight.
 pub(crate) type Leases = Striped<Arc<Lease>>;
 
 /// Resolves, with an error, when nobody holds the leases any longer. Each renewal that waits has a
@@ -103,8 +103,8 @@ impl Lease {
         self.fresh_until.store(OPEN, Ordering::Relaxed);
     }
 
-    /// Ends the freshness for good. Called while the slot still holds its references, so that
-    /// whoever takes a reference after those are dropped sees the mark.
+    /// Ends the freshness until the lease is opened again. Called while the slot still holds its
+    /// references, so that whoever takes a reference after those are dropped sees the mark.
     pub(super) fn close(&self) {
         // `Relaxed` would do in C++'s model. Loom orders a store only by what happens before it,
         // so this swap acquires what `freshen` has released.

@@ -125,8 +125,13 @@ impl TokenCache {
     ///
     /// # Errors
     ///
-    /// The refresh failed. Every caller that waited for it gets the same error. The wait is bounded
-    /// by [`RefreshPolicy::drain_timeout`] and [`RefreshPolicy::deadline`] together.
+    /// The refresh failed, or an earlier one did and the endpoint is left alone for a while.
+    /// Callers that waited for the same refresh get the same error, unless the old token can still
+    /// be sent. They get the old token then. Without a Tokio runtime no refresh can start, which is
+    /// an error of its own.
+    ///
+    /// The wait is bounded by [`RefreshPolicy::drain_timeout`] and [`RefreshPolicy::deadline`]
+    /// together.
     ///
     /// # Cancel safety
     ///
@@ -137,8 +142,8 @@ impl TokenCache {
 
     /// Returns the token in use if it can be sent now. It never waits and starts nothing.
     ///
-    /// `None` while an exclusive endpoint is being asked for a new token, because that kills the
-    /// one in use.
+    /// `None` while requests are held because an exclusive endpoint is asked for a new token. The
+    /// hold lasts for [`RefreshPolicy::hold_timeout`] at most.
     pub fn current(&self) -> Option<AccessToken> {
         self.0.core().current()
     }
@@ -159,11 +164,12 @@ impl TokenCache {
     ///
     /// The old token is kept until the new one is there. An overlapping endpoint's token is served
     /// meanwhile. An exclusive endpoint's token dies with the request, so it is held back until the
-    /// response arrives, and served on if the refresh failed.
+    /// response arrives, for [`RefreshPolicy::hold_timeout`] at most. It is served on if the
+    /// refresh failed.
     ///
     /// # Errors
     ///
-    /// As [`token`](Self::token).
+    /// As [`token`](Self::token), but this call never returns the old token.
     pub fn refresh(&self) -> TokenFuture {
         self.requiring(Requirement::Fresh)
     }

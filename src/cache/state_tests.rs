@@ -561,7 +561,8 @@ proptest! {
             if let Some(token) = world.state.servable(&world.now) {
                 let current = world.state.current.as_ref().unwrap();
                 let holds = world.state.flight.is_some_and(|it| it.stage == Stage::Holding);
-                prop_assert!(token.is_usable_at(&world.now) && !current.refused && !current.dead && !holds);
+                let is_good = !current.refused && !current.dead && !holds;
+                prop_assert!(token.is_usable_at(&world.now) && is_good);
             }
             // The slot never outlasts the token.
             if let Some(until) = world.state.served_until(&world.now) {

@@ -78,7 +78,7 @@ where
         ready.map_err(|error| connection_error(error.into()).with_fate(Fate::NotIssued))?;
         let (mut parts, body) =
             self.call(request).await.map_err(|error| connection_error(error.into()))?.into_parts();
-        // Before the first error that quotes the content type.
+        // The errors below quote the content type, so one that holds the secret is removed here.
         redact_content_type(&mut parts.headers, secret);
         let body = Limited::new(body, limit).collect().await.map(Collected::to_bytes);
         if !parts.status.is_success() {

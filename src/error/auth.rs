@@ -9,7 +9,7 @@ use crate::isolate::isolate;
 
 /// The reason why there is no token for a request.
 ///
-/// Every caller that waited for the same refresh gets the same error, so a clone is cheap. Ask the
+/// Callers that waited for the same refresh share the error, so a clone is cheap. Ask the
 /// error with its `is_*` methods, because its text may change.
 ///
 /// # Errors of your own endpoint
@@ -62,8 +62,9 @@ impl Drop for Inner {
 
 /// The fate of the request for a token, as far as the client can tell.
 ///
-/// On an exclusive endpoint it decides for what the token in use is still good. The variants are
-/// in ascending order of harm, because a refresh of several attempts takes the greatest of them.
+/// On an exclusive endpoint it decides whether the token in use is kept, suspect or dead. The
+/// variants are in ascending order of harm. The fate of a refresh is the greatest among those of
+/// its attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fate {
     /// No token was issued, because the request was not sent or was refused.
@@ -84,7 +85,8 @@ pub(crate) enum Kind {
     Timeout,
     /// The endpoint refused the credentials with 400, 401 or 403.
     Rejected,
-    /// The endpoint's response holds no usable token.
+    /// The endpoint answered with a redirect, or with a success that holds no usable token. A
+    /// success that was cut off or is empty is [`Transient`](Self::Transient).
     InvalidResponse,
     /// The token had expired before it arrived.
     Expired,

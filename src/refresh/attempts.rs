@@ -90,7 +90,7 @@ impl Attempts<'_> {
         }
     }
 
-    /// Makes one attempt, from the request to the token.
+    /// Asks the endpoint for a token once, and makes an [`AccessToken`] of what it issued.
     pub(crate) async fn attempt(&self) -> Result<AccessToken, AuthError> {
         self.tally.token_requests.add();
         isolate(|| {

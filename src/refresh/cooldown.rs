@@ -1,4 +1,4 @@
-//! [`Cooldown`]: how often a token that was refused before its time is replaced. Pure.
+//! [`Cooldown`]: decides when a token that a resource refused before its expiry is replaced. Pure.
 //!
 //! A resource that refuses our newest, unexpired token says one of two things. Another process has
 //! asked for a token with the same credentials, or the resource refuses every token.

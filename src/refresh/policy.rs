@@ -238,20 +238,23 @@ impl RefreshPolicy {
         self
     }
 
-    /// Returns an error that names the first setting that can't work.
-    /// Sets how long requests are held while an exclusive endpoint is asked for a token, counted
-    /// from the request on.
+    /// Sets how long requests are held while an exclusive endpoint is asked for a token. The time
+    /// counts from the request to the endpoint on, so a drain comes before it.
     ///
-    /// After that they go on with the old token, which may have died by then. The request to the
-    /// endpoint goes on too, and its token is used when it arrives. One request that can be replayed
-    /// goes first. The others follow when a resource accepts the old token, or after 100 ms. Defaults
-    /// to 1 second.
+    /// After that the held requests go on with the old token, which may have died by then. One
+    /// request that can be replayed goes first. The others follow when a resource accepts the old
+    /// token, or after 100 milliseconds. The request to the endpoint goes on too, and its token is
+    /// used when it arrives.
+    ///
+    /// With 1 second and a drain of 2 seconds, no request is held for longer than 3.1 seconds.
+    /// Defaults to 1 second.
     #[must_use]
     pub fn hold_timeout(mut self, timeout: Duration) -> Self {
         self.hold_timeout = timeout;
         self
     }
 
+    /// Returns an error that names the first setting that can't work.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let wrong = if self.attempt_timeout.is_zero() {
             "an attempt needs time; give attempt_timeout more than zero"

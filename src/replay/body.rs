@@ -176,8 +176,8 @@ impl<B> KeptBody<B> {
         can_be_replayed
     }
 
-    /// Returns the body from its start, and ends the attempt before. `None` if a frame that was
-    /// sent is not kept, or if another attempt has begun meanwhile.
+    /// Returns a body that starts from the first frame again, and ends the previous attempt. `None`
+    /// if the body can't be replayed, or if another attempt has begun meanwhile.
     fn restore(&self) -> Option<ReplayBody<B>> {
         let recorder = lock(&self.recorder);
         if self.attempt != Some(recorder.attempt) {

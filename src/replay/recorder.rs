@@ -168,8 +168,8 @@ impl<B> Recorder<B> {
     }
 }
 
-/// Begins a new attempt, which ends the one before. Returns its number, or `None` if a frame that
-/// was sent is not kept.
+/// Begins a new attempt, and ends the previous one. Returns the number of the new attempt, or
+/// `None` if the body can't be replayed.
 pub(super) fn begin<B>(mut recorder: MutexGuard<'_, Recorder<B>>) -> Option<u32> {
     if !recorder.is_replayable() {
         return None;

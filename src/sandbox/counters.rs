@@ -52,7 +52,7 @@ pub struct SandboxCounters {
     pub unauthorized_replaced: u64,
     /// Accounts that were created by `POST /accounts`.
     pub accounts_created: u64,
-    /// `POST /accounts` requests that got the response stored for their idempotency key.
+    /// Repeated `POST /accounts` requests that were answered with the stored response of the first.
     pub idempotent_replays: u64,
     /// The greatest number of `POST /auth` requests that were in flight at once.
     pub auth_in_flight_max: u64,

@@ -117,10 +117,11 @@ impl Rejection {
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        // The text is the same for every reason, so that no client can tell them apart by it.
+        // The body never tells a client the reason.
         let mut response =
             Problem::new(StatusCode::UNAUTHORIZED, "A valid token is needed", "unauthorized")
                 .into_response();
+        // The challenge tells a missing token from a bad one (RFC 6750, section 3.1).
         let challenge = match self {
             Self::Missing => "Bearer",
             _ => r#"Bearer error="invalid_token""#,

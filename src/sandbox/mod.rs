@@ -1,4 +1,4 @@
-//! A double of the Send Payments API in this process, on a real socket, for tests and
+//! A server in this process that imitates the Send Payments API on a real socket, for tests and
 //! demonstrations.
 //!
 //! It keeps to these rules:

@@ -85,7 +85,7 @@ async fn serve_connection(stream: TcpStream, router: Router, watcher: Watcher) {
     builder.http2().auto_date_header(false);
     let connection = watcher.watch(builder.serve_connection(io, service).into_owned());
     tokio::select! {
-        // An error is the client's, which hung up or sent what is not HTTP.
+        // An error needs no report: the client hung up or sent no HTTP, or a fault cut the body.
         _ = connection => {}
         // The return drops the connection, and its stream sends the reset.
         () = reset.inner.demanded.notified() => {}

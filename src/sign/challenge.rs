@@ -5,9 +5,10 @@ use http::{HeaderMap, header};
 /// Returns whether a 401 with these headers blames the token.
 ///
 /// A `Bearer` challenge with the error `invalid_token` does (RFC 6750, section 3.1), and so does a
-/// `Bearer` challenge without an error. One with another error, such as `insufficient_scope`, blames
-/// the request: a new token would be refused as well. Challenges of other schemes say nothing, and
-/// neither does a value that can't be read. Without a `Bearer` challenge the token is blamed.
+/// `Bearer` challenge without an error. One with another error, such as `insufficient_scope`,
+/// blames the request: a new token would be refused as well. Challenges of other schemes say
+/// nothing, and neither does a value that can't be read. Without a `Bearer` challenge the token is
+/// blamed.
 pub(crate) fn blames_token(headers: &HeaderMap) -> bool {
     let mut blames_request = false;
     for value in headers.get_all(header::WWW_AUTHENTICATE) {

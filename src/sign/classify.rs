@@ -1,4 +1,5 @@
-//! [`classify`]: reads from a response whether the token of its request was refused. Pure.
+//! [`classify`]: tells whether a response accepts its request's token, refuses it, or neither.
+//! Pure.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
@@ -23,7 +24,7 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// The gRPC status code `UNAUTHENTICATED`.
 const UNAUTHENTICATED: &str = "16";
 
-/// The content types of gRPC begin with this.
+/// Every content type of gRPC begins with these bytes.
 const GRPC: &[u8] = b"application/grpc";
 
 /// Classifies a response by its head alone, so that no response is delayed.

@@ -25,7 +25,7 @@ use crate::{
 };
 
 pin_project! {
-    /// The response to a request of [`Auth`](crate::Auth).
+    /// Resolves to the response to a request that was made through [`Auth`](crate::Auth).
     ///
     /// If no new token can be obtained after a 401, the 401 is the response, body and all, and the
     /// [`AuthError`] that says why is in its extensions. If the request body can't be sent again, a
@@ -168,7 +168,8 @@ where
 {
     /// Drives the request until it is in flight (`None`) or ends before that (`Some`).
     ///
-    /// A state whose `Option` is empty has ended already. It stays pending, as a fused future does.
+    /// A state other than `Passing` and `Sending` has ended if its `Option` is empty. Polled again,
+    /// it stays pending.
     #[inline(never)]
     fn poll_slow(
         mut self: Pin<&mut Self>,

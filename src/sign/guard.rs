@@ -123,9 +123,10 @@ impl Guard {
         }
     }
 
-    /// Decides on a request whose URI has no host. It goes where the inner service is connected, as
-    /// in gRPC channels and on hyper's own connections, and whoever connected it chose the origin.
-    /// A `Host` header that names another origin is believed.
+    /// Decides on a request whose URI has no host. Such a request goes to the peer to which the
+    /// inner service is connected, as in gRPC channels and with `hyper::client::conn`. The guard
+    /// trusts whoever connected the service, so the request may be signed. A `Host` header that
+    /// names another origin is believed.
     fn check_relative(&self, headers: &HeaderMap) -> Admission {
         let hosts = || hosts(headers);
         let mut named = self

@@ -16,8 +16,7 @@ use crate::{
     replay::{NoReplay, ReplayOnce},
 };
 
-/// Keeps the requests of a `tower::Service<http::Request<B>>` signed with the token of a
-/// [`TokenCache`].
+/// Signs the requests to a `tower::Service<http::Request<B>>` with the token of a [`TokenCache`].
 ///
 /// 1. A request that finds a valid token takes no lock, and costs one header. A request that finds
 ///    none waits for the refresh, which all of them share.
@@ -30,8 +29,9 @@ use crate::{
 ///    [allowed](Self::allow_origin). Requests to others are [refused](CrossOriginRequests::Refuse)
 ///    by default, and never signed.
 /// 4. A `Host` header that names another origin makes a request cross-origin. A request whose URI
-///    has no host, as in gRPC channels and on hyper's own connections, is signed: whoever made the
-///    inner service chose where it is connected to.
+///    has no host is signed, as in gRPC channels and with `hyper::client::conn`. Such a request
+///    goes to the peer to which the inner service is connected, and whoever connected it is
+///    trusted.
 /// 5. A request is never sent unsigned where it should be signed. It is never handed to the inner
 ///    service with a token that has expired by then. Requests that queue in the inner service are
 ///    signed already, so make queues and rate limits outer layers.

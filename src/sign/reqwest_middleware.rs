@@ -74,6 +74,7 @@ where
             Uri::try_from(request.url().as_str()).map_err(MiddlewareError::middleware)?;
         *head.method_mut() = request.method().clone();
         *head.headers_mut() = mem::take(request.headers_mut());
+        // The layer works on a copy, so that a caller that drops the request keeps its own.
         let shared = Arc::new(Mutex::new(extensions.clone()));
         let mut service = self.layer(InnerService { next, extensions: Arc::clone(&shared) });
         let result = service.call(head.map(|()| Whole(request))).await;
@@ -143,8 +144,7 @@ impl<'a> Service<http::Request<Whole>> for InnerService<'a> {
         Box::pin(async move {
             let (parts, Whole(mut request)) = request.into_parts();
             *request.headers_mut() = parts.headers;
-            // The middlewares get a copy of the extensions. A caller that drops the request halfway
-            // keeps its own.
+            // The inner middlewares change a copy, which is stored when they return.
             let mut own = extensions.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let result = next.run(request, &mut own).await;
             *extensions.lock().unwrap_or_else(PoisonError::into_inner) = own;

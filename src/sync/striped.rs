@@ -8,7 +8,9 @@ use std::{ops::Deref, sync::LazyLock};
 
 use super::Turn;
 
-/// A copy for each core: the number of cores, rounded up to a power of two, between 2 and 32.
+/// Copies of one value, of which each thread always gets the same one.
+///
+/// Their number is that of the available CPUs, rounded up to a power of two and kept in 2..=32.
 pub(crate) struct Striped<T> {
     copies: Box<[T]>,
     turn: Turn,

@@ -57,7 +57,7 @@ struct Issued {
     accepted: AtomicBool,
 }
 
-/// A token that can't be put into a header.
+/// A token that is empty, or has a character that is not visible ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unsendable {
     Empty,
@@ -96,8 +96,8 @@ impl AccessToken {
         if secret.is_empty() {
             return Err(Unsendable::Empty);
         }
-        // RFC 6750, section 2.1, allows fewer characters (`b64token`). Only those that a header
-        // can't carry, or would trim, are refused here.
+        // RFC 6750, section 2.1, allows fewer characters (`b64token`). This check refuses only what
+        // is not visible ASCII.
         if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Unsendable::Characters);
         }
