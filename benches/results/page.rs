@@ -4,7 +4,10 @@ use std::{fmt::Write, fs, thread};
 
 use super::{
     Results,
-    support::{figures::HotPath, rustc_version},
+    support::{
+        figures::{HotPath, Work},
+        rustc_version,
+    },
 };
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/");
@@ -76,15 +79,11 @@ fn bars(results: &Results) -> String {
 }
 
 fn hot_path(results: &Results) -> String {
-    let mut works: Vec<(&str, usize)> =
-        results.hot_path.iter().map(|of| (&*of.work, of.token_length)).collect();
+    let mut works: Vec<&Work> = results.hot_path.iter().map(|of| &of.work).collect();
     works.dedup();
     let Some(&first) = works.first() else { return String::new() };
-    let of = |(work, length): (&str, usize)| {
-        let (work, is_of) = (work.to_owned(), length);
-        results.hot_path.iter().filter(move |of| of.work == work && of.token_length == is_of)
-    };
-    let mut rows: Vec<_> = of(first).map(|of| hot_path_row(results, of)).collect();
+    let of_first = results.hot_path.iter().filter(|of| of.work == *first);
+    let mut rows: Vec<_> = of_first.map(|of| hot_path_row(results, of)).collect();
     rows.extend(results.peers.hot_path.iter().map(|peer| {
         let figures = [peer.ns, peer.x2, peer.x3].map(|figure| format!("{figure:.2}"));
         let [ns, x2, x3] = figures;
@@ -95,28 +94,37 @@ fn hot_path(results: &Results) -> String {
         &format!(
             "A valid token of {} bytes, {}. (2) is a static header, (3) a static header with a clone of the request \
              kept.\n\n![The hot path](plots/hot_path.svg)",
-            first.1, first.0
+            first.token_length, first.request
         ),
         &["contender", "ns", "x(2)", "x(3)", "allocations", "instructions"],
         rows,
     );
-    let rows = of(first).map(|contender| {
-        let cells = works.iter().filter_map(|work| of(*work).find(|of| of.name == contender.name));
-        let cells = cells.map(|of| format!("{:.0} ({:.2})", of.ns, of.x3));
-        std::iter::once(contender.name.clone()).chain(cells).collect()
-    });
-    let titles: Vec<String> =
-        works.iter().map(|(work, length)| format!("{work}, token {length}")).collect();
-    let titles: Vec<&str> =
-        std::iter::once("ns (x(3))").chain(titles.iter().map(|title| &**title)).collect();
-    section.push_str(&table("", "", &titles, rows.collect()));
+    let (cold, warm): (Vec<&Work>, Vec<&Work>) = works.into_iter().partition(|work| work.cold);
+    section.push_str(&hot_path_by_work(results, "", &warm));
+    let text = "Requests that lie cold: they are made 256 at a time before they are signed, and the response has a body of \
+                the type `Full<Bytes>`. (3) and (2) are measured in the same way.";
+    section.push_str(&hot_path_by_work(results, text, &cold));
     section
+}
+
+/// A row for each contender, with a cell for each of these works.
+fn hot_path_by_work(results: &Results, text: &str, works: &[&Work]) -> String {
+    let figures: Vec<_> = results.hot_path.iter().filter(|of| works.contains(&&of.work)).collect();
+    let rows = pivot(
+        &figures,
+        |of| (&of.name, of.work.token_length),
+        |of| format!("{:.0} ({:.2}, {:.2})", of.ns, of.x2, of.x3),
+    );
+    let titles = works.iter().map(|of| format!("{}, token {}", of.request, of.token_length));
+    table("", text, &titles_with("ns (x(2), x(3))", &titles.collect::<Vec<_>>()), rows)
 }
 
 fn hot_path_row(results: &Results, of: &HotPath) -> Vec<String> {
     let allocations = results.allocations.iter().flat_map(|allocations| &allocations.hot_path);
     let mut allocations = allocations.filter(|count| {
-        count.name == of.name && count.work == of.work && count.token_length == of.token_length
+        count.name == of.name
+            && count.work == of.work.request
+            && count.token_length == of.work.token_length
     });
     let allocations =
         allocations.next().map_or("-".to_owned(), |count| count.allocations.to_string());
@@ -157,6 +165,8 @@ fn burst(results: &Results) -> String {
     for row in &mut rows {
         let fetches =
             results.burst.iter().filter(|of| of.name == row[0]).map(|of| of.fetches).max();
+        let mut lived = results.burst.iter().filter(|of| of.name == row[0]);
+        row.push(shown(lived.find_map(|of| of.ns_per_waiter_lived), 0));
         let heap = heaps.clone().rfind(|heap| heap.name == row[0]);
         row.push(heap.map_or("-".to_owned(), |heap| cell(heap.bytes_per_waiter)));
         row.push(fetches.unwrap_or_default().to_string());
@@ -166,12 +176,12 @@ fn burst(results: &Results) -> String {
         let at_1000 =
             |of: &usize| if *of == 1000 { shown(peer.ns_per_waiter, 0) } else { "-".into() };
         let cells = callers.iter().map(at_1000);
-        let rest = [peer.heap_per_waiter, peer.fetches].map(|figure| shown(figure, 0));
+        let rest = [None, peer.heap_per_waiter, peer.fetches].map(|figure| shown(figure, 0));
         std::iter::once(peer.name.clone()).chain(cells).chain(rest).collect()
     }));
-    titles.extend(["bytes per waiter".to_owned(), "fetches".to_owned()]);
+    titles.extend(["10000, lived", "bytes per waiter", "fetches"].map(str::to_owned));
     let text = "Callers that come before there is a token: nanoseconds for each, from the end of the fetch until the last \
-                of them is done.\n\n![A cold burst](plots/burst.svg)";
+                of them is done. \"Lived\" is in a process that has had earlier bursts.\n\n![A cold burst](plots/burst.svg)";
     table("Cold burst", text, &titles_with("callers", &titles), rows)
 }
 

@@ -40,14 +40,12 @@ fn path(name: &str) -> PathBuf {
 
 fn hot_path(results: &Results) {
     let Some(first) = results.hot_path.first() else { return };
-    let ours = results
-        .hot_path
-        .iter()
-        .filter(|of| of.work == first.work && of.token_length == first.token_length);
+    let ours = results.hot_path.iter().filter(|of| of.work == first.work);
     let ours = ours.map(|of| (of.name.clone(), of.x3));
     let peers = results.peers.hot_path.iter().map(|peer| (peer.name.clone(), peer.x3));
     let bars: Vec<_> = ours.chain(peers).collect();
-    let title = format!("One signed call, {}: times a static header with a clone kept", first.work);
+    let title =
+        format!("One signed call, {}: times a static header with a clone kept", first.work.request);
     draw_bars("hot_path.svg", &title, &bars);
 }
 

@@ -1,13 +1,30 @@
 //! What the benches measure, as it goes from each of them to `results`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+/// The work that each contender does on the hot path.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    pub request: String,
+    pub token_length: usize,
+    /// The requests are out of the first-level cache when they are signed.
+    pub cold: bool,
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, token of {} bytes", self.request, self.token_length)?;
+        if self.cold { f.write_str(", requests that lie cold") } else { Ok(()) }
+    }
+}
 
 /// One contender at one work on the hot path.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct HotPath {
     pub name: String,
-    pub work: String,
-    pub token_length: usize,
+    pub work: Work,
     pub ns: f64,
     /// As a multiple of a static header.
     pub x2: f64,
@@ -30,6 +47,8 @@ pub struct Burst {
     pub callers: usize,
     pub fetches: usize,
     pub ns_per_waiter: f64,
+    /// The same in a process that has had earlier bursts, if it was measured.
+    pub ns_per_waiter_lived: Option<f64>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
