@@ -42,7 +42,7 @@ use crate::{
 /// can't be replayed: see [`replay`](crate::replay).
 // The compiler shows the line of the name in that case, and no other word of this crate.
 #[rustfmt::skip]
-pub struct Auth<S, R = ReplayOnce> { // `S` has to be Clone, and its body too, or behind a ReplayLayer
+pub struct Auth<S, R = ReplayOnce> { // `S` must be Clone, and its body too, or behind a ReplayLayer
     inner: S,
     shared: Arc<Inner<S>>,
     cached: CachedLease,
