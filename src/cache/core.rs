@@ -41,8 +41,9 @@
 //! 1. At most one flight is in progress, and each has a greater sequence number than the one
 //!    before.
 //! 2. The current token is never replaced by one with a smaller sequence number.
-//! 3. The slot shows a lease only on the token that [`State::servable`] returns. The two change
-//!    under the same lock.
+//! 3. The slot shows a lease only on the token that
+//!    [`State::servable`](super::state::State::servable) returns. The two change under the same
+//!    lock.
 //! 4. While a flight holds, no lease can be acquired. So once all earlier leases are dropped, no
 //!    request is in flight, and the POST that kills the token hurts nobody.
 //! 5. A flight ends exactly once: with a result, by being abandoned, or by its task being dropped.
@@ -51,10 +52,10 @@
 //!
 //! # The lock rule
 //!
-//! One lock guards the [`State`], the [`Generations`] of leases, and the handle of the flight. No
-//! await crosses it, and nothing that belongs to somebody else runs under it: no waker, no
-//! `tracing` subscriber, no metrics recorder, no destructor of a user's error or endpoint. So any
-//! of those may call the cache. The order is always:
+//! One lock guards the [`State`](super::state::State), the [`Generations`] of leases, and the
+//! handle of the flight. No await crosses it, and nothing that belongs to somebody else runs under
+//! it: no waker, no `tracing` subscriber, no metrics recorder, no destructor of a user's error or
+//! endpoint. So any of those may call the cache. The order is always:
 //!
 //! 1. Read the clock and draw a random number. Lock.
 //! 2. Apply a transition to the state, which returns [`Effects`].
@@ -106,18 +107,20 @@ use std::{
 use http::Uri;
 use tokio::{runtime::Handle, time::Instant};
 
+pub(crate) use super::locked::Acquired;
 use super::{
     acquire::{self, Acquisition},
     changes::Changes,
     complete::{self, Completion},
     deferred::{Deferred, ToSpawn},
-    effect::{Effects, Ended, NewLeases},
-    flight::{FlightHandle, Running, interrupted},
+    effect::{Effects, Ended},
+    flight::Running,
     hold::{self, DrainPlan},
     invalidate::{self, Refusal},
-    lease::{Drained, Generations, Lease, Leases, OnResponse},
+    lease::{Drained, Generations, Lease, OnResponse},
+    locked::Locked,
     slot::Slot,
-    state::{Inputs, Requirement, Rules, State},
+    state::{Inputs, Requirement, Rules},
 };
 use crate::{
     clock,
@@ -140,25 +143,6 @@ pub(crate) struct Core {
     pub(crate) tally: Tally,
     /// Itself, for the leases.
     on_response: Weak<Self>,
-}
-
-/// Everything that the one lock guards.
-#[derive(Default)]
-pub(super) struct Locked {
-    pub(super) state: State,
-    pub(super) leases: Option<Generations>,
-    flight: Option<Running>,
-    /// The task that renews without traffic.
-    warmer: Option<AbortHandle>,
-}
-
-/// The result of an acquisition, for the caller.
-pub(crate) enum Acquired {
-    Token(AccessToken),
-    /// The caller goes first with the current token.
-    Scout(sync::Arc<Lease>),
-    Waiting(FlightHandle),
-    Failed(AuthError),
 }
 
 impl Core {
@@ -410,7 +394,8 @@ impl Core {
             deferred.to_spawn = Some(ToSpawn { start, expedite });
             locked.flight = Some(running);
         }
-        deferred.leases = locked.start_leases(leases, &self.on_response);
+        let on_response: Weak<dyn OnResponse> = Weak::<Self>::clone(&self.on_response);
+        deferred.leases = locked.start_leases(leases, &on_response);
         if publish {
             let until = locked.state.served_until(&inputs.now);
             match (&locked.leases, until) {
@@ -445,35 +430,5 @@ impl Drop for Core {
         // goes, which may be a request of somebody else.
         let endpoint = mem::replace(&mut self.endpoint, Box::new(NoEndpoint));
         isolate(|| drop(endpoint));
-    }
-}
-
-impl Locked {
-    /// Returns what a waiter needs of the flight in progress.
-    fn handle(&self) -> Acquired {
-        let (Some(running), Some(flight)) = (&self.flight, &self.state.flight) else {
-            return Acquired::Failed(interrupted(false));
-        };
-        Acquired::Waiting(FlightHandle {
-            outcome: running.flight.outcome(),
-            runtime: running.runtime,
-            overdue: flight.overdue,
-        })
-    }
-
-    /// Returns the old leases, which are dropped without the lock.
-    fn start_leases(
-        &mut self,
-        leases: Option<NewLeases>,
-        on_response: &Weak<Core>,
-    ) -> Option<Leases> {
-        match leases? {
-            NewLeases::Of(token) => {
-                let on_response: Weak<dyn OnResponse> = Weak::<Core>::clone(on_response);
-                let old = self.leases.replace(Generations::new(&token, &on_response));
-                old.map(Generations::into_current)
-            }
-            NewLeases::NextGeneration => self.leases.as_mut().map(Generations::advance),
-        }
     }
 }

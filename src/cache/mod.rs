@@ -37,6 +37,7 @@ mod handle;
 mod hold;
 mod invalidate;
 mod lease;
+mod locked;
 mod slot;
 mod state;
 mod task;

@@ -1,0 +1,63 @@
+//! [`Locked`]: everything that the one lock of the [core](super::core) guards.
+
+use std::sync::Weak;
+
+use super::{
+    effect::NewLeases,
+    flight::{FlightHandle, Running, interrupted},
+    lease::{Generations, Lease, Leases, OnResponse},
+    state::State,
+};
+use crate::{
+    error::AuthError,
+    sync::{self, AbortHandle},
+    token::AccessToken,
+};
+
+/// Everything that the one lock guards.
+#[derive(Default)]
+pub(super) struct Locked {
+    pub(super) state: State,
+    pub(super) leases: Option<Generations>,
+    pub(super) flight: Option<Running>,
+    /// The task that renews without traffic.
+    pub(super) warmer: Option<AbortHandle>,
+}
+
+/// The result of an acquisition, for the caller.
+pub(crate) enum Acquired {
+    Token(AccessToken),
+    /// The caller goes first with the current token.
+    Scout(sync::Arc<Lease>),
+    Waiting(FlightHandle),
+    Failed(AuthError),
+}
+
+impl Locked {
+    /// Returns what a waiter needs of the flight in progress.
+    pub(super) fn handle(&self) -> Acquired {
+        let (Some(running), Some(flight)) = (&self.flight, &self.state.flight) else {
+            return Acquired::Failed(interrupted(false));
+        };
+        Acquired::Waiting(FlightHandle {
+            outcome: running.flight.outcome(),
+            runtime: running.runtime,
+            overdue: flight.overdue,
+        })
+    }
+
+    /// Returns the old leases, which are dropped without the lock.
+    pub(super) fn start_leases(
+        &mut self,
+        leases: Option<NewLeases>,
+        on_response: &Weak<dyn OnResponse>,
+    ) -> Option<Leases> {
+        match leases? {
+            NewLeases::Of(token) => {
+                let old = self.leases.replace(Generations::new(&token, on_response));
+                old.map(Generations::into_current)
+            }
+            NewLeases::NextGeneration => self.leases.as_mut().map(Generations::advance),
+        }
+    }
+}
