@@ -78,3 +78,8 @@ pub fn schedule(lifetime: Duration, policy: &RefreshPolicy, random: f64) -> [Dur
     let schedule = schedule::schedule(lifetime, &policy.windows, random);
     [schedule.due, schedule.hold, schedule.unusable, schedule.drain]
 }
+
+/// Returns whether a 401 with these headers blames the token.
+pub fn blames_token(headers: &HeaderMap) -> bool {
+    crate::sign::blames_token(headers)
+}

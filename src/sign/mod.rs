@@ -14,6 +14,8 @@ mod reqwest_middleware;
 mod service;
 mod signer;
 
+#[cfg(fuzzing)]
+pub(crate) use self::challenge::blames_token;
 pub use self::{
     future::ResponseFuture, guard::CrossOriginRequests, layer::AuthLayer, service::Auth,
     signer::CallerAuthorization,
