@@ -20,8 +20,10 @@ pub(crate) fn isolate<T>(foreign: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(foreign)) {
         Ok(value) => Some(value),
         Err(payload) => {
-            // Leaked, because the payload's own destructor is foreign code too.
-            std::mem::forget(payload);
+            // The payload's own destructor is foreign code too. What that one panics with is
+            // leaked, because there has to be an end.
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+            dropped.unwrap_or_else(std::mem::forget);
             None
         }
     }

@@ -3,6 +3,7 @@
 
 use super::{
     effect::{Effect, Effects, Trigger},
+    flight::interrupted,
     hold,
     state::{Inputs, Requirement, State},
 };
@@ -65,6 +66,10 @@ pub(super) fn acquire(
     if let Some(error) = held_off(state, requirement, inputs, &mut effects) {
         return (Acquisition::Failed(error), effects);
     }
+    if state.closed {
+        // The last handle is gone, and nobody would use the token.
+        return (Acquisition::Failed(interrupted(false)), effects);
+    }
     if !has_runtime {
         return (Acquisition::Failed(no_runtime()), effects);
     }
@@ -86,7 +91,8 @@ fn renew_if_due(
 ) -> Effects {
     let (now, times) = (&inputs.now, token.times());
     let is_due = now.at >= times.at(times.schedule.due, now);
-    if is_due && has_runtime && state.flight.is_none() && state.backing_off(now).is_none() {
+    let may_start = has_runtime && !state.closed && state.flight.is_none();
+    if is_due && may_start && state.backing_off(now).is_none() {
         let mut effects = Effects::default();
         state.begin(Trigger::Due, inputs, &mut effects);
         return effects;

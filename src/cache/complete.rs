@@ -40,8 +40,14 @@ pub(super) fn complete(
         // A flight that was abandoned may complete after its successor.
         Ok(_) => {}
         Err(error) if in_flight => fail(state, error, completion, inputs, &mut effects),
-        // It was abandoned, and its waiters were told so.
-        Err(_) => return Effects::default(),
+        // It was abandoned, and its waiters were told so. It may have killed the token all the same.
+        Err(_) => {
+            let its_own = state.current.as_ref().is_some_and(|it| it.token.sequence() == sequence);
+            if !its_own {
+                doubt(state, completion.fate, inputs, &mut effects);
+            }
+            return effects;
+        }
     }
     if in_flight {
         let standing = state.serves(&Requirement::Usable, &inputs.now).cloned();
@@ -97,19 +103,7 @@ fn fail(
     effects: &mut Effects,
 ) {
     let Inputs { rules, now, random, .. } = inputs;
-    let exclusive = rules.rotation == Rotation::Exclusive;
-    if let Some(current) = state.current.as_mut().filter(|_| exclusive) {
-        match completion.fate {
-            Fate::NotIssued => {}
-            Fate::Unknown => {
-                current.suspect = true;
-                // Only the response to a request that is sent from here on tells whether the token
-                // lives, and that request holds a lease of the new generation.
-                effects.leases = Some(NewLeases::NextGeneration);
-            }
-            Fate::Issued => current.dead = true,
-        }
-    }
+    doubt(state, completion.fate, inputs, effects);
     if let Some(current) = &mut state.current
         && current.token.is_accepted()
     {
@@ -122,5 +116,22 @@ fn fail(
     if !error.is_interrupted() || state.panics > 1 {
         let gate = Gate::after(state.gate(), error.clone(), now.at, &rules.policy, *random);
         state.set_gate(Some(gate), effects);
+    }
+}
+
+/// Takes in what became of a request for a token that brought none. At an exclusive endpoint it may
+/// have killed the token in use.
+fn doubt(state: &mut State, fate: Fate, inputs: &Inputs<'_>, effects: &mut Effects) {
+    let exclusive = inputs.rules.rotation == Rotation::Exclusive;
+    let Some(current) = state.current.as_mut().filter(|_| exclusive) else { return };
+    match fate {
+        Fate::NotIssued => {}
+        Fate::Unknown => {
+            current.suspect = true;
+            // Only the response to a request that is sent from here on tells whether the token
+            // lives, and that request holds a lease of the new generation.
+            effects.leases = Some(NewLeases::NextGeneration);
+        }
+        Fate::Issued => current.dead = true,
     }
 }

@@ -197,9 +197,9 @@ impl Core {
             Acquisition::Failed(error) => Acquired::Failed(error),
             Acquisition::Scout => match &locked.leases {
                 Some(leases) => Acquired::Scout(sync::Arc::clone(leases.current().local())),
-                None => locked.handle(),
+                None => locked.handle(true),
             },
-            Acquisition::Wait => locked.handle(),
+            Acquisition::Wait => locked.handle(matches!(requirement, Requirement::Usable)),
         };
         drop(locked);
         (acquired, deferred.carry_out(&self.tally, &self.changes))
@@ -276,9 +276,20 @@ impl Core {
         self.transition(|locked, inputs| ((), hold::time_out(&mut locked.state, sequence, inputs)));
     }
 
-    /// Lets all requests follow the one that went first after a hold that timed out.
-    pub(super) fn follow(&self) {
-        self.transition(|locked, _| ((), hold::follow(&mut locked.state)));
+    /// Lets all requests follow the one that went first after the hold of this flight timed out.
+    pub(super) fn follow(&self, sequence: u64) {
+        self.transition(|locked, _| ((), hold::follow(&mut locked.state, Some(sequence))));
+    }
+
+    /// Lets another request go first, because the one that was to do so could not be sent.
+    pub(super) fn give_up_scouting(&self) {
+        self.transition(|locked, _| ((), hold::give_up_scouting(&mut locked.state)));
+    }
+
+    /// Returns the token that a resource refused, if it is better than none.
+    pub(super) fn refused_token(&self) -> Option<AccessToken> {
+        let now = clock::moment();
+        self.lock().state.refused_token(&now).cloned()
     }
 
     /// Returns whether the token in use died by other means.
@@ -413,10 +424,12 @@ impl OnResponse for Core {
     }
 
     fn accepted(&self, token: &AccessToken) {
-        self.transition(|locked, _| {
+        self.transition(|locked, inputs| {
             let is_current = locked.state.current.as_ref().is_some_and(|it| it.token.is(token));
-            if is_current {
-                ((), hold::follow(&mut locked.state))
+            // A response to a request of an earlier generation says nothing: it may have been
+            // authenticated before the token died.
+            if is_current && inputs.accepted_lately {
+                ((), hold::follow(&mut locked.state, None))
             } else {
                 ((), Effects::default())
             }

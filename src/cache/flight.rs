@@ -54,6 +54,8 @@ pub(crate) struct FlightHandle {
 /// ask the cache again.
 pub(crate) struct OutcomeFuture {
     flight: Flight,
+    /// Whether the waiter asks the cache again when the flight's waiters are released.
+    asks_again: bool,
     /// The round of the flight's wake list in which the wait began.
     round: u32,
     place: Option<Place>,
@@ -64,12 +66,14 @@ impl Flight {
         Self(Arc::new(Mutex::new(Progress::InFlight(WakeList::default()))))
     }
 
-    pub(super) fn outcome(&self) -> OutcomeFuture {
+    /// Returns a future of the outcome. A waiter that needs the flight's own result, and not just
+    /// a token, does not ask the cache again before the flight has ended: it could start another.
+    pub(super) fn outcome(&self, asks_again: bool) -> OutcomeFuture {
         let round = match &*self.lock() {
             Progress::InFlight(waiters) => waiters.round(),
             Progress::Ended(_) => 0,
         };
-        OutcomeFuture { flight: self.clone(), round, place: None }
+        OutcomeFuture { flight: self.clone(), asks_again, round, place: None }
     }
 
     /// Sets the outcome and wakes all waiters. Only the first call has an effect.
@@ -126,7 +130,7 @@ impl Future for OutcomeFuture {
     type Output = Option<Outcome>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
-        let Self { flight, round, place } = &mut *self;
+        let Self { flight, asks_again, round, place } = &mut *self;
         // Cloned without the lock, because a waker's clone is foreign code.
         let mut spare = place.is_none().then(|| cx.waker().clone());
         loop {
@@ -136,7 +140,7 @@ impl Future for OutcomeFuture {
                     *place = None;
                     return Poll::Ready(Some(outcome.clone()));
                 }
-                Progress::InFlight(waiters) if waiters.round() != *round => {
+                Progress::InFlight(waiters) if *asks_again && waiters.round() != *round => {
                     *place = None;
                     return Poll::Ready(None);
                 }

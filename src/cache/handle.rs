@@ -48,6 +48,12 @@ impl Handle {
         lease
     }
 
+    /// Lets another request go first after a hold that timed out, because this one can't be sent
+    /// yet.
+    pub(crate) fn give_up_scouting(&self) {
+        self.core.give_up_scouting();
+    }
+
     /// Returns whether `token`, which a flight has just brought, can still be sent.
     ///
     /// Nearly always the token is the slot's, and asking the slot takes a fifth of the time.

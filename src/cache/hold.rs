@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     effect::{Effects, NewLeases},
-    state::{Inputs, Stage, State},
+    state::{Flight, Inputs, Stage, State},
 };
 use crate::{clock, token::AccessToken};
 
@@ -56,6 +56,10 @@ pub(super) fn hold(state: &mut State, sequence: u64, inputs: &Inputs<'_>) -> (bo
     flight.overdue = overdue;
     let mut effects = Effects::publish();
     let drains = state.alive(&inputs.now).is_some();
+    if let Some(current) = state.current.as_mut().filter(|_| inputs.accepted_lately) {
+        // Said now, because the new generation of leases knows nothing of it.
+        current.suspect = false;
+    }
     if drains {
         effects.leases = Some(NewLeases::NextGeneration);
         effects.count(|tally| &tally.holds);
@@ -71,8 +75,11 @@ pub(super) fn time_out(state: &mut State, sequence: u64, inputs: &Inputs<'_>) ->
         return Effects::default();
     };
     flight.stage = Stage::Scouting { taken: false };
+    flight.hold_timed_out = true;
     if let Some(current) = state.current.as_mut().filter(|_| is_alive) {
         current.suspect = true;
+        // There is no successor yet. A token that was accepted is better than none.
+        current.refused &= !current.token.is_accepted();
     }
     let mut effects = Effects::publish();
     // Only a response to a request that is sent from here on tells whether the token lives.
@@ -95,10 +102,21 @@ pub(super) fn scout(state: &mut State, inputs: &Inputs<'_>) -> bool {
     goes
 }
 
+/// Lets another request go first, because the one that was to do so could not be sent.
+pub(super) fn give_up_scouting(state: &mut State) -> Effects {
+    let taken = Stage::Scouting { taken: true };
+    let Some(flight) = state.flight.as_mut().filter(|it| it.stage == taken) else {
+        return Effects::default();
+    };
+    flight.stage = Stage::Scouting { taken: false };
+    Effects { release: true, ..Effects::default() }
+}
+
 /// Lets all requests follow the first, while the flight goes on: the token was accepted, or nothing
-/// was heard for a while.
-pub(super) fn follow(state: &mut State) -> Effects {
-    let Some(flight) = &mut state.flight else { return Effects::default() };
+/// was heard for a while. `sequence` names the flight if that matters.
+pub(super) fn follow(state: &mut State, sequence: Option<u64>) -> Effects {
+    let is_it = |flight: &&mut Flight| sequence.is_none_or(|it| it == flight.sequence);
+    let Some(flight) = state.flight.as_mut().filter(is_it) else { return Effects::default() };
     if !matches!(flight.stage, Stage::Scouting { .. }) {
         return Effects::default();
     }

@@ -41,7 +41,11 @@ pub(super) fn refused(
     };
     let suspect = std::mem::take(&mut current.suspect) && !inputs.accepted_lately;
     if suspect || !token.is_usable_at(now) {
-        current.dead = true;
+        // One refusal is no proof. A suspect token that some resource had accepted may live, and
+        // then the refusal is the resource's fault.
+        let may_live = suspect && token.is_accepted();
+        (current.refused, current.suspect) = (may_live, may_live);
+        current.dead = !may_live;
         // The refusal of a suspect token explains itself: this cache's own request killed it.
         if suspect {
             effects.count(|tally| &tally.unauthorized_replaced);
@@ -57,8 +61,9 @@ pub(super) fn refused(
         return (true, effects);
     }
     effects.count(|tally| &tally.unauthorized_foreign);
-    if token.is_accepted() && state.backing_off(now).is_some() {
-        // No successor is to be had. The 401 is its caller's, and the token is served on.
+    let is_slow = state.flight.is_some_and(|flight| flight.hold_timed_out);
+    if token.is_accepted() && (is_slow || state.backing_off(now).is_some()) {
+        // No successor is to be had yet. The 401 is its caller's, and the token is served on.
         return (false, effects);
     }
     let sequence = token.sequence();

@@ -34,13 +34,14 @@ pub(crate) enum Acquired {
 }
 
 impl Locked {
-    /// Returns what a waiter needs of the flight in progress.
-    pub(super) fn handle(&self) -> Acquired {
+    /// Returns what a waiter needs of the flight in progress. A waiter that `asks_again` does so
+    /// when the flight's hold has timed out.
+    pub(super) fn handle(&self, asks_again: bool) -> Acquired {
         let (Some(running), Some(flight)) = (&self.flight, &self.state.flight) else {
             return Acquired::Failed(interrupted(false));
         };
         Acquired::Waiting(FlightHandle {
-            outcome: running.flight.outcome(),
+            outcome: running.flight.outcome(asks_again),
             runtime: running.runtime,
             overdue: flight.overdue,
         })

@@ -55,6 +55,8 @@ pub(super) struct Flight {
     pub(super) stage: Stage,
     /// When the flight must have ended. After that, its runtime is not driven.
     pub(super) overdue: Instant,
+    /// Its hold has timed out, and the endpoint has not responded yet.
+    pub(super) hold_timed_out: bool,
 }
 
 /// How far a flight is.
@@ -96,7 +98,8 @@ pub(super) struct Inputs<'a> {
     pub(super) now: Moment,
     /// A random number in 0..1.
     pub(super) random: f64,
-    /// A resource has accepted the current token since it was last suspected to be dead.
+    /// A resource has accepted the current token on a lease of the current generation. A generation
+    /// begins when the token is held, or suspected to be dead.
     pub(super) accepted_lately: bool,
 }
 
@@ -163,6 +166,13 @@ impl State {
         suspect && !inputs.accepted_lately
     }
 
+    /// Returns the token that a resource refused, if some resource had accepted it and it is not
+    /// known to be dead. It is better than none.
+    pub(super) fn refused_token(&self, now: &Moment) -> Option<&AccessToken> {
+        let is_refused = self.current.as_ref().is_some_and(|current| current.refused);
+        self.alive(now).filter(|token| is_refused && token.is_accepted())
+    }
+
     /// Returns the flight if it is this one.
     pub(super) fn flight_of(&mut self, sequence: u64) -> Option<&mut Flight> {
         self.flight.as_mut().filter(|flight| flight.sequence == sequence)
@@ -188,7 +198,8 @@ impl State {
             Trigger::Needed | Trigger::Forced if holds => Stage::Holding,
             Trigger::Needed | Trigger::Forced | Trigger::Due | Trigger::Probe => Stage::Serving,
         };
-        let overtaken = self.flight.replace(Flight { sequence, stage, overdue });
+        let overtaken =
+            self.flight.replace(Flight { sequence, stage, overdue, hold_timed_out: false });
         effects.ended = overtaken.map(|_| Ended::Abandoned);
         effects.start = Some(Start { sequence, trigger });
         effects.publish = true;

@@ -461,6 +461,137 @@ fn a_refused_token_that_was_accepted_is_served_on_while_no_successor_is_to_be_ha
     }
 }
 
+/// A world in which the hold of a renewal has timed out.
+fn scouting() -> World {
+    let mut world = World::with_token(Rotation::Exclusive, 10);
+    world.current().accept();
+    world.acquire(&Requirement::Fresh);
+    world.time_out();
+    world
+}
+
+impl World {
+    fn time_out(&mut self) -> Effects {
+        let sequence = self.state.last_sequence;
+        self.step(|state, inputs| ((), hold::time_out(state, sequence, inputs))).1
+    }
+
+    /// Says what a caller gets that can go first.
+    fn outcome_of_scout(&mut self) -> String {
+        self.can_scout = true;
+        let outcome = self.outcome(&Requirement::Usable);
+        self.can_scout = false;
+        outcome
+    }
+}
+
+#[test]
+fn after_a_hold_that_timed_out_one_caller_goes_first() {
+    let mut world = scouting();
+    assert!(world.state.servable(&world.now).is_none(), "nobody is served from the slot");
+    assert_eq!(world.outcome(&Requirement::Usable), "joins", "it can't go first");
+    assert_eq!(world.outcome_of_scout(), "goes first");
+    assert_eq!(world.outcome_of_scout(), "joins");
+    // It could not be sent, so another one goes.
+    let (_, effects) = world.step(|state, _| ((), hold::give_up_scouting(state)));
+    assert!(effects.release);
+    assert_eq!(world.outcome_of_scout(), "goes first");
+    // An abandoned flight does not end the scouting of its successor.
+    let (_, effects) = world.step(|state, _| ((), hold::follow(state, Some(1))));
+    assert!(!effects.release);
+    let (_, effects) = world.step(|state, _| ((), hold::follow(state, Some(2))));
+    assert!(effects.release && effects.publish);
+    assert_eq!(world.outcome(&Requirement::Usable), "token 1");
+    // There is nothing left to follow, or to time out.
+    let (_, effects) = world.step(|state, _| ((), hold::follow(state, None)));
+    assert!(!effects.release);
+    assert!(!world.time_out().release);
+    assert_eq!(world.counters().holds_timed_out, 1);
+}
+
+#[test]
+fn the_hold_for_a_refused_token_times_out_like_any_other() {
+    let mut world = World::with_token(Rotation::Exclusive, 10);
+    let token = world.current();
+    token.accept();
+    world.refuse(&token, false);
+    assert_eq!(world.outcome(&Requirement::Usable), "starts Needed");
+    world.time_out();
+    assert_eq!(world.outcome_of_scout(), "goes first");
+    world.step(|state, _| ((), hold::follow(state, None)));
+    assert_eq!(world.outcome(&Requirement::Usable), "token 1");
+    // The token was accepted again. Another refusal waits for the flight, and costs nobody else.
+    let (withdrawn, _) = world.refuse(&token, true);
+    assert!(!withdrawn);
+    assert_eq!(world.outcome(&Requirement::NewerThan(token)), "joins");
+    assert_eq!(world.outcome(&Requirement::Usable), "token 1");
+}
+
+#[test]
+fn one_refusal_does_not_prove_that_a_suspect_token_is_dead() {
+    for accepted in [true, false] {
+        let mut world = World::with_token(Rotation::Exclusive, 240);
+        let token = world.current();
+        if accepted {
+            token.accept();
+        }
+        world.acquire(&Requirement::Usable);
+        world.fail(Kind::Timeout, Fate::Unknown);
+        let (withdrawn, _) = world.refuse(&token, false);
+        assert!(withdrawn);
+        assert_eq!(world.state.refused_token(&world.now).is_some(), accepted);
+        // The renewal of a token that may live holds nobody, and if it fails, that token is better
+        // than none.
+        assert_eq!(world.outcome(&Requirement::Usable), "starts Needed");
+        let is_held = world.state.flight.unwrap().stage == Stage::Holding;
+        assert_eq!(is_held, !accepted, "a dead token has nothing to protect");
+        world.fail(Kind::Transient, Fate::NotIssued);
+        assert_eq!(world.state.servable(&world.now).is_some(), accepted);
+    }
+}
+
+#[test]
+fn a_suspicion_that_an_acceptance_has_cleared_does_not_come_back() {
+    let mut world = World::with_token(Rotation::Exclusive, 240);
+    world.acquire(&Requirement::Usable);
+    world.fail(Kind::Timeout, Fate::Unknown);
+    world.accepted_lately = true;
+    world.advance(1);
+    world.acquire(&Requirement::Fresh);
+    let sequence = world.state.last_sequence;
+    world.step(|state, inputs| hold::hold(state, sequence, inputs));
+    // The generation that began with the hold has seen no acceptance yet.
+    world.accepted_lately = false;
+    world.fail(Kind::Transient, Fate::NotIssued);
+    assert!(!world.state.current.as_ref().unwrap().suspect);
+}
+
+#[test]
+fn an_abandoned_flight_that_may_have_killed_the_token_makes_it_suspect() {
+    let mut world = World::with_token(Rotation::Exclusive, 10);
+    world.acquire(&Requirement::Fresh);
+    world.advance(100);
+    let (_, effects) = world.acquire(&Requirement::Fresh);
+    assert!(matches!(effects.ended, Some(Ended::Abandoned)));
+    let error = AuthError::new(Kind::Timeout, "x");
+    let completion = Completion { result: Err(error), fate: Fate::Unknown, panicked: false };
+    let effects = world.complete(2, &completion);
+    assert!(effects.ended.is_none() && world.state.flight.is_some());
+    assert!(world.state.current.as_ref().unwrap().suspect);
+}
+
+#[test]
+fn without_a_handle_no_flight_starts() {
+    for age in [240, 296] {
+        let mut world = World::with_token(Rotation::Exclusive, age);
+        world.state.closed = true;
+        for requirement in [Requirement::Usable, Requirement::Fresh] {
+            let (_, effects) = world.acquire(&requirement);
+            assert!(effects.start.is_none());
+        }
+    }
+}
+
 /// An event, and the seconds before it.
 #[derive(Clone, Debug)]
 enum Event {
@@ -470,6 +601,10 @@ enum Event {
     Refuse(bool, bool),
     Look(bool),
     Hold,
+    TimeOut,
+    Scout(bool),
+    Follow(u64),
+    Accept,
 }
 
 fn event() -> impl Strategy<Value = (u64, Event)> {
@@ -480,6 +615,10 @@ fn event() -> impl Strategy<Value = (u64, Event)> {
         (any::<bool>(), any::<bool>()).prop_map(|(a, b)| Event::Refuse(a, b)),
         any::<bool>().prop_map(Event::Look),
         Just(Event::Hold),
+        Just(Event::TimeOut),
+        any::<bool>().prop_map(Event::Scout),
+        (0_u64..2).prop_map(Event::Follow),
+        Just(Event::Accept),
     ];
     (prop_oneof![4 => 0_u64..3, 1 => 0_u64..400, 1 => Just(5000)], event)
 }
@@ -543,8 +682,38 @@ proptest! {
                     world.step(|state, _| hold::check_idle(state, last, is_idle)).1
                 }
                 Event::Hold => world.step(|state, inputs| hold::hold(state, last, inputs)).1,
+                Event::TimeOut => world.time_out(),
+                Event::Scout(goes) => {
+                    let before = world.state.flight.map(|it| it.stage);
+                    world.can_scout = true;
+                    let (acquisition, effects) = world.acquire(&Requirement::Usable);
+                    world.can_scout = false;
+                    if let Acquisition::Scout = acquisition {
+                        prop_assert_eq!(before, Some(Stage::Scouting { taken: false }));
+                        let current = world.state.current.as_ref().unwrap();
+                        prop_assert!(!current.dead && current.token.is_usable_at(&world.now));
+                        if !goes {
+                            world.step(|state, _| ((), hold::give_up_scouting(state)));
+                        }
+                    }
+                    effects
+                }
+                Event::Follow(back) => {
+                    let sequence = last.checked_sub(back);
+                    world.step(|state, _| ((), hold::follow(state, sequence))).1
+                }
+                Event::Accept => {
+                    world.accepted_lately = true;
+                    if let Some(current) = &world.state.current {
+                        current.token.accept();
+                    }
+                    continue;
+                }
                 Event::Issue(_) | Event::Fail(..) => continue,
             };
+            if effects.leases.is_some() {
+                world.accepted_lately = false;
+            }
             started += u64::from(effects.start.is_some());
             ended += u64::from(effects.ended.is_some());
             // At most one flight: each that started has ended, or is the one in progress.
@@ -560,7 +729,7 @@ proptest! {
             }
             if let Some(token) = world.state.servable(&world.now) {
                 let current = world.state.current.as_ref().unwrap();
-                let holds = world.state.flight.is_some_and(|it| it.stage == Stage::Holding);
+                let holds = world.state.flight.is_some_and(|it| it.stage != Stage::Serving);
                 let is_good = !current.refused && !current.dead && !holds;
                 prop_assert!(token.is_usable_at(&world.now) && is_good);
             }

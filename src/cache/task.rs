@@ -116,7 +116,10 @@ impl RefreshTask {
             scheme: &core.scheme,
             sequence: self.start.sequence,
             tally: &core.tally,
-            fallback: held.as_ref().map(|held| held.token.clone()),
+            fallback: match &held {
+                Some(held) => Some(held.token.clone()),
+                None => core.refused_token(),
+            },
         };
         let Some(held) = held else { return Done::Refreshed(attempts.run().await, None) };
         let mut attempts = std::pin::pin!(attempts.run());
@@ -131,7 +134,7 @@ impl RefreshTask {
         if let Ok(result) = timeout(SILENCE, &mut attempts).await {
             return Done::Refreshed(result, None);
         }
-        core.follow();
+        core.follow(self.start.sequence);
         Done::Refreshed(attempts.await, None)
     }
 

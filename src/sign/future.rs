@@ -210,8 +210,8 @@ where
                         cx,
                     ));
                     let Some(unsent) = unsent.take() else { return Poll::Pending };
-                    let lease = match result {
-                        Ok(granted) => granted.scout.or(lease),
+                    let (lease, is_scout) = match result {
+                        Ok(granted) => (granted.scout.clone().or(lease), granted.scout.is_some()),
                         Err(error) => return Poll::Ready(Some(Err(error.into()))),
                     };
                     let mut service = unsent.handle.service();
@@ -222,6 +222,9 @@ where
                         }
                         // The lease is dropped here. Held for longer, it would delay a renewal.
                         Poll::Pending => {
+                            if is_scout {
+                                unsent.handle.signer.cache.handle().give_up_scouting();
+                            }
                             let service = Some(Box::new(service));
                             self.set(State::Readying { unsent: Some(unsent), service });
                             return Poll::Pending;

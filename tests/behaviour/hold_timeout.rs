@@ -214,3 +214,109 @@ async fn a_request_that_was_refused_waits_for_the_flight_through_the_end_of_its_
     assert_eq!(caller.await.unwrap().unwrap().status(), 200);
     assert_eq!(resource.tokens(), ["Bearer token-1", "Bearer token-2"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_that_refuses_while_the_endpoint_hangs_costs_the_others_no_more_than_a_hold() {
+    let endpoint = Endpoint::exclusive();
+    let cache = TokenCache::builder(endpoint.clone()).refresh_policy(no_jitter()).build().unwrap();
+    let resource = Resource::new(|_, request| match request.uri().path() {
+        "/forbidden" => unauthorized(),
+        _ => ok(),
+    });
+    let service = AuthLayer::new(cache.clone()).layer(resource.forgetful());
+    service.clone().oneshot(get(URI)).await.unwrap();
+    for _ in 0..1000 {
+        endpoint.then(Step::Hang);
+    }
+    let mean = service.clone();
+    let mean = tokio::spawn(async move {
+        loop {
+            let forbidden = get("https://api.example.com/forbidden");
+            let _ = timeout(Duration::from_secs(2), mean.clone().oneshot(forbidden)).await;
+            sleep(Duration::from_secs(1)).await;
+        }
+    });
+    for _ in 0..600 {
+        let started = Instant::now();
+        let response = timeout(Duration::from_secs(2), service.clone().oneshot(get(URI))).await;
+        assert_eq!(response.expect("it is held for too long").unwrap().status(), 200);
+        assert!(started.elapsed() <= Duration::from_millis(1200), "{:?}", started.elapsed());
+        sleep(Duration::from_millis(100)).await;
+    }
+    mean.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_a_new_token_costs_one_request_through_the_end_of_a_hold() {
+    let endpoint = Endpoint::exclusive();
+    let (cache, gate) = about_to_renew(&endpoint).await;
+    let callers: Vec<_> = (0..10).map(|_| tokio::spawn(cache.refresh())).collect();
+    settle().await;
+    advance(Duration::from_millis(1001)).await;
+    settle().await;
+    advance(Duration::from_millis(101)).await;
+    settle().await;
+    gate.send(()).unwrap();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().unwrap().sequence(), 2);
+    }
+    assert_eq!(endpoint.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acceptance_from_before_the_hold_lets_nobody_follow() {
+    let endpoint = Endpoint::exclusive();
+    let (cache, _gate) = about_to_renew(&endpoint).await;
+    let slow = Resource::new(|_, _| ok()).taking(Duration::from_millis(3050));
+    let slow = AuthLayer::new(cache.clone()).layer(slow);
+    let resource = Resource::new(|_, _| ok()).taking(Duration::from_secs(10));
+    let service = AuthLayer::new(cache.clone()).layer(resource.clone());
+    // In flight before the hold, and through the drain of 2 s.
+    let slow = tokio::spawn(slow.oneshot(get(URI)));
+    settle().await;
+    let _refresh = tokio::spawn(cache.refresh());
+    settle().await;
+    let _callers: Vec<_> =
+        (0..10).map(|_| tokio::spawn(service.clone().oneshot(get(URI)))).collect();
+    settle().await;
+    advance(Duration::from_millis(2001)).await;
+    settle().await;
+    advance(Duration::from_millis(1001)).await;
+    settle().await;
+    assert_eq!(resource.seen().len(), 1, "one goes first");
+    advance(Duration::from_millis(60)).await;
+    settle().await;
+    assert_eq!(slow.await.unwrap().unwrap().status(), 200);
+    assert_eq!(resource.seen().len(), 1, "what was authenticated before says nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_not_ready_lets_another_request_go_first() {
+    let endpoint = Endpoint::exclusive();
+    let (cache, _gate) = about_to_renew(&endpoint).await;
+    let resource = Resource::new(|_, _| ok()).taking(Duration::from_millis(50));
+    let layer = AuthLayer::new(cache.clone());
+    let limited = tower::ServiceBuilder::new().concurrency_limit(1).service(resource.clone());
+    let limited = layer.layer(limited);
+    let free = layer.layer(resource.clone());
+    let blocking = limited.get_ref().clone();
+    let permit = tokio::spawn(async move {
+        let mut blocking = blocking;
+        blocking.ready().await.unwrap();
+        sleep(Duration::from_secs(60)).await;
+        drop(blocking);
+    });
+    settle().await;
+    let _refresh = tokio::spawn(cache.refresh());
+    settle().await;
+    let _stuck = tokio::spawn(limited.oneshot(get(URI)));
+    settle().await;
+    let caller = tokio::spawn(free.oneshot(get(URI)));
+    settle().await;
+    advance(Duration::from_millis(1001)).await;
+    settle().await;
+    assert_eq!(resource.seen().len(), 1, "the one that can be sent");
+    advance(Duration::from_millis(51)).await;
+    assert_eq!(caller.await.unwrap().unwrap().status(), 200);
+    permit.abort();
+}
