@@ -40,7 +40,8 @@ pub(super) fn complete(
         // A flight that was abandoned may complete after its successor.
         Ok(_) => {}
         Err(error) if in_flight => fail(state, error, completion, inputs, &mut effects),
-        // It was abandoned, and its waiters were told so. It may have killed the token all the same.
+        // It was abandoned, and its waiters were told so. It may have killed the token all the
+        // same.
         Err(_) => {
             let its_own = state.current.as_ref().is_some_and(|it| it.token.sequence() == sequence);
             if !its_own {

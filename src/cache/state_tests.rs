@@ -493,17 +493,17 @@ fn after_a_hold_that_timed_out_one_caller_goes_first() {
     assert_eq!(world.outcome_of_scout(), "goes first");
     assert_eq!(world.outcome_of_scout(), "joins");
     // It could not be sent, so another one goes.
-    let (_, effects) = world.step(|state, _| ((), hold::give_up_scouting(state)));
+    let ((), effects) = world.step(|state, _| ((), hold::give_up_scouting(state)));
     assert!(effects.release);
     assert_eq!(world.outcome_of_scout(), "goes first");
     // An abandoned flight does not end the scouting of its successor.
-    let (_, effects) = world.step(|state, _| ((), hold::follow(state, Some(1))));
+    let ((), effects) = world.step(|state, _| ((), hold::follow(state, Some(1))));
     assert!(!effects.release);
-    let (_, effects) = world.step(|state, _| ((), hold::follow(state, Some(2))));
+    let ((), effects) = world.step(|state, _| ((), hold::follow(state, Some(2))));
     assert!(effects.release && effects.publish);
     assert_eq!(world.outcome(&Requirement::Usable), "token 1");
     // There is nothing left to follow, or to time out.
-    let (_, effects) = world.step(|state, _| ((), hold::follow(state, None)));
+    let ((), effects) = world.step(|state, _| ((), hold::follow(state, None)));
     assert!(!effects.release);
     assert!(!world.time_out().release);
     assert_eq!(world.counters().holds_timed_out, 1);

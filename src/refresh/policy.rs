@@ -246,9 +246,8 @@ impl RefreshPolicy {
     /// token, or after 100 milliseconds. The request to the endpoint goes on too, and its token is
     /// used when it arrives.
     ///
-    /// With 1 second and a drain of 2 seconds, a request is held for at most 3.1 seconds, unless the
-    /// token is refused meanwhile.
-    /// Defaults to 1 second.
+    /// With 1 second and a drain of 2 seconds, a request is held for at most 3.1 seconds, unless
+    /// the token is refused meanwhile. Defaults to 1 second.
     #[must_use]
     pub fn hold_timeout(mut self, timeout: Duration) -> Self {
         self.hold_timeout = timeout;
