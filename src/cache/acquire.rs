@@ -104,6 +104,9 @@ fn held_off(
     if matches!(requirement, Requirement::Usable) && state.is_probe_due(&inputs.now) {
         return None;
     }
+    if matches!(requirement, Requirement::Fresh) && state.may_force(&inputs.now) {
+        return None;
+    }
     let error = state.backing_off(&inputs.now)?;
     effects.count(|tally| &tally.backed_off);
     Some(error.clone())

@@ -161,6 +161,9 @@ impl TokenCache {
     /// meanwhile. An exclusive endpoint's token dies with the request, so it is held back until the
     /// response arrives, and served on if the refresh failed.
     ///
+    /// It ignores back-off and a `Retry-After` of the endpoint, at most once a second. A second call
+    /// within that second gets the stored error.
+    ///
     /// # Errors
     ///
     /// As [`token`](Self::token).

@@ -19,6 +19,9 @@ use crate::{
     token::AccessToken,
 };
 
+/// The least time between two forced flights that ignore back-off.
+const FORCE_EVERY: Duration = Duration::from_secs(1);
+
 /// The current token, the flight for the next one, and what failures and refusals hold back.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -29,6 +32,8 @@ pub(super) struct State {
     pub(super) cooldown: Cooldown,
     /// Flights in a row that have panicked.
     pub(super) panics: u32,
+    /// When the last forced flight started.
+    pub(super) forced: Option<Instant>,
     /// The last handle is gone.
     pub(super) closed: bool,
     /// Private, because the error in it must not be dropped here: see
@@ -164,7 +169,8 @@ impl State {
                 overdue = clock::later(overdue, left.unwrap_or_default());
             }
             Trigger::Probe => self.gate.iter_mut().for_each(|gate| gate.looked(now.at)),
-            Trigger::Needed | Trigger::Forced => {}
+            Trigger::Forced => self.forced = Some(now.at),
+            Trigger::Needed => {}
         }
         let holds = rules.holds() && self.current.is_some();
         let stage = match trigger {
@@ -196,8 +202,14 @@ impl State {
         self.gate.as_ref().filter(|gate| gate.is_shut(now.at)).map(|gate| &gate.error)
     }
 
+    /// Returns whether a forced flight may start, even during back-off.
+    pub(super) fn may_force(&self, now: &Moment) -> bool {
+        self.forced.is_none_or(|forced| now.at >= clock::later(forced, FORCE_EVERY))
+    }
+
     /// Returns whether it is time to ask the credentials' source for a corrected secret while the
-    /// endpoint is left alone. Refused credentials may be corrected at any time.
+    /// endpoint is left alone. Refused credentials may be corrected at any time, and a source that
+    /// failed may supply some.
     pub(super) fn is_probe_due(&self, now: &Moment) -> bool {
         self.gate.as_ref().is_some_and(|gate| gate.is_shut(now.at) && gate.is_worth_a_look(now.at))
     }

@@ -176,8 +176,8 @@ fn what_a_caller_gets_in_each_state() {
         ["starts Needed", "starts Needed", "starts Forced"],
         ["token 1", "joins", "joins"],
         ["joins", "joins", "joins"],
-        ["stored error", "stored error", "stored error"],
-        ["starts Probe", "stored error", "stored error"],
+        ["stored error", "stored error", "starts Forced"],
+        ["starts Probe", "stored error", "starts Forced"],
     ];
     for ((name, make), expected) in states.into_iter().zip(expected) {
         let newer = make().state.current.map(|it| Requirement::NewerThan(it.token));
@@ -196,6 +196,49 @@ fn what_a_caller_gets_in_each_state() {
             };
             assert_eq!(world.outcome(&requirement), expected, "{name}, {requirement:?}");
         }
+    }
+}
+
+#[test]
+fn a_forced_flight_ignores_back_off_at_most_once_a_second() {
+    let mut world = World::empty(Rotation::Overlapping);
+    // Long back-off, and the last forced flight a second ago.
+    world.fail_again_and_wait(5);
+    for _ in 0..3 {
+        assert_eq!(world.outcome(&Requirement::Fresh), "starts Forced");
+        world.fail(Kind::Permanent, Fate::NotIssued);
+        assert_eq!(world.outcome(&Requirement::Fresh), "stored error");
+        world.now.at += Duration::from_millis(999);
+        assert_eq!(world.outcome(&Requirement::Fresh), "stored error");
+        world.now.at += Duration::from_millis(1);
+        assert_eq!(world.outcome(&Requirement::Usable), "stored error");
+    }
+    world.acquire(&Requirement::Fresh);
+    // Without back-off there is no such bound.
+    world.issue();
+    for _ in 0..3 {
+        assert_eq!(world.outcome(&Requirement::Fresh), "starts Forced");
+        world.issue();
+    }
+}
+
+#[test]
+fn a_source_that_fails_is_asked_again_during_back_off() {
+    for (kind, expected) in [
+        (Kind::Rejected, "starts Probe"),
+        (Kind::Credentials, "starts Probe"),
+        (Kind::Permanent, "stored error"),
+        (Kind::Transient, "stored error"),
+    ] {
+        let mut world = World::empty(Rotation::Exclusive);
+        for _ in 0..6 {
+            world.advance(60);
+            world.acquire(&Requirement::Usable);
+            world.fail(kind, Fate::NotIssued);
+        }
+        assert_eq!(world.outcome(&Requirement::Usable), "stored error", "{kind:?}");
+        world.advance(1);
+        assert_eq!(world.outcome(&Requirement::Usable), expected, "{kind:?}");
     }
 }
 
