@@ -3,8 +3,10 @@
 //! - It speaks HTTP/1.1 and HTTP/2 over pooled connections. It follows no redirects, uses no
 //!   proxies and keeps no cookies.
 //! - It speaks plain http too. The layer and the endpoint above it decide where that may go.
-//! - A TCP connection has 5 seconds to be established. The [`RefreshPolicy`](crate::RefreshPolicy)
-//!   bounds a whole attempt, with the TLS handshake.
+//! - A connection has 5 seconds to be established, the look-up of the host's name and the TLS
+//!   handshake included. The [`RefreshPolicy`](crate::RefreshPolicy) bounds a whole attempt.
+//! - A host that can't be resolved, a refused TLS handshake and a server that does not speak HTTP end
+//!   a refresh at once. The error names the host and says what to check.
 //! - A pooled connection is closed after 90 seconds without a request.
 //! - Its body type is free, so the same functions make a client for the signed requests.
 //!
@@ -21,21 +23,42 @@
 //! # }
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use http::Uri;
 use http_body::Body;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use rustls::{ClientConfig, crypto::CryptoProvider};
+use tokio::{net::TcpStream, time::timeout};
+use tower_service::Service;
 
-use crate::error::ConfigError;
+use crate::{
+    clock,
+    error::{BoxError, ConfigError},
+};
 
 /// hyper's pooled client over rustls, for requests with the body `B`.
-pub type HttpsClient<B> = Client<HttpsConnector<HttpConnector>, B>;
+pub type HttpsClient<B> = Client<Connector, B>;
 
+/// The connector of the built-in client. It gives up on a connection that is not established in
+/// time, whichever of its steps is the slow one.
+#[derive(Clone)]
+pub struct Connector(HttpsConnector<HttpConnector>);
+
+/// For a whole connection. Of the TCP connection alone, hyper's connector divides it among the
+/// host's addresses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -108,6 +131,35 @@ fn tcp() -> HttpConnector {
     tcp
 }
 
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.0.call(uri);
+        Box::pin(async move {
+            timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(too_slow()))
+        })
+    }
+}
+
+fn too_slow() -> BoxError {
+    let bound = clock::in_seconds(CONNECT_TIMEOUT);
+    let text = format!("the connection and its TLS handshake were not done within {bound}");
+    io::Error::new(io::ErrorKind::TimedOut, text).into()
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
 fn pooled<B>(connector: HttpsConnector<HttpConnector>) -> HttpsClient<B>
 where
     B: Body + Send,
@@ -117,7 +169,7 @@ where
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .build(connector)
+        .build(Connector(connector))
 }
 
 /// Returns the process's default provider if one is installed, else `aws-lc-rs`.

@@ -51,6 +51,17 @@ pub(crate) fn later(from: Instant, by: Duration) -> Instant {
     from.checked_add(by).or_else(|| from.checked_add(CENTURY)).unwrap_or(from)
 }
 
+/// Returns `time` as an error shows it, to the millisecond.
+pub(crate) fn in_seconds(time: Duration) -> String {
+    format!("{} s", (time.as_secs_f64() * 1000.0).round() / 1000.0)
+}
+
+/// Returns `true` if Tokio's clock is paused. A clock that reads the same 100 times is.
+pub(crate) fn is_paused() -> bool {
+    let now = now();
+    (0..100).all(|_| self::now() == now)
+}
+
 /// A moment that is cheap to compare with the present.
 ///
 /// `Coarse` is a reading of [`coarse`]. It passes up to twice [`COARSE`] before its time, and never
@@ -69,9 +80,9 @@ impl Deadline {
     pub(crate) fn new(at: Instant) -> Self {
         let (coarse, now) = (coarse(), now());
         let left = at.saturating_duration_since(now);
-        // A clock that reads the same 100 times is paused. In a model, all that happens is between
-        // two ticks of every clock, and the deadline is coarse all the same.
-        let is_paused = !cfg!(all(test, tower_reauth_loom)) && (0..100).all(|_| self::now() == now);
+        // In a model, all that happens is between two ticks of every clock, and the deadline is
+        // coarse all the same.
+        let is_paused = !cfg!(all(test, tower_reauth_loom)) && is_paused();
         if is_paused || left <= 2 * COARSE {
             return Self::Exact(at);
         }

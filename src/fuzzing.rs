@@ -32,7 +32,7 @@ pub async fn attempt(
     let (policy, tally) = (RefreshPolicy::default(), Tally::default());
     let attempts =
         Attempts { endpoint, policy: &policy, scheme, sequence: 1, tally: &tally, fallback: None };
-    attempts.attempt().await
+    attempts.attempt(clock::later(clock::now(), policy.deadline)).await
 }
 
 /// Returns a token of 300 seconds, or `None` if no header can carry `secret`.
@@ -50,7 +50,7 @@ pub fn unverified_claims<T: DeserializeOwned>(token: &str) -> Option<T> {
 
 /// Returns the pause that a `Retry-After` header asks for.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    endpoint::retry_after(headers, now)
+    endpoint::retry_after(headers, None, now)
 }
 
 /// Returns `from + by`, or the latest moment that the clock can hold.

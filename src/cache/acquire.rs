@@ -5,7 +5,7 @@ use super::{
     effect::{Effect, Effects, Trigger},
     flight::interrupted,
     hold,
-    state::{Inputs, Requirement, State},
+    state::{Inputs, Requirement, Standing, State},
 };
 use crate::{
     clock,
@@ -111,13 +111,16 @@ fn held_off(
     if matches!(requirement, Requirement::Usable) && state.is_probe_due(&inputs.now) {
         return None;
     }
+    if matches!(requirement, Requirement::Fresh) && state.may_force(&inputs.now) {
+        return None;
+    }
     if let Some(error) = state.backing_off(&inputs.now) {
         effects.count(|tally| &tally.backed_off);
         return Some(error.clone());
     }
     let Requirement::NewerThan(refused) = requirement else { return None };
     let current = state.current.as_ref()?;
-    let is_served_on = current.token.is(refused) && !current.refused && !current.dead;
+    let is_served_on = current.token.is(refused) && current.standing == Standing::Good;
     is_served_on.then(cooling_down)
 }
 

@@ -3,7 +3,7 @@
 use super::{
     effect::{Effect, Effects, Ended, NewLeases, Record},
     flight::Outcome,
-    state::{CurrentToken, Inputs, Requirement, State},
+    state::{CurrentToken, Inputs, Requirement, Standing, State},
 };
 use crate::{
     endpoint::Rotation,
@@ -86,8 +86,7 @@ pub(super) fn complete_unchanged(state: &mut State, sequence: u64, error: AuthEr
 
 fn adopt(state: &mut State, token: &AccessToken, inputs: &Inputs<'_>, effects: &mut Effects) {
     if let Some(old) = state.current.replace(CurrentToken::new(token.clone()))
-        && !old.refused
-        && !old.dead
+        && old.standing == Standing::Good
     {
         state.cooldown.replaced(inputs.now.at, old.token.times());
     }
@@ -106,11 +105,12 @@ fn fail(
     let Inputs { rules, now, random, .. } = inputs;
     doubt(state, completion.fate, inputs, effects);
     if let Some(current) = &mut state.current
+        && current.standing == Standing::Refused
         && current.token.is_accepted()
     {
         // There is no successor. A token that some resource accepted is better than none, so it is
         // served on, and the next refusal asks for a successor again.
-        current.refused = false;
+        current.standing = Standing::Good;
     }
     state.panics = if completion.panicked { state.panics.saturating_add(1) } else { 0 };
     // A runtime that went away says nothing about the endpoint, and one panic is an accident.
@@ -133,6 +133,6 @@ fn doubt(state: &mut State, fate: Fate, inputs: &Inputs<'_>, effects: &mut Effec
             // lives, and that request holds a lease of the new generation.
             effects.leases = Some(NewLeases::NextGeneration);
         }
-        Fate::Issued => current.dead = true,
+        Fate::Issued => current.standing = Standing::Dead,
     }
 }

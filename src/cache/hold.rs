@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     effect::{Effects, NewLeases},
-    state::{Flight, Inputs, Stage, State},
+    state::{Flight, Inputs, Stage, Standing, State},
 };
 use crate::{clock, token::AccessToken};
 
@@ -37,7 +37,7 @@ pub(super) fn plan(state: &State, sequence: u64, inputs: &Inputs<'_>) -> Option<
 /// Checks for an idle moment. If `is_idle`, the flight holds from here on, before the next request
 /// can start. Returns whether the flight need not wait any longer.
 pub(super) fn check_idle(state: &mut State, sequence: u64, is_idle: bool) -> (bool, Effects) {
-    let is_over = state.current.as_ref().is_none_or(|it| it.refused || it.dead);
+    let is_over = state.current.as_ref().is_none_or(|it| it.standing != Standing::Good);
     let Some(flight) = state.flight_of(sequence).filter(|_| !is_over) else {
         return (true, Effects::publish());
     };
@@ -79,7 +79,9 @@ pub(super) fn time_out(state: &mut State, sequence: u64, inputs: &Inputs<'_>) ->
     if let Some(current) = state.current.as_mut().filter(|_| is_alive) {
         current.suspect = true;
         // There is no successor yet. A token that was accepted is better than none.
-        current.refused &= !current.token.is_accepted();
+        if current.token.is_accepted() {
+            current.standing = Standing::Good;
+        }
     }
     let mut effects = Effects::publish();
     // Only a response to a request that is sent from here on tells whether the token lives.
@@ -92,7 +94,7 @@ pub(super) fn time_out(state: &mut State, sequence: u64, inputs: &Inputs<'_>) ->
 /// Lets one request go first, if none has yet. Returns whether this one does.
 pub(super) fn scout(state: &mut State, inputs: &Inputs<'_>) -> bool {
     let is_good = state.current.as_ref().is_some_and(|current| {
-        !current.dead && !current.refused && current.token.is_usable_at(&inputs.now)
+        current.standing == Standing::Good && current.token.is_usable_at(&inputs.now)
     });
     let Some(flight) = state.flight.as_mut().filter(|_| is_good) else { return false };
     let goes = flight.stage == Stage::Scouting { taken: false };

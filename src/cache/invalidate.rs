@@ -3,7 +3,7 @@
 
 use super::{
     effect::{Effect, Effects, Record},
-    state::{CurrentToken, Inputs, Stage, State},
+    state::{CurrentToken, Inputs, Stage, Standing, State},
 };
 use crate::{
     endpoint::Rotation,
@@ -34,24 +34,29 @@ pub(super) fn refused(
         let holds = flight.stage == Stage::Holding || !rules.policy.hold;
         rules.rotation == Rotation::Exclusive && holds
     });
-    let in_use = |it: &&mut CurrentToken| it.token.is(token) && !it.refused && !it.dead && !dying;
+    let is_backing_off = state.backing_off(now).is_some();
+    let in_use =
+        |it: &&mut CurrentToken| it.token.is(token) && it.standing == Standing::Good && !dying;
     let Some(current) = state.current.as_mut().filter(in_use) else {
         effects.count(|tally| &tally.unauthorized_replaced);
         return (false, effects);
     };
-    let suspect = std::mem::take(&mut current.suspect) && !inputs.accepted_lately;
+    let suspect = current.suspect && !inputs.accepted_lately;
     if suspect || !token.is_usable_at(now) {
-        // One refusal is no proof. A suspect token that some resource had accepted may live, and
-        // then the refusal is the resource's fault.
-        let may_live = suspect && token.is_accepted();
-        (current.refused, current.suspect) = (may_live, may_live);
-        current.dead = !may_live;
         // The refusal of a suspect token explains itself: this cache's own request killed it.
         if suspect {
             effects.count(|tally| &tally.unauthorized_replaced);
         } else {
             effects.count(|tally| &tally.unauthorized_expired);
         }
+        // One refusal is no proof. A suspect token that some resource had accepted may live, and
+        // then the refusal is the resource's fault.
+        let may_live = suspect && token.is_accepted();
+        if may_live && current.hurried && is_backing_off {
+            return (false, effects);
+        }
+        current.standing = if may_live { Standing::Refused } else { Standing::Dead };
+        current.hurried |= suspect;
         // All callers are blocked and the endpoint sent no `Retry-After`, so the remaining
         // back-off is skipped.
         if suspect && state.gate().is_some_and(|gate| gate.error.retry_after().is_none()) {
@@ -60,9 +65,10 @@ pub(super) fn refused(
         withdraw(state, &mut effects);
         return (true, effects);
     }
+    (current.suspect, current.hurried) = (false, false);
     effects.count(|tally| &tally.unauthorized_foreign);
     let is_slow = state.flight.is_some_and(|flight| flight.hold_timed_out);
-    if token.is_accepted() && (is_slow || state.backing_off(now).is_some()) {
+    if token.is_accepted() && (is_slow || is_backing_off) {
         // No successor is to be had yet. The 401 is its caller's, and the token is served on.
         return (false, effects);
     }
@@ -76,7 +82,7 @@ pub(super) fn refused(
     let record = match decision {
         Decision::Renew { shared } => {
             if let Some(current) = &mut state.current {
-                current.refused = true;
+                current.standing = Standing::Refused;
             }
             withdraw(state, &mut effects);
             Record::Refused { sequence, shared }

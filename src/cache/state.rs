@@ -19,6 +19,9 @@ use crate::{
     token::AccessToken,
 };
 
+/// The least time between two forced flights that ignore back-off.
+const FORCE_EVERY: Duration = Duration::from_secs(1);
+
 /// The current token, the flight for the next one, and what failures and refusals hold back.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -29,6 +32,8 @@ pub(super) struct State {
     pub(super) cooldown: Cooldown,
     /// Flights in a row that have panicked.
     pub(super) panics: u32,
+    /// When the last forced flight started.
+    pub(super) forced: Option<Instant>,
     /// The last handle is gone.
     pub(super) closed: bool,
     /// Private, because the error in it must not be dropped here: see
@@ -40,12 +45,23 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct CurrentToken {
     pub(super) token: AccessToken,
-    /// A resource refused it, and a successor is wanted. It may live all the same.
-    pub(super) refused: bool,
-    /// It is known to be dead.
-    pub(super) dead: bool,
+    pub(super) standing: Standing,
     /// A request for its successor was sent, and whether that killed this token is unknown.
     pub(super) suspect: bool,
+    /// A refusal while it was suspect has asked for a successor in spite of back-off. That happens
+    /// once, or each refusal would cost a request to an endpoint that fails.
+    pub(super) hurried: bool,
+}
+
+/// What is known of the newest token, apart from its age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing speaks against it.
+    Good,
+    /// A resource refused it, and a successor is wanted. It may live all the same.
+    Refused,
+    /// It is known to be dead.
+    Dead,
 }
 
 /// The flight in progress.
@@ -123,7 +139,7 @@ impl State {
     pub(super) fn servable(&self, now: &Moment) -> Option<&AccessToken> {
         let held = self.flight.is_some_and(|flight| flight.stage != Stage::Serving);
         let current = self.current.as_ref()?;
-        let is_good = !current.refused && !current.dead && !held;
+        let is_good = current.standing == Standing::Good && !held;
         (is_good && current.token.is_usable_at(now)).then_some(&current.token)
     }
 
@@ -155,21 +171,23 @@ impl State {
     /// live, so requests in flight with it are protected, and it is better than none.
     pub(super) fn alive(&self, now: &Moment) -> Option<&AccessToken> {
         let current = self.current.as_ref()?;
-        let is_alive = !current.dead && !current.token.time_left_at(now).is_zero();
+        let is_alive =
+            current.standing != Standing::Dead && !current.token.time_left_at(now).is_zero();
         is_alive.then_some(&current.token)
     }
 
     /// Returns whether the current token may be dead. Nobody is held for the renewal of such a
     /// token.
     pub(super) fn is_suspect(&self, inputs: &Inputs<'_>) -> bool {
-        let suspect = self.current.as_ref().is_some_and(|current| current.suspect);
+        let suspect =
+            self.current.as_ref().is_some_and(|it| it.suspect && it.standing != Standing::Dead);
         suspect && !inputs.accepted_lately
     }
 
     /// Returns the token that a resource refused, if some resource had accepted it and it is not
     /// known to be dead. It is better than none.
     pub(super) fn refused_token(&self, now: &Moment) -> Option<&AccessToken> {
-        let is_refused = self.current.as_ref().is_some_and(|current| current.refused);
+        let is_refused = self.current.as_ref().is_some_and(|it| it.standing == Standing::Refused);
         self.alive(now).filter(|token| is_refused && token.is_accepted())
     }
 
@@ -191,7 +209,8 @@ impl State {
                 overdue = clock::later(overdue, left.unwrap_or_default());
             }
             Trigger::Probe => self.gate.iter_mut().for_each(|gate| gate.checked(now.at)),
-            Trigger::Needed | Trigger::Forced => {}
+            Trigger::Forced => self.forced = Some(now.at),
+            Trigger::Needed => {}
         }
         let holds = rules.holds() && self.current.is_some() && !self.is_suspect(inputs);
         let stage = match trigger {
@@ -224,8 +243,14 @@ impl State {
         self.gate.as_ref().filter(|gate| gate.is_backing_off(now.at)).map(|gate| &gate.error)
     }
 
+    /// Returns whether a forced flight may start, even during back-off.
+    pub(super) fn may_force(&self, now: &Moment) -> bool {
+        self.forced.is_none_or(|forced| now.at >= clock::later(forced, FORCE_EVERY))
+    }
+
     /// Returns whether it is time to ask the credentials' source for a corrected secret while the
-    /// endpoint is left alone. Refused credentials may be corrected at any time.
+    /// endpoint is left alone. Refused credentials may be corrected at any time, and a source that
+    /// failed may supply some.
     pub(super) fn is_probe_due(&self, now: &Moment) -> bool {
         self.gate
             .as_ref()
@@ -234,7 +259,7 @@ impl State {
 
     /// Returns when the next renewal may start, if that is known.
     pub(super) fn next_renewal(&self, now: &Moment) -> Option<Instant> {
-        let current = self.current.as_ref().filter(|current| !current.refused && !current.dead);
+        let current = self.current.as_ref().filter(|it| it.standing == Standing::Good);
         let due = current.map(|current| {
             let times = current.token.times();
             times.at(times.schedule.due, now)
@@ -245,7 +270,7 @@ impl State {
 
 impl CurrentToken {
     pub(super) fn new(token: AccessToken) -> Self {
-        Self { token, refused: false, dead: false, suspect: false }
+        Self { token, standing: Standing::Good, suspect: false, hurried: false }
     }
 }
 

@@ -195,8 +195,8 @@ fn what_a_caller_gets_in_each_state() {
         ["starts Needed", "starts Needed", "starts Forced"],
         ["token 1", "joins", "joins"],
         ["joins", "joins", "joins"],
-        ["stored error", "stored error", "stored error"],
-        ["starts Probe", "stored error", "stored error"],
+        ["stored error", "stored error", "starts Forced"],
+        ["starts Probe", "stored error", "starts Forced"],
     ];
     for ((name, make), expected) in states.into_iter().zip(expected) {
         let newer = make().state.current.map(|it| Requirement::NewerThan(it.token));
@@ -215,6 +215,49 @@ fn what_a_caller_gets_in_each_state() {
             };
             assert_eq!(world.outcome(&requirement), expected, "{name}, {requirement:?}");
         }
+    }
+}
+
+#[test]
+fn a_forced_flight_ignores_back_off_at_most_once_a_second() {
+    let mut world = World::empty(Rotation::Overlapping);
+    // Long back-off, and the last forced flight a second ago.
+    world.fail_again_and_wait(5);
+    for _ in 0..3 {
+        assert_eq!(world.outcome(&Requirement::Fresh), "starts Forced");
+        world.fail(Kind::Permanent, Fate::NotIssued);
+        assert_eq!(world.outcome(&Requirement::Fresh), "stored error");
+        world.now.at += Duration::from_millis(999);
+        assert_eq!(world.outcome(&Requirement::Fresh), "stored error");
+        world.now.at += Duration::from_millis(1);
+        assert_eq!(world.outcome(&Requirement::Usable), "stored error");
+    }
+    world.acquire(&Requirement::Fresh);
+    // Without back-off there is no such bound.
+    world.issue();
+    for _ in 0..3 {
+        assert_eq!(world.outcome(&Requirement::Fresh), "starts Forced");
+        world.issue();
+    }
+}
+
+#[test]
+fn a_source_that_fails_is_asked_again_during_back_off() {
+    for (kind, expected) in [
+        (Kind::Rejected, "starts Probe"),
+        (Kind::Credentials, "starts Probe"),
+        (Kind::Permanent, "stored error"),
+        (Kind::Transient, "stored error"),
+    ] {
+        let mut world = World::empty(Rotation::Exclusive);
+        for _ in 0..6 {
+            world.advance(60);
+            world.acquire(&Requirement::Usable);
+            world.fail(kind, Fate::NotIssued);
+        }
+        assert_eq!(world.outcome(&Requirement::Usable), "stored error", "{kind:?}");
+        world.advance(1);
+        assert_eq!(world.outcome(&Requirement::Usable), expected, "{kind:?}");
     }
 }
 
@@ -247,7 +290,11 @@ fn what_a_failure_makes_of_the_token_in_use() {
         let effects = world.fail(Kind::Timeout, fate);
         let current = world.state.current.as_ref().unwrap();
         let advances = matches!(effects.leases, Some(NewLeases::NextGeneration));
-        assert_eq!((current.suspect, current.dead, advances), expected, "{rotation:?} {fate:?}");
+        assert_eq!(
+            (current.suspect, current.standing == Standing::Dead, advances),
+            expected,
+            "{rotation:?} {fate:?}"
+        );
         assert!(effects.publish && world.state.gate().is_some());
     }
 }
@@ -551,6 +598,25 @@ fn one_refusal_does_not_prove_that_a_suspect_token_is_dead() {
 }
 
 #[test]
+fn refusals_of_a_suspect_token_skip_back_off_once() {
+    let mut world = World::with_token(Rotation::Exclusive, 10);
+    let token = world.current();
+    token.accept();
+    world.acquire(&Requirement::Fresh);
+    world.fail(Kind::Timeout, Fate::Unknown);
+    let mut started = 0;
+    for _ in 0..50 {
+        world.refuse(&token, false);
+        let (_, effects) = world.acquire(&Requirement::Usable);
+        if effects.start.is_some() {
+            started += 1;
+            world.fail(Kind::Timeout, Fate::Unknown);
+        }
+    }
+    assert_eq!(started, 1);
+}
+
+#[test]
 fn a_suspicion_that_an_acceptance_has_cleared_does_not_come_back() {
     let mut world = World::with_token(Rotation::Exclusive, 240);
     world.acquire(&Requirement::Usable);
@@ -691,7 +757,8 @@ proptest! {
                     if let Acquisition::Scout = acquisition {
                         prop_assert_eq!(before, Some(Stage::Scouting { taken: false }));
                         let current = world.state.current.as_ref().unwrap();
-                        prop_assert!(!current.dead && current.token.is_usable_at(&world.now));
+                        prop_assert!(current.standing == Standing::Good);
+                        prop_assert!(current.token.is_usable_at(&world.now));
                         if !goes {
                             world.step(|state, _| ((), hold::give_up_scouting(state)));
                         }
@@ -730,7 +797,7 @@ proptest! {
             if let Some(token) = world.state.servable(&world.now) {
                 let current = world.state.current.as_ref().unwrap();
                 let holds = world.state.flight.is_some_and(|it| it.stage != Stage::Serving);
-                let is_good = !current.refused && !current.dead && !holds;
+                let is_good = current.standing == Standing::Good && !holds;
                 prop_assert!(token.is_usable_at(&world.now) && is_good);
             }
             // The slot never outlasts the token.

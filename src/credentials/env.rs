@@ -9,7 +9,7 @@ use crate::error::BoxError;
 /// Credentials from two environment variables.
 ///
 /// The variables are read each time a token is requested. White space around the values is dropped.
-/// A variable that is missing, or is not UTF-8, is an error that names it.
+/// A variable that is missing or empty, or is not UTF-8, is an error that names it.
 ///
 /// # Examples
 ///
@@ -43,6 +43,9 @@ impl CredentialsSource for EnvCredentials {
 fn variable(name: &str) -> Result<Zeroizing<String>, BoxError> {
     // `env::var(..)?` would leak: its error for a value that is not UTF-8 holds the value.
     match std::env::var(name) {
+        Ok(value) if value.trim().is_empty() => {
+            Err(format!("the environment variable {name} is empty; set it").into())
+        }
         Ok(value) => Ok(Zeroizing::new(value)),
         Err(std::env::VarError::NotPresent) => {
             Err(format!("the environment variable {name} is not set; set it").into())

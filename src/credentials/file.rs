@@ -1,25 +1,36 @@
 //! [`FileCredentials`]: files, as Docker and Kubernetes mount secrets.
 
 use std::{
+    fmt,
     fs::File,
-    io::Read,
+    io::Read as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use secrecy::SecretString;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{client_credentials::Credentials, source::CredentialsSource};
+use super::{
+    client_credentials::Credentials,
+    reader::{Read, Reader},
+    source::CredentialsSource,
+};
 use crate::error::BoxError;
 
 /// Credentials from one file or a pair of files.
 ///
-/// - The files are read each time a token is requested, on Tokio's blocking threads.
+/// - The files are read each time a token is requested, on a thread of the source's own. Clones
+///   share it. A read that blocks, as of a FIFO without a writer or of a mount whose server is gone,
+///   occupies that one thread, and no further read starts until it ends. It holds up neither Tokio's
+///   blocking threads nor the end of the process.
 /// - White space around the content of a file is dropped, such as the newline that an editor left.
 ///   A byte order mark at its start is dropped too.
-/// - A file larger than 64 KiB is refused, and so is one that is not UTF-8. The error names the
-///   file and shows nothing of its content.
+/// - A file larger than 64 KiB is refused, and so is one that is empty or not UTF-8. The error names
+///   the file and shows nothing of its content.
+/// - While a file is missing, half-written or blocked, it is tried again about once a second, as long
+///   as somebody needs a token.
 ///
 /// # A pair that changes while it is read
 ///
@@ -40,10 +51,10 @@ use crate::error::BoxError;
 /// let json = FileCredentials::json("/etc/send/credentials.json");
 /// # let _ = (pair, docker, json);
 /// ```
-#[derive(Clone, Debug)]
-pub struct FileCredentials(Files);
+#[derive(Clone)]
+pub struct FileCredentials(Reader<Files>);
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Files {
     Pair(PathBuf, PathBuf),
     Secret(String, PathBuf),
@@ -58,28 +69,39 @@ struct Json {
 }
 
 impl FileCredentials {
+    fn new(files: Files) -> Self {
+        let read =
+            |files: &Files| -> Read { files.read().map_err(|error| Arc::from(error.to_string())) };
+        Self(Reader::new(files, read))
+    }
+
     /// Creates a source from one file that holds the client id and one that holds the secret.
     pub fn pair(client_id: impl Into<PathBuf>, client_secret: impl Into<PathBuf>) -> Self {
-        Self(Files::Pair(client_id.into(), client_secret.into()))
+        Self::new(Files::Pair(client_id.into(), client_secret.into()))
     }
 
     /// Creates a source from a fixed client id and a file that holds the secret.
     pub fn secret(client_id: impl Into<String>, client_secret: impl Into<PathBuf>) -> Self {
-        Self(Files::Secret(client_id.into(), client_secret.into()))
+        Self::new(Files::Secret(client_id.into(), client_secret.into()))
     }
 
     /// Creates a source from one JSON file with the strings `clientId` and `clientSecret`.
     ///
     /// Other fields are ignored.
     pub fn json(path: impl Into<PathBuf>) -> Self {
-        Self(Files::Json(path.into()))
+        Self::new(Files::Json(path.into()))
     }
 }
 
 impl CredentialsSource for FileCredentials {
     async fn credentials(&self) -> Result<Credentials, BoxError> {
-        let files = self.0.clone();
-        tokio::task::spawn_blocking(move || files.read()).await?
+        self.0.read().await.map_err(|error| BoxError::from(&*error))
+    }
+}
+
+impl fmt::Debug for FileCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FileCredentials").field(self.0.from()).finish()
     }
 }
 
@@ -87,16 +109,16 @@ impl Files {
     fn read(&self) -> Result<Credentials, BoxError> {
         match self {
             Self::Pair(id, secret) => Ok(Credentials::new(
-                trimmed(&read(id)?),
-                SecretString::from(trimmed(&read(secret)?)),
+                line(id, &read(id)?)?,
+                SecretString::from(line(secret, &read(secret)?)?),
             )),
             Self::Secret(id, secret) => {
-                Ok(Credentials::new(id, SecretString::from(trimmed(&read(secret)?))))
+                Ok(Credentials::new(id, SecretString::from(line(secret, &read(secret)?)?)))
             }
             Self::Json(path) => {
                 // The parser's message may quote the secret, so only its position is passed on.
-                let Json { client_id, client_secret } = serde_json::from_str(trimmed(&read(path)?))
-                    .map_err(|error| {
+                let Json { client_id, client_secret } =
+                    serde_json::from_str(line(path, &read(path)?)?).map_err(|error| {
                         format!(
                             "{} is not JSON with the strings clientId and clientSecret; correct \
                              it at line {}, column {}",
@@ -135,8 +157,13 @@ fn read(path: &Path) -> Result<Zeroizing<String>, BoxError> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-fn trimmed(text: &str) -> &str {
-    text.trim_start_matches('\u{feff}').trim()
+/// Returns the content of a file without what an editor adds to it.
+fn line<'a>(path: &Path, text: &'a str) -> Result<&'a str, BoxError> {
+    let text = text.trim_start_matches('\u{feff}').trim();
+    if text.is_empty() {
+        return Err(format!("{} is empty; write the credentials to it", path.display()).into());
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -187,6 +214,8 @@ mod tests {
             br#"{"clientId": "hunter2"}"#,
             br#""hunter2""#,
             b"hunter2\xff",
+            b" \n",
+            br#"{"clientId": "id", "clientSecret": "hunt"#,
             &oversized,
         ] {
             fs::write(&path, content).unwrap();

@@ -8,15 +8,19 @@ use crate::error::BoxError;
 /// Creates a source from an async function, which is called each time a token is requested.
 ///
 /// The text of an error that it returns is shown to users and logged, so it must hold no secret.
+/// The function must not block. For files there is [`FileCredentials`](super::FileCredentials).
 ///
 /// # Examples
 ///
 /// ```
 /// use tower_reauth::credentials::{self, Credentials};
 ///
+/// async fn ask_vault() -> Result<String, std::io::Error> {
+///     Ok("the current secret".into())
+/// }
+///
 /// let source = credentials::from_fn(|| async {
-///     let secret = tokio::fs::read_to_string("/run/secrets/client_secret").await?;
-///     Ok(Credentials::new("my-client-id", secret.trim()))
+///     Ok(Credentials::new("my-client-id", ask_vault().await?))
 /// });
 /// # let _ = source;
 /// ```

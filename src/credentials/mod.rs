@@ -10,6 +10,9 @@
 //! | [`FileCredentials`] | files, as Docker and Kubernetes mount secrets |
 //! | [`from_fn`] | an async function, for example one that asks a vault |
 //!
+//! While a source fails, or does not answer, it is asked about once a second, as long as somebody
+//! needs a token. What it supplies then is used at once.
+//!
 //! # Examples
 //!
 //! ```
@@ -25,12 +28,15 @@
 //! # let _ = source;
 //! ```
 
+mod bounded;
 mod client_credentials;
 mod env;
 mod file;
 mod from_fn;
+mod reader;
 mod source;
 
+pub(crate) use self::bounded::{ask, bounded};
 pub use self::{
     client_credentials::Credentials,
     env::EnvCredentials,

@@ -7,10 +7,15 @@ use crate::error::BoxError;
 
 /// Supplies the credentials each time a token is requested.
 ///
-/// - A source is asked at each attempt at a token. While the endpoint refuses the credentials, it
-///   is also asked once a second at most, to see if they have been corrected.
+/// - A source is asked at each attempt at a token. While the endpoint refuses the credentials, and
+///   while the source itself fails, it is also asked about once a second, as long as somebody needs a
+///   token. So corrected credentials, or those of a source that was not there yet, are used within
+///   two seconds.
 /// - The time it takes counts towards the
-///   [`attempt_timeout`](crate::RefreshPolicy::attempt_timeout).
+///   [`attempt_timeout`](crate::RefreshPolicy::attempt_timeout). If it takes all of it, the error is
+///   an [`AuthError::is_credentials`](crate::AuthError::is_credentials), and no request was sent.
+/// - It must not block the thread. [`FileCredentials`](super::FileCredentials) reads files on a
+///   thread of its own.
 /// - A panic in it is caught. The callers that waited get an
 ///   [`AuthError::is_interrupted`](crate::AuthError::is_interrupted).
 ///
@@ -19,12 +24,17 @@ use crate::error::BoxError;
 /// ```
 /// use tower_reauth::{BoxError, Credentials, CredentialsSource};
 ///
-/// struct SecretFile;
+/// struct Vault;
 ///
-/// impl CredentialsSource for SecretFile {
+/// impl Vault {
+///     async fn ask(&self) -> Result<String, std::io::Error> {
+///         Ok("the current secret".into())
+///     }
+/// }
+///
+/// impl CredentialsSource for Vault {
 ///     async fn credentials(&self) -> Result<Credentials, BoxError> {
-///         let secret = tokio::fs::read_to_string("/run/secrets/client_secret").await?;
-///         Ok(Credentials::new("my-client-id", secret.trim()))
+///         Ok(Credentials::new("my-client-id", self.ask().await?))
 ///     }
 /// }
 /// ```

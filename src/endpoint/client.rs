@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, header};
 use http_body_util::Full;
 use zeroize::Zeroizing;
 
@@ -28,9 +28,14 @@ use crate::{
 ///    service must not follow redirects on its own, as tower-http's `FollowRedirect` does. The
 ///    clients of hyper and of this crate do not.
 /// 4. An error never holds the body of a response. It quotes the fields of the documented error
-///    shapes, which are `message` and `errors[].type` of the Send Payments API and `error` of OAuth
-///    2 (RFC 6749, section 5.2). At most 200 characters are shown, with control characters escaped,
-///    and none if they contain the secret.
+///    shapes, which are `message`, `errors[].message` and `errors[].type` of the Send Payments API,
+///    and `error` and `error_description` of OAuth 2 (RFC 6749, section 5.2). At most 200
+///    characters are shown, with control characters escaped.
+/// 5. Eight or more consecutive characters of the secret never get into an error, in whatever case,
+///    percent-encoded or base64-encoded. A field that holds them is not quoted. An error of the HTTP
+///    service that holds them is replaced by its [`io::ErrorKind`](std::io::ErrorKind).
+/// 6. A request says `Accept-Encoding: identity` and `User-Agent: tower-reauth/x.y.z`, unless it has
+///    these headers already. [`user_agent`](Self::user_agent) sets another one.
 ///
 /// # Examples
 ///
@@ -62,7 +67,11 @@ pub struct TokenClient<S> {
     service: Mutex<S>,
     max_response_size: usize,
     allow_plain_http: bool,
+    user_agent: HeaderValue,
 }
+
+/// Firewalls refuse what does not say who it is.
+const USER_AGENT: &str = concat!("tower-reauth/", env!("CARGO_PKG_VERSION"));
 
 /// In bytes. A JWT with many claims takes a few KiB.
 const DEFAULT_MAX_RESPONSE_SIZE: usize = 64 * 1024;
@@ -74,6 +83,7 @@ impl<S: HttpService> TokenClient<S> {
             service: Mutex::new(service),
             max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
             allow_plain_http: false,
+            user_agent: HeaderValue::from_static(USER_AGENT),
         }
     }
 
@@ -92,6 +102,14 @@ impl<S: HttpService> TokenClient<S> {
         self
     }
 
+    /// Sets the `User-Agent` of requests that have none (RFC 9110, section 10.1.5). Defaults to
+    /// `tower-reauth/` and the version of this crate.
+    #[must_use]
+    pub fn user_agent(mut self, value: HeaderValue) -> Self {
+        self.user_agent = value;
+        self
+    }
+
     /// Sends `request` once and returns its response.
     ///
     /// The caller puts the credentials into the request. `credentials` serve to keep the secret out
@@ -99,16 +117,21 @@ impl<S: HttpService> TokenClient<S> {
     ///
     /// # Errors
     ///
-    /// Returns an error if there is no response, if its status is neither 200 nor 201, or if its
-    /// body is too large or was cut off. Plain http beyond this machine is an error before anything
-    /// is sent, unless it is [allowed](Self::allow_plain_http).
+    /// Returns an error if there is no response, if its status is not a 2xx, or if its body is too
+    /// large or was cut off. Plain http beyond this machine is an error before anything is sent,
+    /// unless it is [allowed](Self::allow_plain_http).
+    ///
+    /// A code in the body, such as `temporarily_unavailable`, decides before the status what the
+    /// error means. A host that can't be resolved, a refused TLS handshake and a response that is
+    /// not HTTP end the refresh at once, as far as the service's error tells. The last two are
+    /// [permanent](AuthError::is_permanent).
     ///
     /// # Cancel safety
     ///
     /// Dropping the future drops the request. The endpoint may have issued a token by then.
     pub async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         credentials: &Credentials,
     ) -> Result<TokenResponse, AuthError> {
         if let Some(origin) =
@@ -122,19 +145,16 @@ impl<S: HttpService> TokenClient<S> {
                 ),
             ));
         }
+        let headers = request.headers_mut();
+        headers.entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
+        let identity = HeaderValue::from_static("identity");
+        headers.entry(header::ACCEPT_ENCODING).or_insert(identity);
         let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let secret = credentials.expose_secret();
         let (parts, body) =
             service.exchange(request, self.max_response_size, secret).await?.into_parts();
-        let response = TokenResponse {
-            status: parts.status,
-            headers: parts.headers,
-            body: wiped_on_drop(body),
-        };
-        match response.status {
-            StatusCode::OK | StatusCode::CREATED => Ok(response),
-            _ => Err(response.refusal(secret)),
-        }
+        let response = TokenResponse::new(parts.status, parts.headers, wiped_on_drop(body), secret);
+        if response.status().is_success() { Ok(response) } else { Err(response.refusal()) }
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use http::Response;
+use http::{Response, StatusCode};
 use tower_service::Service;
 
 use super::*;

@@ -7,13 +7,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 use tower_service::Service;
 
-use super::quote::{content_type, redact_content_type};
-use crate::error::{AuthError, BoxError, Fate, Kind};
+use super::{
+    quote::{content_type, redact_headers},
+    spelling,
+};
+use crate::{
+    error::{AuthError, BoxError, Fate, Kind, host_and_port},
+    isolate::isolate,
+};
 
 /// A Tower service that a token endpoint can use as its HTTP client.
 ///
@@ -25,7 +31,7 @@ use crate::error::{AuthError, BoxError, Fate, Kind};
 ///
 /// ```
 /// use bytes::Bytes;
-/// use http::{Request, Response};
+/// use http::{Request, Response, Uri};
 /// use http_body_util::Full;
 /// use tower_reauth::{BoxError, endpoint::{HttpService, TokenClient}};
 ///
@@ -47,8 +53,8 @@ use crate::error::{AuthError, BoxError, Fate, Kind};
 pub trait HttpService: Clone + Send + 'static {
     /// Sends one request and collects its response.
     ///
-    /// A success of more than `limit` bytes is an error. A content type that holds `secret` is
-    /// removed.
+    /// A success of more than `limit` bytes is an error. Nothing of the service's own errors and of
+    /// the headers that are quoted holds a part of `secret`.
     #[doc(hidden)]
     fn exchange(
         self,
@@ -73,13 +79,15 @@ where
         limit: usize,
         secret: &str,
     ) -> Result<Response<Bytes>, AuthError> {
+        let uri = request.uri().clone();
+        let failed = |error: BoxError| connection_error(error, &uri, secret);
         // A service that is not ready has sent nothing, so no token was issued.
         let ready = poll_fn(|cx| self.poll_ready(cx)).await;
-        ready.map_err(|error| connection_error(error.into()).with_fate(Fate::NotIssued))?;
-        let (mut parts, body) =
-            self.call(request).await.map_err(|error| connection_error(error.into()))?.into_parts();
-        // The errors below quote the content type, so one that holds the secret is removed here.
-        redact_content_type(&mut parts.headers, secret);
+        ready.map_err(|error| failed(error.into()).with_fate(Fate::NotIssued))?;
+        let response = self.call(request).await.map_err(|error| failed(error.into()))?;
+        let (mut parts, body) = response.into_parts();
+        // The errors below quote headers, so one that holds the secret is removed here.
+        redact_headers(&mut parts.headers, secret);
         let body = Limited::new(body, limit).collect().await.map(Collected::to_bytes);
         if !parts.status.is_success() {
             // The status decides what the error means. A body that is too long or was cut off only
@@ -94,30 +102,152 @@ where
                     parts.status,
                     content_type(&parts.headers),
                 );
-                AuthError::answered(Kind::InvalidResponse, text, parts.status, None)
+                AuthError::answered(Kind::InvalidResponse, text, parts.status)
             } else {
                 AuthError::caused_by(
                     Kind::Transient,
                     "the token endpoint's response was cut off; try again later",
-                    error,
+                    without_secret(error, secret),
                 )
-                // The head was a success, so the token that the body held is lost.
-                .with_fate(Fate::Issued)
             }
         })?;
         Ok(Response::from_parts(parts, body))
     }
 }
 
-fn connection_error(error: BoxError) -> AuthError {
-    let fate = if is_connect_error(&*error) { Fate::NotIssued } else { Fate::Unknown };
-    AuthError::caused_by(
-        Kind::Transient,
-        "the token endpoint can't be reached; check its address and the network, or try again \
-         later",
-        error,
-    )
-    .with_fate(fate)
+/// The reasons for which there is no response that make a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The host has no address.
+    Unresolved,
+    /// The TLS handshake was refused, by either side.
+    Tls,
+    /// The server does not speak HTTP.
+    Protocol,
+    /// Any other.
+    Unreachable,
+}
+
+fn connection_error(error: BoxError, uri: &Uri, secret: &str) -> AuthError {
+    let fault = fault(&*error);
+    let sent = !has_cause(&*error, &is_connect_error);
+    let address = host_and_port(uri).map(|address| format!(" {address}")).unwrap_or_default();
+    let (kind, text) = match fault {
+        Fault::Unresolved => (
+            Kind::Unresolved,
+            format!(
+                "the host of the token endpoint{address} can't be resolved, so it can't be \
+                 reached; check the name in its address, and the name server"
+            ),
+        ),
+        Fault::Tls => (
+            Kind::Permanent,
+            format!(
+                "the TLS handshake with the token endpoint{address} failed; check its address and \
+                 its certificate, and which authorities this client trusts"
+            ),
+        ),
+        Fault::Protocol => (
+            Kind::Permanent,
+            format!(
+                "the token endpoint{address} did not answer in HTTP; check the scheme and the port \
+                 of its address"
+            ),
+        ),
+        Fault::Unreachable => (
+            Kind::Transient,
+            format!(
+                "the token endpoint{address} can't be reached; check its address and the network, \
+                 or try again later"
+            ),
+        ),
+    };
+    let fate = match fault {
+        Fault::Tls | Fault::Protocol | Fault::Unreachable if sent => Fate::Unknown,
+        Fault::Tls | Fault::Protocol | Fault::Unreachable | Fault::Unresolved => Fate::NotIssued,
+    };
+    AuthError::caused_by(kind, text, without_secret(error, secret)).with_fate(fate)
+}
+
+/// Replaces an error whose text, or that of one of its causes, holds a part of `secret`. What is
+/// left is the kind of the first I/O error among them.
+///
+/// The caller asks the error all that it needs to know first.
+fn without_secret(error: BoxError, secret: &str) -> BoxError {
+    let shows = |error: &(dyn Error + 'static)| {
+        spelling::holds(&error.to_string(), secret)
+            || spelling::holds(&format!("{error:?}"), secret)
+    };
+    if !has_cause(&*error, &shows) {
+        return error;
+    }
+    let kind = io_kind(&*error).unwrap_or(io::ErrorKind::Other);
+    // Its destructor is a user's code.
+    isolate(|| drop(error));
+    io::Error::from(kind).into()
+}
+
+/// Returns `true` if `error` or one of its causes is as asked.
+fn has_cause(error: &(dyn Error + 'static), is: &dyn Fn(&(dyn Error + 'static)) -> bool) -> bool {
+    // The source of an I/O error leaves out the error that is wrapped in it.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    is(error)
+        || wrapped.is_some_and(|wrapped| has_cause(wrapped, is))
+        || error.source().is_some_and(|source| has_cause(source, is))
+}
+
+fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind.or_else(|| io_kind(error.source()?))
+}
+
+/// Returns what went wrong, as far as the error tells.
+///
+/// The errors of hyper and rustls are known, and so of each client that is made of them. Those of
+/// other clients count as passing.
+fn fault(error: &(dyn Error + 'static)) -> Fault {
+    if has_cause(error, &is_unresolved) {
+        Fault::Unresolved
+    } else if has_cause(error, &is_tls_fault) {
+        Fault::Tls
+    } else if has_cause(error, &is_protocol_fault) {
+        Fault::Protocol
+    } else {
+        Fault::Unreachable
+    }
+}
+
+fn is_unresolved(error: &(dyn Error + 'static)) -> bool {
+    #[cfg(feature = "client")]
+    if error.is::<ConnectError>() {
+        // The type has no question for this, and its `Display` is one of a few constants.
+        return error.to_string() == "dns error";
+    }
+    // The standard library's own text, on Unix.
+    error.is::<io::Error>() && error.to_string().starts_with("failed to lookup address information")
+}
+
+/// The error of hyper's TCP connector, which has no name.
+#[cfg(feature = "client")]
+type ConnectError = <hyper_util::client::legacy::connect::HttpConnector as Service<Uri>>::Error;
+
+fn is_tls_fault(error: &(dyn Error + 'static)) -> bool {
+    #[cfg(feature = "client")]
+    if error.is::<rustls::Error>() || error.is::<rustls::pki_types::InvalidDnsNameError>() {
+        return true;
+    }
+    let _ = error;
+    false
+}
+
+fn is_protocol_fault(error: &(dyn Error + 'static)) -> bool {
+    #[cfg(feature = "client")]
+    if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+        return true;
+    }
+    // HTTP/2 as this side reads it. The type is not a dependency, and its text has these two forms.
+    let text = error.to_string();
+    text.starts_with("connection error detected: ") || text.starts_with("stream error detected: ")
 }
 
 /// Returns `true` if no connection was established, so that nothing was sent.
@@ -129,13 +259,12 @@ fn is_connect_error(error: &(dyn Error + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
         return error.is_connect();
     }
-    let refused = error.downcast_ref::<io::Error>().is_some_and(|error| {
+    error.downcast_ref::<io::Error>().is_some_and(|error| {
         matches!(
             error.kind(),
             io::ErrorKind::ConnectionRefused
                 | io::ErrorKind::HostUnreachable
                 | io::ErrorKind::NetworkUnreachable
         )
-    });
-    refused || error.source().is_some_and(is_connect_error)
+    })
 }

@@ -71,7 +71,9 @@ mod quote;
 mod refusal;
 mod response;
 mod send_payments;
+mod spelling;
 mod token_endpoint;
+mod unicode;
 
 pub(crate) use self::token_endpoint::{DynEndpoint, NoEndpoint};
 pub use self::{

@@ -1,43 +1,85 @@
 //! The parts of a response that an error may quote. Pure.
 //!
-//! An error never shows a body as it is, and nothing that holds the secret.
+//! An error never shows a body as it is, and nothing that holds a part of the secret.
 
-use http::{HeaderMap, HeaderValue, header};
-use serde::Deserialize;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde_json::{Map, Value};
+use zeroize::Zeroize;
 
-/// The documented error shapes in one.
+use super::spelling;
+
+/// What a body says about an error, in the documented shapes.
 ///
-/// `message` and `errors` are those of the Send Payments API. `error` is that of OAuth 2 (RFC 6749,
-/// section 5.2).
-#[derive(Deserialize)]
-struct ErrorBody {
-    message: Option<String>,
-    error: Option<String>,
-    #[serde(default)]
-    errors: Vec<ErrorDetail>,
+/// `message` and `errors` are those of the Send Payments API. `error` and `error_description` are
+/// those of OAuth 2 (RFC 6749, section 5.2).
+#[derive(Debug, Default)]
+pub(super) struct Documented {
+    /// The documented fields, escaped and cut to [`MAX_QUOTED_CHARS`]. `None` if there are none, or
+    /// if they hold a part of the secret.
+    pub(super) text: Option<String>,
+    /// The error code of OAuth 2, if it is one by the RFC's own rules.
+    pub(super) code: Option<String>,
+    /// The body is a JSON object or array, in whatever shape.
+    pub(super) is_json: bool,
 }
 
-#[derive(Deserialize)]
-struct ErrorDetail {
-    r#type: Option<String>,
-}
+/// A JSON value whose strings are wiped on drop, because one of them may be a token.
+pub(super) struct WipedOnDrop(pub(super) Value);
 
 const MAX_QUOTED_CHARS: usize = 200;
 
-/// Returns the documented message of an error body, escaped and cut to [`MAX_QUOTED_CHARS`].
-///
-/// `None` if the body has another shape, if there is no message, or if it holds the secret.
-pub(super) fn documented_message(body: &[u8], secret: &str) -> Option<String> {
-    let error: ErrorBody = serde_json::from_slice(body).ok()?;
-    let types = error.errors.into_iter().filter_map(|detail| detail.r#type);
-    let parts: Vec<String> = error.message.into_iter().chain(error.error).chain(types).collect();
+/// The longest error code. The codes of the RFCs have at most 25 characters.
+const MAX_CODE_BYTES: usize = 64;
+
+/// Reads the documented fields of a body.
+pub(super) fn documented(body: &[u8], secret: &str) -> Documented {
+    let Ok(body) = serde_json::from_slice(body).map(WipedOnDrop) else {
+        return Documented::default();
+    };
+    let Value::Object(fields) = &body.0 else {
+        return Documented { is_json: body.0.is_array(), ..Documented::default() };
+    };
+    let text = |name| text(fields, name);
+    let details = fields.get("errors").and_then(Value::as_array).into_iter().flatten();
+    let details = details.filter_map(Value::as_object);
+    let details = details.flat_map(|it| [self::text(it, "message"), self::text(it, "type")]);
+    let parts = [text("message"), text("error"), text("error_description")];
+    let parts: Vec<&str> = parts.into_iter().chain(details).flatten().collect();
     let joined = parts.join(", ");
     // Checked before the text is cut and escaped, since both could leave a part of the secret that
     // this comparison misses.
-    if joined.is_empty() || (!secret.is_empty() && joined.contains(secret)) {
-        return None;
+    let is_shown = !joined.is_empty() && !spelling::holds(&joined, secret);
+    let code = text("error").filter(|code| is_code(code) && !spelling::holds(code, secret));
+    Documented {
+        text: is_shown.then(|| escape(&joined, MAX_QUOTED_CHARS)),
+        code: code.map(str::to_owned),
+        is_json: true,
     }
-    Some(escape(&joined, MAX_QUOTED_CHARS))
+}
+
+fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+/// Returns `true` for an error code as RFC 6749, section 5.2, defines its characters.
+fn is_code(code: &str) -> bool {
+    let is_allowed = |byte| matches!(byte, b' '..=b'!' | b'#'..=b'[' | b']'..=b'~');
+    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(is_allowed)
+}
+
+impl Drop for WipedOnDrop {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(values) => values.iter_mut().for_each(wipe),
+        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Escapes the characters of `text` that would change how a terminal or a log viewer shows the
@@ -64,11 +106,17 @@ fn is_misleading(c: char) -> bool {
         )
 }
 
-/// Removes a content type that holds the secret, because every error quotes the content type.
-pub(super) fn redact_content_type(headers: &mut HeaderMap, secret: &str) {
-    let holds = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains(secret));
-    if !secret.is_empty() && headers.get(header::CONTENT_TYPE).is_some_and(holds) {
-        headers.remove(header::CONTENT_TYPE);
+/// The headers that an error quotes.
+const QUOTED: [HeaderName; 2] = [header::CONTENT_TYPE, header::CONTENT_ENCODING];
+
+/// Removes each quoted header that holds a part of the secret.
+pub(super) fn redact_headers(headers: &mut HeaderMap, secret: &str) {
+    let holds =
+        |value: &HeaderValue| value.to_str().is_ok_and(|value| spelling::holds(value, secret));
+    for name in QUOTED {
+        if headers.get_all(&name).iter().any(holds) {
+            headers.remove(name);
+        }
     }
 }
 
@@ -76,4 +124,25 @@ pub(super) fn redact_content_type(headers: &mut HeaderMap, secret: &str) {
 pub(super) fn content_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     value.map(|value| format!(", {}", escape(value, 60))).unwrap_or_default()
+}
+
+/// Returns the name of the content coding that a body has (RFC 9110, section 8.4), by its header or
+/// else by its first bytes. `None` for a body as it is.
+pub(super) fn content_coding(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    let names = headers.get_all(header::CONTENT_ENCODING);
+    let names = names.iter().filter_map(|value| value.to_str().ok()).flat_map(|it| it.split(','));
+    let names: Vec<&str> = names
+        .map(str::trim)
+        .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"))
+        .collect();
+    if !names.is_empty() {
+        return Some(escape(&names.join(", "), 40));
+    }
+    let name = match *body {
+        [0x1f, 0x8b, ..] => "gzip",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd",
+        [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => "deflate",
+        _ => return None,
+    };
+    Some(name.into())
 }

@@ -3,19 +3,21 @@
 use std::{fmt, time::SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::{
-    quote::{content_type, documented_message},
-    refusal::{classify, fate, retry_after},
+    quote::{Documented, WipedOnDrop, content_coding, content_type, documented},
+    refusal::{Class, by_code, classify, fate, retry_after},
+    unicode::utf8,
 };
 use crate::{
     clock,
     error::{AuthError, Kind},
 };
 
-/// A response of the token endpoint with the status 200 or 201.
+/// A success of the token endpoint, which is a response with any 2xx status.
 ///
 /// The body is wiped from memory on drop, because it holds the token. `Debug` shows the status
 /// only.
@@ -49,46 +51,83 @@ use crate::{
 /// }
 /// ```
 pub struct TokenResponse {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Zeroizing<Vec<u8>>,
+    status: StatusCode,
+    headers: HeaderMap,
+    /// In UTF-8, unless it is in a content coding.
+    body: Zeroizing<Vec<u8>>,
+    /// The content coding that the body is in, although none was asked for.
+    coding: Option<String>,
+    /// Never shown, and nothing that holds a part of it is quoted.
+    secret: SecretString,
 }
 
 impl TokenResponse {
+    pub(super) fn new(
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Zeroizing<Vec<u8>>,
+        secret: &str,
+    ) -> Self {
+        let coding = content_coding(&headers, &body);
+        Self { status, headers, body: utf8(body), coding, secret: secret.into() }
+    }
+
     /// Parses the body as JSON.
+    ///
+    /// A byte order mark is skipped, and UTF-16 and UTF-32 are read. Of a key that is there twice,
+    /// the last one counts.
     ///
     /// # Errors
     ///
     /// Returns a [transient](AuthError::is_transient) error for a body that is empty or was cut
     /// off. A body that is not JSON, or other JSON than `T`, is an
-    /// [invalid response](AuthError::is_invalid_response). The text of the error names the status
-    /// and the content type, and nothing of the body.
+    /// [invalid response](AuthError::is_invalid_response), unless the error code in it says more.
+    /// The text of the error names the status, and the content type or the documented error
+    /// message. A compressed body can't be read, and the error names its coding.
+    ///
+    /// The token in use of an [exclusive](super::Rotation::Exclusive) endpoint is then suspect.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, AuthError> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            let found = if self.body.is_empty() {
-                "an empty body"
-            } else if error.is_eof() {
-                "a body that was cut off"
-            } else if error.is_data() {
-                "JSON in which a field is missing or of another type"
-            } else {
-                "something that is not JSON"
-            };
-            let kind = if error.is_eof() { Kind::Transient } else { Kind::InvalidResponse };
-            self.unusable(kind, found)
-        })
+        let error = match serde_json::from_slice(&self.body) {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        // Most types refuse a key that is there twice, and a map takes the last one.
+        if error.is_data()
+            && let Ok(value) = serde_json::from_slice(&self.body).map(WipedOnDrop)
+            && let Ok(value) = T::deserialize(&value.0)
+        {
+            return Ok(value);
+        }
+        let has_content =
+            !matches!(self.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+        let (kind, found) = if self.body.is_empty() && !has_content {
+            (Kind::InvalidResponse, "no content")
+        } else if self.body.is_empty() {
+            (Kind::Transient, "an empty body")
+        } else if let Some(coding) = &self.coding {
+            let found = format!("a body that is encoded as {coding}, which was not asked for");
+            return Err(self.unusable(Kind::InvalidResponse, &found));
+        } else if error.is_eof() {
+            (Kind::Transient, "a body that was cut off")
+        } else if error.is_data() {
+            (Kind::InvalidResponse, "JSON in which a field is missing or of another type")
+        } else {
+            (Kind::InvalidResponse, "something that is not JSON")
+        };
+        Err(self.unusable(kind, found))
     }
 
-    /// Creates an error that names the status, the content type and what was `found` in the body.
+    /// Creates an error that names the status, what was `found` in the body, and the documented
+    /// error message or else the content type.
+    ///
+    /// A code in the body decides what the error means.
     pub(crate) fn unusable(&self, kind: Kind, found: &str) -> AuthError {
-        let advice = if kind == Kind::Transient { "try again later" } else { "check its address" };
-        let (status, content_type) = (self.status, content_type(&self.headers));
-        AuthError::answered(
-            kind,
-            format!("the token endpoint answered {status} with {found}{content_type}; {advice}"),
-            self.status,
-            None,
-        )
+        let documented = self.documented();
+        let class = documented.code.as_deref().and_then(by_code);
+        let by_kind = if kind == Kind::Transient { "try again later" } else { "check its address" };
+        let status = self.status;
+        let start = format!("the token endpoint answered {status} with {found}");
+        self.error(&start, class.unwrap_or((kind, by_kind)), documented)
     }
 
     /// Returns the endpoint's wall clock when it made the response, by the `Date` header (RFC 9110,
@@ -104,31 +143,43 @@ impl TokenResponse {
         &self.headers
     }
 
-    /// Returns the status of the response, which is 200 or 201.
+    /// Returns the status of the response, which is a 2xx.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Creates the error of a response with another status than 200 and 201.
+    /// Creates the error of a response that is no success.
     ///
     /// The text quotes the documented error message if there is one, else the content type.
-    pub(super) fn refusal(&self, secret: &str) -> AuthError {
-        let (kind, advice) = classify(self.status);
-        // The body of a redirect is a page for people, never the documented error.
-        let quoted = if self.status.is_redirection() {
-            None
-        } else {
-            documented_message(&self.body, secret)
-        };
-        let quoted =
-            quoted.map_or_else(|| content_type(&self.headers), |quoted| format!(" ({quoted})"));
-        AuthError::answered(
-            kind,
-            format!("the token endpoint answered {}{quoted}; {advice}", self.status),
-            self.status,
-            retry_after(&self.headers, self.date().unwrap_or_else(clock::wall)),
-        )
-        .with_fate(fate(self.status))
+    pub(super) fn refusal(&self) -> AuthError {
+        let documented =
+            if self.status.is_redirection() { Documented::default() } else { self.documented() };
+        let class = classify(self.status, documented.code.as_deref(), documented.is_json);
+        self.error(&format!("the token endpoint answered {}", self.status), class, documented)
+    }
+
+    fn documented(&self) -> Documented {
+        documented(&self.body, self.secret.expose_secret())
+    }
+
+    fn error(&self, start: &str, class: Class, documented: Documented) -> AuthError {
+        let (kind, advice) = class;
+        let Documented { text, code, .. } = documented;
+        let quoted = text.map_or_else(
+            || {
+                let coding = self.coding.as_deref().filter(|coding| !start.contains(coding));
+                let coding = coding.map(|it| format!(", encoded as {it}")).unwrap_or_default();
+                format!("{}{coding}", content_type(&self.headers))
+            },
+            |text| format!(" ({text})"),
+        );
+        let now = self.date().unwrap_or_else(clock::wall);
+        let pause = retry_after(&self.headers, code.as_deref(), now)
+            .filter(|_| !self.status.is_success() || kind == Kind::Transient);
+        AuthError::answered(kind, format!("{start}{quoted}; {advice}"), self.status)
+            .with_fate(fate(self.status, code.as_deref()))
+            .with_retry_after(pause)
+            .with_code(code)
     }
 }
 

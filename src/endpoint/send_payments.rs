@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -20,7 +20,7 @@ use super::{
     token_endpoint::{Rotation, TokenEndpoint},
 };
 use crate::{
-    credentials::{Credentials, CredentialsSource},
+    credentials::{self, Credentials, CredentialsSource},
     error::{AuthError, ConfigError, Kind, shown},
     origin,
     token::IssuedToken,
@@ -28,10 +28,11 @@ use crate::{
 
 /// The endpoint `POST /auth` of the Send Payments API.
 ///
-/// - The statuses 200 and 201 are both success.
-/// - The lifetime of a token is `expiresAt` less the `Date` of the same response. A success has
-///   killed the token in use, so the new one is used even if one of the two can't be parsed. The
-///   lifetime then has the next source that [`IssuedToken`] lists.
+/// - Every 2xx with an `accessToken` is success. Any other 2xx may be a page of whatever stands in
+///   front of the API, so the token in use is suspect and is still sent.
+/// - The lifetime of a token is the least that the clocks of its response tell, as [`IssuedToken`]
+///   lists them. A success has killed the token in use, so the new one is used even if `expiresAt`
+///   or `Date` can't be parsed, or if they disagree.
 /// - The tokens are [exclusive](Rotation::Exclusive), so a request for one kills the one in use.
 /// - A client id is refused before it is sent only if it is empty or has control characters. The
 ///   published pattern is not enforced, because the provider's own examples break it.
@@ -62,7 +63,8 @@ pub struct SendPayments<S, C> {
     uri: Uri,
     /// Keyed at random, so that the fingerprint of a secret tells nothing outside of this process.
     hasher: RandomState,
-    /// The fingerprint of the credentials that were last sent. Zero before the first request.
+    /// The fingerprint of the credentials that were last sent. Zero before the first request, and
+    /// after the source has failed.
     ///
     /// `Relaxed`, because the number stands alone and publishes no other memory.
     last_sent: AtomicU64,
@@ -102,8 +104,38 @@ impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
         Ok(Self::with(TokenClient::new(service).allow_plain_http(), credentials, uri))
     }
 
+    /// Sets the `User-Agent` of requests for a token. Defaults to `tower-reauth/` and the version of
+    /// this crate.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "client")]
+    /// # fn f() -> Result<(), Box<dyn std::error::Error>> {
+    /// use http::HeaderValue;
+    /// use tower_reauth::{Credentials, client, endpoint::SendPayments};
+    ///
+    /// let credentials = Credentials::new("my-client-id", "my-client-secret");
+    /// let endpoint = SendPayments::new("https://api.example.com", client::https()?, credentials)?
+    ///     .user_agent(HeaderValue::from_static("shop/2.1"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn user_agent(mut self, value: HeaderValue) -> Self {
+        self.client = self.client.user_agent(value);
+        self
+    }
+
     fn with(client: TokenClient<S>, credentials: C, uri: Uri) -> Self {
         Self { client, credentials, uri, hasher: RandomState::new(), last_sent: AtomicU64::new(0) }
+    }
+
+    /// Returns the credentials as they are now, and the request that has them in it.
+    async fn request(&self) -> Result<(Credentials, Request<Full<Bytes>>), AuthError> {
+        let credentials = credentials::ask(&self.credentials).await?;
+        let request = auth_request(self.uri.clone(), &credentials)?;
+        Ok((credentials, request))
     }
 
     /// Returns a number that changes with the credentials, so that no second copy of the secret has
@@ -130,8 +162,14 @@ struct AuthResponse {
 
 impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> {
     async fn issue(&self) -> Result<IssuedToken, AuthError> {
-        let credentials = self.credentials.credentials().await.map_err(AuthError::credentials)?;
-        let request = auth_request(self.uri.clone(), &credentials)?;
+        let (credentials, request) = match self.request().await {
+            Ok(request) => request,
+            Err(error) => {
+                // Whatever the source supplies next is news, even what it supplied before.
+                self.last_sent.store(0, Ordering::Relaxed);
+                return Err(error);
+            }
+        };
         // Before the request, so that an attempt that is dropped half-way counts as sent.
         self.last_sent.store(self.fingerprint(&credentials), Ordering::Relaxed);
         let response = self.client.send(request, &credentials).await?;
@@ -139,6 +177,9 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
         let Some(secret) = access_token else {
             return Err(response.unusable(Kind::InvalidResponse, "no `accessToken`"));
         };
+        if secret.expose_secret().is_empty() {
+            return Err(response.unusable(Kind::InvalidResponse, "an empty `accessToken`"));
+        }
         let expires_at =
             expires_at.as_ref().and_then(serde_json::Value::as_str).and_then(parse_date);
         Ok(IssuedToken::new(secret).expires_at(expires_at).server_date(response.date()))
@@ -155,7 +196,8 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
     async fn credentials_changed(&self) -> bool {
         let credentials = self.credentials.credentials().await;
         credentials.is_ok_and(|credentials| {
-            self.fingerprint(&credentials) != self.last_sent.load(Ordering::Relaxed)
+            let is_new = self.fingerprint(&credentials) != self.last_sent.load(Ordering::Relaxed);
+            is_new && credentials.check().is_ok()
         })
     }
 }
@@ -196,7 +238,6 @@ mod tests {
     use futures_util::FutureExt;
     use http::Response;
     use http_body_util::BodyExt;
-    use secrecy::ExposeSecret;
     use tower::service_fn;
 
     use super::*;

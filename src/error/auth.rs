@@ -23,7 +23,7 @@ use crate::isolate::isolate;
 /// |---|---|---|
 /// | [`transient`](Self::transient) | yes, with back-off | suspect, because a token may be lost |
 /// | [`rejected`](Self::rejected) | no | unchanged |
-/// | [`invalid_response`](Self::invalid_response) | no | dead, because a token was lost |
+/// | [`invalid_response`](Self::invalid_response) | no | suspect, because a token may be lost |
 /// | [`credentials`](Self::credentials) | no | unchanged |
 /// | [`permanent`](Self::permanent) | no | unchanged |
 ///
@@ -48,6 +48,7 @@ struct Inner {
     message: Cow<'static, str>,
     fate: Fate,
     status: Option<StatusCode>,
+    code: Option<Box<str>>,
     retry_after: Option<Duration>,
     source: Option<BoxError>,
 }
@@ -69,21 +70,25 @@ impl Drop for Inner {
 pub(crate) enum Fate {
     /// No token was issued, because the request was not sent or was refused.
     NotIssued,
-    /// A token may have been issued. There was no response, or one that does not tell.
+    /// A token may have been issued. There was no response, or one that does not tell. A success
+    /// without a token is one of these, because it may be the page of whatever stands in front.
     Unknown,
-    /// A token was issued and is lost.
+    /// A token was issued and has expired.
     Issued,
 }
 
 /// The kinds of failure. The `is_*` methods of [`AuthError`] group them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Another attempt may succeed: no connection, a reset, 408, 409, 425, 429, 5xx, a response
-    /// that was cut off.
+    /// Another attempt may succeed: no connection, a reset, 408, 409, 410, 425, 429, 5xx, a
+    /// response that was cut off.
     Transient,
+    /// The endpoint's host has no address. Another attempt of the same refresh would only repeat
+    /// the question, but a later call may find it.
+    Unresolved,
     /// An attempt or the whole refresh ran out of time.
     Timeout,
-    /// The endpoint refused the credentials with 400, 401 or 403.
+    /// The endpoint refused the credentials.
     Rejected,
     /// The endpoint answered with a redirect, or with a success that holds no usable token. A
     /// success that was cut off or is empty is [`Transient`](Self::Transient).
@@ -111,6 +116,7 @@ impl AuthError {
             message: message.into(),
             fate: default_fate(kind),
             status: None,
+            code: None,
             retry_after: None,
             source: None,
         }))
@@ -140,6 +146,7 @@ impl AuthError {
             message: message.into(),
             fate: default_fate(kind),
             status: None,
+            code: None,
             retry_after: None,
             source: Some(source.into()),
         }))
@@ -147,21 +154,43 @@ impl AuthError {
 
     /// Creates the error of a response with `status`.
     ///
-    /// A success that can't be used has issued a token all the same, whatever the kind.
+    /// A success without a token does not tell if one was issued, whatever the kind.
     pub(crate) fn answered(
         kind: Kind,
         message: impl Into<Cow<'static, str>>,
         status: StatusCode,
-        retry_after: Option<Duration>,
     ) -> Self {
         Self(Arc::new(Inner {
             kind,
             message: message.into(),
-            fate: if status.is_success() { Fate::Issued } else { default_fate(kind) },
+            fate: if status.is_success() { Fate::Unknown } else { default_fate(kind) },
             status: Some(status),
-            retry_after,
+            code: None,
+            retry_after: None,
             source: None,
         }))
+    }
+
+    /// Adds the code of the response's body. For an error that has just been made.
+    pub(crate) fn with_code(mut self, code: Option<String>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.code = code.map(Into::into);
+        }
+        self
+    }
+
+    /// Adds the pause that the response asked for. For an error that has just been made.
+    pub(crate) fn with_retry_after(mut self, pause: Option<Duration>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.retry_after = pause;
+        }
+        self
+    }
+
+    /// Cuts the pause that the response asked for. For an error that has just been made.
+    pub(crate) fn with_retry_after_at_most(self, longest: Duration) -> Self {
+        let pause = self.retry_after().map(|pause| pause.min(longest));
+        self.with_retry_after(pause)
     }
 
     /// Creates an error that another attempt may mend. The refresh retries with back-off until its
@@ -227,8 +256,17 @@ impl AuthError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self.0.kind,
-            Kind::Transient | Kind::Timeout | Kind::Interrupted | Kind::CoolingDown
+            Kind::Transient
+                | Kind::Unresolved
+                | Kind::Timeout
+                | Kind::Interrupted
+                | Kind::CoolingDown
         )
+    }
+
+    /// Returns `true` if another attempt of the same refresh may succeed.
+    pub(crate) fn is_worth_another_attempt(&self) -> bool {
+        self.is_transient() && self.0.kind != Kind::Unresolved
     }
 
     /// Returns `true` if an attempt, or the whole refresh, ran out of time.
@@ -236,7 +274,11 @@ impl AuthError {
         self.0.kind == Kind::Timeout
     }
 
-    /// Returns `true` if the token endpoint refused the credentials with 400, 401 or 403.
+    /// Returns `true` if the token endpoint refused the credentials.
+    ///
+    /// Its error [`code`](Self::code) says so, or its status is 400, 401 or 403. A 403 that is not
+    /// JSON is none of the endpoint's, but of a firewall in front of it, and is
+    /// [permanent](Self::is_permanent).
     pub fn is_rejected(&self) -> bool {
         self.0.kind == Kind::Rejected
     }
@@ -247,6 +289,15 @@ impl AuthError {
     /// that no header can carry, or has a token that had already expired.
     pub fn is_invalid_response(&self) -> bool {
         matches!(self.0.kind, Kind::InvalidResponse | Kind::Expired)
+    }
+
+    /// Returns `true` if the endpoint can't be used as configured, so that nothing but a change of
+    /// the configuration, or of the endpoint, mends it.
+    ///
+    /// This is a wrong address, a refused TLS handshake, a server that does not speak HTTP, a scope
+    /// or grant that the client may not ask for, and each error of [`permanent`](Self::permanent).
+    pub fn is_permanent(&self) -> bool {
+        self.0.kind == Kind::Permanent
     }
 
     /// Returns `true` if the credentials source failed, or gave credentials that can't be sent.
@@ -288,8 +339,21 @@ impl AuthError {
         self.0.status
     }
 
+    /// Returns the error code in the body of the token endpoint's response, such as
+    /// `invalid_client` (RFC 6749, section 5.2).
+    ///
+    /// `None` if there is none, if it is longer than 64 characters or has others than the RFC
+    /// allows, if it holds a part of the secret, and for an error that a constructor of this type
+    /// made.
+    pub fn code(&self) -> Option<&str> {
+        self.0.code.as_deref()
+    }
+
     /// Returns how long the token endpoint asked not to be called, by its `Retry-After` header
-    /// (RFC 9110, section 10.2.3). At most 24 hours.
+    /// (RFC 9110, section 10.2.3). At most
+    /// [`max_retry_after`](crate::RefreshPolicy::max_retry_after).
+    ///
+    /// The code `slow_down` (RFC 8628, section 3.5) asks for 5 seconds.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
@@ -298,9 +362,12 @@ impl AuthError {
 /// Returns the fate to assume where nothing but the kind is known.
 fn default_fate(kind: Kind) -> Fate {
     match kind {
-        Kind::Transient | Kind::Timeout | Kind::Interrupted => Fate::Unknown,
-        Kind::InvalidResponse | Kind::Expired => Fate::Issued,
-        Kind::Rejected
+        Kind::Transient | Kind::Timeout | Kind::Interrupted | Kind::InvalidResponse => {
+            Fate::Unknown
+        }
+        Kind::Expired => Fate::Issued,
+        Kind::Unresolved
+        | Kind::Rejected
         | Kind::Credentials
         | Kind::NoRuntime
         | Kind::CoolingDown
@@ -321,6 +388,9 @@ impl fmt::Debug for AuthError {
         debug.field("kind", &self.0.kind).field("message", &self.0.message);
         if let Some(status) = self.0.status {
             debug.field("status", &status.as_u16());
+        }
+        if let Some(code) = &self.0.code {
+            debug.field("code", code);
         }
         if let Some(retry_after) = self.0.retry_after {
             debug.field("retry_after", &retry_after);
@@ -345,17 +415,18 @@ mod tests {
     #[test]
     fn each_kind_answers_its_predicates() {
         let table = [
-            (Kind::Transient, [true, false, false, false]),
-            (Kind::Timeout, [true, false, false, false]),
-            (Kind::Interrupted, [true, false, false, false]),
-            (Kind::Rejected, [false, true, false, false]),
-            (Kind::InvalidResponse, [false, false, true, false]),
-            (Kind::Expired, [false, false, true, false]),
-            (Kind::Credentials, [false, false, false, true]),
-            (Kind::CoolingDown, [true, false, false, false]),
-            (Kind::NoRuntime, [false, false, false, false]),
-            (Kind::RefusedOrigin, [false, false, false, false]),
-            (Kind::Permanent, [false, false, false, false]),
+            (Kind::Transient, [true, false, false, false, false]),
+            (Kind::Unresolved, [true, false, false, false, false]),
+            (Kind::Timeout, [true, false, false, false, false]),
+            (Kind::Interrupted, [true, false, false, false, false]),
+            (Kind::Rejected, [false, true, false, false, false]),
+            (Kind::InvalidResponse, [false, false, true, false, false]),
+            (Kind::Expired, [false, false, true, false, false]),
+            (Kind::Credentials, [false, false, false, true, false]),
+            (Kind::CoolingDown, [true, false, false, false, false]),
+            (Kind::NoRuntime, [false, false, false, false, false]),
+            (Kind::RefusedOrigin, [false, false, false, false, false]),
+            (Kind::Permanent, [false, false, false, false, true]),
         ];
         for (kind, expected) in table {
             let error = AuthError::new(kind, "x");
@@ -364,6 +435,7 @@ mod tests {
                 error.is_rejected(),
                 error.is_invalid_response(),
                 error.is_credentials(),
+                error.is_permanent(),
             ];
             assert_eq!(actual, expected, "{kind:?}");
         }

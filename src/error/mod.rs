@@ -19,5 +19,5 @@ mod uri;
 pub use self::{auth::AuthError, boxed::BoxError, config::ConfigError, service::Error};
 pub(crate) use self::{
     auth::{Fate, Kind},
-    uri::shown,
+    uri::{host_and_port, shown},
 };

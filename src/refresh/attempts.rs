@@ -3,13 +3,17 @@
 //! They end with a token, with a failure that is not transient, or at the policy's deadline. If
 //! callers are held back from a token that is still usable, they end with the first failure.
 
-use std::{error::Error, time::SystemTime};
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
 
 use secrecy::ExposeSecret;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     clock::{self, Moment},
+    credentials,
     endpoint::DynEndpoint,
     error::{AuthError, Fate, Kind},
     events::{TARGET, Tally},
@@ -48,7 +52,7 @@ impl Attempts<'_> {
             Ok(result) => RefreshResult { result, fate },
             // The deadline cut off an attempt, whose fate is unknown, or a pause before one.
             Err(_) => RefreshResult {
-                result: Err(last.unwrap_or_else(timed_out)),
+                result: Err(last.unwrap_or_else(|| timed_out(self.policy.deadline))),
                 fate: fate.max(Fate::Unknown),
             },
         }
@@ -62,7 +66,7 @@ impl Attempts<'_> {
     ) -> Result<AccessToken, AuthError> {
         let mut failures = 0_u32;
         loop {
-            let error = match self.attempt().await {
+            let error = match self.attempt(deadline).await {
                 Ok(token) => return Ok(token),
                 Err(error) => error,
             };
@@ -81,7 +85,9 @@ impl Attempts<'_> {
                 *fate != Fate::Issued && self.fallback.as_ref().is_some_and(AccessToken::is_usable);
             let pause = backoff::pause(self.policy, failures, error.retry_after(), fastrand::f64());
             // Callers don't wait for an attempt that would start after the deadline.
-            if falls_back || !error.is_transient() || clock::later(clock::now(), pause) >= deadline
+            if falls_back
+                || !error.is_worth_another_attempt()
+                || clock::later(clock::now(), pause) >= deadline
             {
                 return Err(error);
             }
@@ -90,16 +96,21 @@ impl Attempts<'_> {
         }
     }
 
-    /// Asks the endpoint for a token once, and makes an [`AccessToken`] of what it issued.
-    pub(crate) async fn attempt(&self) -> Result<AccessToken, AuthError> {
+    /// Asks the endpoint for a token once, and makes an [`AccessToken`] of what it issued. The attempt
+    /// ends at `deadline` at the latest.
+    pub(crate) async fn attempt(&self, deadline: Instant) -> Result<AccessToken, AuthError> {
         self.tally.token_requests.add();
         isolate(|| {
             tracing::debug!(target: TARGET, sequence = self.sequence, "asking for a token");
         });
         let sent = Sent { at: clock::moment(), wall: clock::wall() };
-        let issued = timeout(self.policy.attempt_timeout, self.endpoint.issue())
+        let ends = clock::later(sent.at.at, self.policy.attempt_timeout);
+        // The credentials source has the same bound, so that it is known who let it pass.
+        let issuing = credentials::bounded(ends.min(deadline), self.endpoint.issue());
+        let issued = timeout_at(ends, issuing)
             .await
-            .map_err(|_| timed_out())??;
+            .map_err(|_| timed_out(self.policy.attempt_timeout))?
+            .map_err(|error| error.with_retry_after_at_most(self.policy.max_retry_after))?;
         let times = self.times(&issued, &sent)?;
         self.adopt(issued.secret.expose_secret(), times)
     }
@@ -155,9 +166,12 @@ fn expired() -> AuthError {
     )
 }
 
-fn timed_out() -> AuthError {
+fn timed_out(after: Duration) -> AuthError {
     AuthError::new(
         Kind::Timeout,
-        "the token endpoint did not answer in time; check the network, or try again later",
+        format!(
+            "the token endpoint did not answer within {}; check the network, or try again later",
+            clock::in_seconds(after),
+        ),
     )
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::refresh::RefreshPolicy;
 
 /// Returns the pause after the `attempt`-th failure in a row (counted from 1), for a `random`
-/// number in 0..1. The pause is at least `retry_after`, the one that the endpoint asked for.
+/// number in 0..1. The pause is at least `retry_after`, the one that the endpoint asked for, up to
+/// the policy's `max_retry_after`.
 pub(crate) fn pause(
     policy: &RefreshPolicy,
     attempt: u32,
@@ -15,7 +16,7 @@ pub(crate) fn pause(
     let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
     let longest = policy.retry_base.saturating_mul(doubled).min(policy.retry_cap);
     let pause = longest.mul_f64(random.clamp(0.0, 1.0));
-    pause.max(retry_after.unwrap_or_default())
+    pause.max(retry_after.unwrap_or_default().min(policy.max_retry_after))
 }
 
 #[cfg(test)]
@@ -39,5 +40,7 @@ mod tests {
         let policy = RefreshPolicy::default();
         let asked = Duration::from_secs(20);
         assert_eq!(pause(&policy, 1, Some(asked), 0.5), asked);
+        let capped = policy.max_retry_after(Duration::from_secs(10));
+        assert_eq!(pause(&capped, 1, Some(asked), 0.5), Duration::from_secs(10));
     }
 }

@@ -24,7 +24,8 @@ pub(crate) struct Gate {
 /// mend such a failure.
 const REFUSED_BASE: Duration = Duration::from_secs(1);
 
-/// The pause between two checks of refused credentials, during back-off.
+/// The pause between two checks of credentials that were refused or could not be had, during
+/// back-off.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 impl Gate {
@@ -32,7 +33,7 @@ impl Gate {
     ///
     /// The pause doubles with each failure in a row, from the policy's `retry_base` up to its
     /// `max_backoff`. Up to half of it is taken off for jitter. It is at least as long as the
-    /// endpoint asked for with `Retry-After`.
+    /// endpoint asked for with `Retry-After`, up to the policy's `max_retry_after`.
     pub(crate) fn after(
         previous: Option<&Self>,
         error: AuthError,
@@ -50,13 +51,16 @@ impl Gate {
             .saturating_mul(2_u32.saturating_pow(failures - 1))
             .min(policy.max_backoff.max(base));
         let pause = longest.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0);
-        let pause = pause.max(error.retry_after().unwrap_or_default());
+        let asked = error.retry_after().unwrap_or_default().min(policy.max_retry_after);
+        let pause = pause.max(asked);
         Self { error, until: clock::later(now, pause), failures, checked: now }
     }
 
-    /// Returns whether it is time to check if refused credentials have changed.
+    /// Returns whether it is time to check if the credentials have changed, which were refused, or
+    /// which the source did not supply.
     pub(crate) fn may_check_credentials(&self, now: Instant) -> bool {
-        self.error.is_rejected() && now >= clock::later(self.checked, CHECK_EVERY)
+        let may_change = self.error.is_rejected() || self.error.is_credentials();
+        may_change && now >= clock::later(self.checked, CHECK_EVERY)
     }
 
     pub(crate) fn checked(&mut self, now: Instant) {
@@ -102,8 +106,16 @@ mod tests {
     fn what_the_endpoint_asked_for_is_the_least() {
         let asked = Some(Duration::from_secs(120));
         let status = http::StatusCode::TOO_MANY_REQUESTS;
-        let error = AuthError::answered(Kind::Transient, "x", status, asked);
+        let error = AuthError::answered(Kind::Transient, "x", status).with_retry_after(asked);
         assert!((pauses(&error, 0.5)[0] - 120.0).abs() < 0.001);
+    }
+
+    #[test]
+    fn what_the_endpoint_asked_for_is_capped() {
+        let day = Some(Duration::from_secs(24 * 3600));
+        let status = http::StatusCode::SERVICE_UNAVAILABLE;
+        let error = AuthError::answered(Kind::Transient, "x", status).with_retry_after(day);
+        assert!((pauses(&error, 0.5)[0] - 600.0).abs() < 0.001);
     }
 
     proptest! {

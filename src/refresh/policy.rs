@@ -25,6 +25,8 @@ use crate::{error::ConfigError, token::Windows};
 ///   [`max_backoff`](Self::max_backoff). With the defaults, an endpoint that always responds with
 ///   500, or not at all, gets less than 1,500 requests an hour, whatever the traffic is.
 /// - If it refuses the credentials: less than 200 requests an hour.
+/// - If it asks for a pause with `Retry-After`: not before that, up to
+///   [`max_retry_after`](Self::max_retry_after).
 /// - If a resource refuses every token: less than 200 requests an hour for tokens that live for a
 ///   minute or more, because of [`cooldown_cap`](Self::cooldown_cap). Shorter ones are renewed more
 ///   often anyway.
@@ -55,6 +57,7 @@ pub struct RefreshPolicy {
     pub(crate) retry_base: Duration,
     pub(crate) retry_cap: Duration,
     pub(crate) max_backoff: Duration,
+    pub(crate) max_retry_after: Duration,
     pub(crate) cooldown_base: Duration,
     pub(crate) cooldown_cap: Duration,
     pub(crate) windows: Windows,
@@ -70,6 +73,7 @@ impl Default for RefreshPolicy {
             retry_base: Duration::from_millis(200),
             retry_cap: Duration::from_secs(5),
             max_backoff: Duration::from_secs(30),
+            max_retry_after: Duration::from_secs(600),
             cooldown_base: Duration::from_secs(1),
             cooldown_cap: Duration::from_secs(30),
             windows: Windows::default(),
@@ -128,18 +132,32 @@ impl RefreshPolicy {
     }
 
     /// Sets the greatest back-off after a refresh that failed. During back-off, callers get the
-    /// error of that refresh at once, and the endpoint is not contacted.
+    /// error of that refresh at once, and the endpoint is not contacted. Only
+    /// [`TokenCache::refresh`](crate::TokenCache::refresh) does so, at most once a second.
     ///
     /// Back-off doubles with each failed refresh in a row, from
     /// [`retry_base`](Self::retry_base). After a failure that is not transient it starts from at
     /// least 1 second, even if that is more than this. Up to half of it is taken off for jitter. It
-    /// lasts longer if the endpoint asks for that with `Retry-After` (RFC 9110, section 10.2.3).
+    /// lasts longer if the endpoint asks for that with `Retry-After` (RFC 9110, section 10.2.3), up
+    /// to [`max_retry_after`](Self::max_retry_after).
     ///
     /// With 30 seconds, back-off is at most 0.2, 0.4, 0.8 seconds and so on up to 30 seconds.
     /// Defaults to 30 seconds.
     #[must_use]
     pub fn max_backoff(mut self, cap: Duration) -> Self {
         self.max_backoff = cap;
+        self
+    }
+
+    /// Sets the greatest pause that the endpoint can ask for with `Retry-After` (RFC 9110, section
+    /// 10.2.3). A longer one is cut to this, because one mistaken header would otherwise stop all
+    /// requests for as long as it says.
+    ///
+    /// With 10 minutes, a `Retry-After` of 86,400 seconds keeps the endpoint from being asked for
+    /// 10 minutes. With zero, `Retry-After` is ignored. Defaults to 10 minutes.
+    #[must_use]
+    pub fn max_retry_after(mut self, cap: Duration) -> Self {
+        self.max_retry_after = cap;
         self
     }
 

@@ -9,20 +9,24 @@ use secrecy::SecretString;
 
 /// A token as its endpoint issued it, with all that the response says about its lifetime.
 ///
-/// The lifetime is the first of these that is known:
+/// The lifetime is the least of these that are known:
 ///
 /// 1. [`expires_in`](Self::expires_in);
-/// 2. [`expires_at`](Self::expires_at) less [`server_date`](Self::server_date);
-/// 3. the claims `exp` less `iat` of a JWT (RFC 7519, section 4.1);
-/// 4. `expires_at` less the local clock;
-/// 5. one minute.
+/// 2. the claims `exp` less `iat` of a JWT (RFC 7519, section 4.1);
+/// 3. [`expires_at`](Self::expires_at) less [`server_date`](Self::server_date). Without an
+///    `expires_at`, the `exp` of a JWT takes its place.
 ///
-/// The first three are by the endpoint's own clock, so a wrong local clock does no harm to them.
-/// The lifetime counts from the moment when the token was asked for.
+/// Each of them is by the endpoint's own clocks, so a wrong local clock does no harm. If none is
+/// known, the lifetime is `expires_at` or `exp` less the local clock, else one minute. It counts
+/// from the moment when the token was asked for.
 ///
-/// An `expires_at` that is not after `server_date` may be nonsense. If the token is a JWT, its
-/// `exp` less `server_date` counts instead. A token whose lifetime is zero counts as expired, and
-/// the refresh fails. A lifetime of more than 365 days is cut to that.
+/// Clocks can disagree by any amount. A token that one of them calls dead and another calls alive
+/// lives for one minute at most, and so does one that only the local clock calls dead. For example,
+/// a gateway may stamp responses with a `Date` ten minutes ahead of the issuer's clock. An
+/// `expires_at` at or before 1970 counts as unknown.
+///
+/// A token that is dead by every clock counts as expired, and the refresh fails. A lifetime of more
+/// than 365 days is cut to that.
 ///
 /// # Examples
 ///

@@ -1,14 +1,29 @@
 //! The lifetime of a token, from all that its response says. Pure.
+//!
+//! Several clocks may speak of one token, and none of them is known to be right:
+//!
+//! | clock | lifetime by it |
+//! |---|---|
+//! | the endpoint, counting | `expires_in` |
+//! | the issuer of a JWT | `exp` less `iat`, both of which it wrote |
+//! | the response's `Date` | the end less `Date`; a gateway may have stamped it |
+//! | this machine | the end less its wall clock, asked only where the others do not tell |
+//!
+//! The end is `expires_at`, else the `exp` of a JWT. The least of these lifetimes counts, because a
+//! token that is renewed too soon costs one `POST`, and one that is sent after its end costs 401s.
+//! A clock that calls the token dead while another calls it alive is off by an unknown amount. The
+//! token is adopted all the same, because the `POST` has killed the one before it, and lives for
+//! [`SHORT`].
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::{claims::unverified_claims, issued::IssuedToken};
 
-/// The lifetime of a token whose response says nothing about it. Short, because a token that is
-/// renewed too soon costs one `POST`, and one that is sent for too long costs 401s.
-const UNKNOWN_LIFETIME: Duration = Duration::from_secs(60);
+/// The lifetime of a token of which no clock says how long it lives, and the greatest lifetime of
+/// one over which the clocks disagree.
+const SHORT: Duration = Duration::from_secs(60);
 
 /// The resolution of dates. Up to this much of a lifetime between two dates may be gone before it
 /// starts.
@@ -17,32 +32,9 @@ const RESOLUTION: Duration = Duration::from_secs(1);
 /// The greatest lifetime. No provider means more, and an absurd one could not be added to a clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The error for a token that had expired when it was issued.
+/// The error for a token that had expired when it was issued, by every clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ExpiredOnArrival;
-
-/// The two claims that say how long a JWT lives (RFC 7519, section 4.1), in seconds since the
-/// epoch.
-#[derive(Clone, Copy, Debug, Deserialize)]
-struct Span {
-    iat: f64,
-    exp: f64,
-}
-
-impl Span {
-    fn lifetime_from(&self, from: f64) -> Duration {
-        let lifetime = self.exp - from;
-        if lifetime > 0.0 {
-            Duration::try_from_secs_f64(lifetime).unwrap_or(LONGEST)
-        } else {
-            Duration::ZERO
-        }
-    }
-}
-
-fn seconds(date: SystemTime) -> f64 {
-    date.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
 
 /// Returns the lifetime in all. `sent` is the local wall clock at the moment when the request was
 /// sent.
@@ -51,38 +43,67 @@ pub(crate) fn observed(
     secret: &str,
     sent: SystemTime,
 ) -> Result<Duration, ExpiredOnArrival> {
-    if let Some(lifetime) = issued.expires_in {
-        return some_lifetime(lifetime);
-    }
-    let dated = issued
-        .expires_at
-        .zip(issued.server_date)
-        .map(|(end, date)| end.duration_since(date).unwrap_or_default());
-    // An end that is not after the response's own date is either true or nonsense (the year 1). The
-    // claims of a JWT decide which.
-    if let Some(lifetime) = dated.filter(|lifetime| !lifetime.is_zero()) {
-        return between_dates(lifetime);
-    }
-    if let Some(span) = unverified_claims::<Span>(secret) {
-        let now = issued.server_date.filter(|_| dated.is_some()).map(seconds);
-        return between_dates(span.lifetime_from(now.unwrap_or(span.iat)));
-    }
-    if dated.is_some() {
-        return Err(ExpiredOnArrival);
-    }
-    match issued.expires_at {
-        Some(end) => some_lifetime(end.duration_since(sent.max(UNIX_EPOCH)).unwrap_or_default()),
-        None => Ok(UNKNOWN_LIFETIME),
-    }
+    let (iat, exp) = span(secret);
+    // An end at or before 1970 is a default value that somebody forgot to set.
+    let end = issued.expires_at.filter(|end| *end > UNIX_EPOCH).map(seconds).or(exp);
+    let counted = issued.expires_in;
+    let claimed = exp.zip(iat).map(|(exp, iat)| between_dates(exp - iat));
+    let dated = end.zip(issued.server_date).map(|(end, date)| between_dates(end - seconds(date)));
+    let local = end.map(|end| positive(end - seconds(sent)));
+
+    let own = [counted, claimed, dated];
+    let least = own.into_iter().flatten().filter(|lifetime| !lifetime.is_zero()).min();
+    // A JWT whose `exp` is not after its `iat` says nothing. No issuer means that.
+    let is_dead = [counted, dated].into_iter().flatten().any(|lifetime| lifetime.is_zero());
+    let lifetime =
+        match (least, local) {
+            (Some(least), _) if is_dead => least.min(SHORT),
+            // A `Date` that leaves more to the token may be 1970, of a machine that lost its clock.
+            (Some(least), Some(local)) if least > LONGEST && counted.is_none() => {
+                if local.is_zero() { SHORT } else { least.min(local) }
+            }
+            (Some(least), _) => least,
+            // The endpoint's own clocks say nothing.
+            (None, None) if own == [None; 3] => SHORT,
+            (None, Some(local)) if own == [None; 3] => {
+                if local.is_zero() {
+                    SHORT
+                } else {
+                    local
+                }
+            }
+            // The endpoint's own clocks call it dead.
+            (None, Some(local)) if !local.is_zero() => local.min(SHORT),
+            (None, _) => return Err(ExpiredOnArrival),
+        };
+    Ok(lifetime.min(LONGEST))
 }
 
-fn some_lifetime(lifetime: Duration) -> Result<Duration, ExpiredOnArrival> {
-    if lifetime.is_zero() { Err(ExpiredOnArrival) } else { Ok(lifetime.min(LONGEST)) }
+/// Returns the claims `iat` and `exp` of a JWT (RFC 7519, section 4.1), in seconds since the epoch.
+fn span(secret: &str) -> (Option<f64>, Option<f64>) {
+    // A map, because one claim of another type, or one that is there twice, costs no other.
+    let claims: Map<String, Value> = unverified_claims(secret).unwrap_or_default();
+    let date = |name| claims.get(name).and_then(Value::as_f64);
+    (date("iat"), date("exp"))
 }
 
-/// Takes the resolution off a lifetime between two dates, but at most half of it.
-fn between_dates(lifetime: Duration) -> Result<Duration, ExpiredOnArrival> {
-    some_lifetime(lifetime.saturating_sub(RESOLUTION).max(lifetime / 2))
+fn seconds(date: SystemTime) -> f64 {
+    date.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// Returns the lifetime between two dates, less their resolution, but at least half of it.
+fn between_dates(seconds: f64) -> Duration {
+    let lifetime = positive(seconds);
+    lifetime.saturating_sub(RESOLUTION).max(lifetime / 2)
+}
+
+/// Returns so many seconds, or zero if they are negative.
+fn positive(seconds: f64) -> Duration {
+    if seconds > 0.0 {
+        Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST)
+    } else {
+        Duration::ZERO
+    }
 }
 
 #[cfg(test)]
@@ -138,28 +159,90 @@ mod tests {
     #[test]
     fn without_any_date_the_lifetime_is_short_and_not_zero() {
         for secret in
-            ["opaque", "a.b.c", &jwt(r#"{"sub": "x"}"#), &jwt(r#"{"iat": "x", "exp": 7}"#)]
+            ["opaque", "a.b.c", &jwt(r#"{"sub": "x"}"#), &jwt(r#"{"iat": 7, "exp": "x"}"#)]
         {
             assert_eq!(lifetime(&IssuedToken::new("x"), secret, at(0)), Some(60), "{secret}");
         }
     }
 
     #[test]
-    fn a_token_that_expired_before_it_was_issued_is_no_token() {
+    fn a_token_that_expired_before_it_was_issued_by_every_clock_is_no_token() {
         let issued = || IssuedToken::new("x");
         assert_eq!(lifetime(&issued().expires_at(at(0)).server_date(at(0)), "opaque", at(0)), None);
         assert_eq!(lifetime(&issued().expires_at(at(0)).server_date(at(9)), "opaque", at(0)), None);
         assert_eq!(lifetime(&issued().expires_in(Duration::ZERO), "opaque", at(0)), None);
-        assert_eq!(
-            lifetime(&issued(), &jwt(r#"{"iat": 1800000300, "exp": 1800000000}"#), at(0)),
-            None
-        );
-        assert_eq!(lifetime(&issued().expires_at(at(0)), "opaque", at(5)), None);
-        let spent = jwt(r#"{"iat": 1800000000, "exp": 1800000300}"#);
-        assert_eq!(
-            lifetime(&issued().expires_at(at(300)).server_date(at(400)), &spent, at(0)),
-            None
-        );
+        let backwards = jwt(r#"{"iat": 1800000300, "exp": 1800000000}"#);
+        assert_eq!(lifetime(&issued(), &backwards, at(0)), None);
+        assert_eq!(lifetime(&issued().server_date(at(0)), &backwards, at(0)), None);
+    }
+
+    #[test]
+    fn a_token_over_which_the_clocks_disagree_is_adopted_for_a_short_time() {
+        let issued = || IssuedToken::new("x");
+        let five_minutes = jwt(r#"{"iat": 1800000000, "exp": 1800000300}"#);
+        let ten_seconds = jwt(r#"{"iat": 1800000000, "exp": 1800000010}"#);
+        let wrong = at(1_000_000);
+        // The dates call it dead, its claims call it alive.
+        for (end, date, local) in [(300, 400, 0), (300, 1_000_000, 0), (300, 900, 1_000_000)] {
+            let dated = issued().expires_at(at(end)).server_date(at(date));
+            assert_eq!(lifetime(&dated, &five_minutes, at(local)), Some(60));
+            assert_eq!(lifetime(&dated, &ten_seconds, at(local)), Some(9));
+        }
+        assert_eq!(lifetime(&issued().server_date(at(900)), &five_minutes, at(0)), Some(60));
+        let zero = issued().expires_in(Duration::ZERO);
+        assert_eq!(lifetime(&zero, &five_minutes, at(0)), Some(60));
+        let zero = issued().expires_in(Duration::ZERO).expires_at(at(300)).server_date(at(0));
+        assert_eq!(lifetime(&zero, "opaque", wrong), Some(60));
+        // Opaque, and only the local clock calls it past, or only the local clock calls it alive.
+        assert_eq!(lifetime(&issued().expires_at(at(0)), "opaque", at(5)), Some(60));
+        let gateway_ahead = issued().expires_at(at(300)).server_date(at(900));
+        assert_eq!(lifetime(&gateway_ahead, "opaque", at(0)), Some(60));
+        assert_eq!(lifetime(&gateway_ahead, "opaque", at(280)), Some(20));
+        // A JWT that says no more than its end.
+        let end_only = jwt(r#"{"exp": 1800000300}"#);
+        assert_eq!(lifetime(&issued(), &end_only, at(0)), Some(300));
+        assert_eq!(lifetime(&issued(), &end_only, wrong), Some(60));
+        assert_eq!(lifetime(&issued().server_date(at(0)), &end_only, wrong), Some(299));
+    }
+
+    #[test]
+    fn the_least_lifetime_counts() {
+        let issued = || IssuedToken::new("x");
+        let five_minutes = jwt(r#"{"iat": 1800000000, "exp": 1800000300}"#);
+        let wrong = at(1_000_000);
+        for (end, date, expected) in [
+            // A `Date` ten minutes behind, and one 200 s ahead.
+            (1300, 700, 299),
+            (300, 200, 99),
+            // An `expiresAt` that is too late, and one that is too soon.
+            (5000, 0, 299),
+            (100, 0, 99),
+        ] {
+            let dated = issued().expires_at(at(end)).server_date(at(date));
+            assert_eq!(lifetime(&dated, &five_minutes, wrong), Some(expected), "{end} {date}");
+        }
+        // Issued 200 s ago and given again.
+        assert_eq!(lifetime(&issued().server_date(at(200)), &five_minutes, wrong), Some(99));
+        let counted = issued().expires_in(Duration::from_secs(1000));
+        assert_eq!(lifetime(&counted, &five_minutes, wrong), Some(299));
+        // A `Date` of 1970.
+        let no_clock = issued().expires_at(at(300)).server_date(UNIX_EPOCH);
+        assert_eq!(lifetime(&no_clock, "opaque", at(0)), Some(300));
+        assert_eq!(lifetime(&no_clock, "opaque", wrong), Some(60));
+        assert_eq!(lifetime(&no_clock, &five_minutes, wrong), Some(299));
+    }
+
+    #[test]
+    fn one_claim_that_makes_no_sense_costs_no_other() {
+        let date = IssuedToken::new("x").expires_at(at(300)).server_date(at(0));
+        for claims in [
+            r#"{"iat": "now", "exp": 1800000300}"#,
+            r#"{"iat": 1800000000000, "exp": 1800000300}"#,
+            r#"{"iat": 1800000000, "exp": null}"#,
+            r#"{"sub": 1, "sub": 2, "iat": 1800000000, "exp": 1800000300}"#,
+        ] {
+            assert_eq!(lifetime(&date, &jwt(claims), at(1_000_000)), Some(299), "{claims}");
+        }
     }
 
     #[test]

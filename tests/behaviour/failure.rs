@@ -177,20 +177,22 @@ async fn after_a_success_back_off_starts_at_its_base_again() {
     let cache = cache(&endpoint);
     let pause_after_failure = async || {
         let failed = Instant::now();
-        while cache.refresh().await.is_err() {
-            advance(Duration::from_millis(10)).await;
+        loop {
+            match cache.token().await {
+                Ok(token) => return (failed.elapsed(), token),
+                Err(_) => advance(Duration::from_millis(10)).await,
+            }
         }
-        failed.elapsed()
     };
     for _ in 0..5 {
         endpoint.then(Step::Fail(AuthError::rejected("x")));
     }
-    assert!(
-        pause_after_failure().await > Duration::from_secs(15),
-        "1 + 2 + 4 + 8 + 16 s, less jitter"
-    );
+    let (pause, token) = pause_after_failure().await;
+    assert!(pause > Duration::from_secs(15), "1 + 2 + 4 + 8 + 16 s, less jitter: {pause:?}");
+    assert!(cache.invalidate(&token));
     endpoint.then(Step::Fail(AuthError::rejected("x")));
-    assert!(pause_after_failure().await <= Duration::from_millis(1010));
+    let (pause, _) = pause_after_failure().await;
+    assert!(pause <= Duration::from_millis(1010), "{pause:?}");
 }
 
 #[tokio::test(start_paused = true)]

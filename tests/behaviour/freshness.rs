@@ -212,8 +212,8 @@ fn answer(status: u16, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 const GOOD: &str = r#"{"accessToken": "opaque", "expiresAt": "2026-11-24T02:44:00Z"}"#;
 
 #[tokio::test(start_paused = true)]
-async fn status_200_and_201_are_both_success() {
-    for status in [200, 201] {
+async fn status_200_and_201_are_both_success_and_so_is_every_2xx_with_a_token() {
+    for status in [200, 201, 202, 203, 204, 206, 226, 299] {
         let (endpoint, _) = answering(move |_| answer(status, GOOD));
         let token = TokenCache::new(endpoint).token().await.unwrap();
         assert_eq!(
@@ -222,9 +222,12 @@ async fn status_200_and_201_are_both_success() {
             "{status}"
         );
     }
-    let (endpoint, calls) = answering(|_| answer(204, GOOD));
-    assert!(TokenCache::new(endpoint).token().await.unwrap_err().to_string().contains("204"));
-    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    for status in [204, 205] {
+        let (endpoint, calls) = answering(move |_| answer(status, ""));
+        let error = TokenCache::new(endpoint).token().await.unwrap_err();
+        assert!(error.is_invalid_response() && error.to_string().contains("no content"), "{error}");
+        assert_eq!((error.status().unwrap().as_u16(), calls.load(Ordering::SeqCst)), (status, 1));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -261,15 +264,24 @@ async fn an_empty_or_cut_body_is_transient_and_asked_for_again() {
 async fn a_lost_token_is_not_forgotten_over_a_later_failure() {
     let (endpoint, calls) = answering(move |n| match n {
         1 => answer(201, GOOD),
-        // A token was issued, which has killed the first; then the server is busy for good.
+        // A token may have been issued, which has killed the first. Then the endpoint refuses.
         2 => answer(201, ""),
-        _ => answer(503, "{}"),
+        3 => answer(401, "{}"),
+        _ => answer(201, r#"{"accessToken": "newer"}"#),
     });
     let cache = TokenCache::new(endpoint);
-    cache.token().await.unwrap();
-    assert!(cache.refresh().await.unwrap_err().is_transient());
-    assert!(calls.load(Ordering::SeqCst) > 2);
-    assert!(cache.current().is_none(), "the first token is dead, whatever the last answer was");
+    let first = cache.token().await.unwrap();
+    for _ in 2..=3 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(cache.refresh().await.is_err());
+        assert_eq!(cache.current().unwrap().expose_secret(), "opaque", "nobody knows that it died");
+    }
+    // Backing off. Its first 401 says that it died, and is not held against the resource.
+    assert!(cache.invalidate(&first));
+    assert_eq!(cache.token().await.unwrap().expose_secret(), "newer");
+    let counters = cache.counters();
+    assert_eq!((counters.unauthorized_replaced, counters.unauthorized_foreign), (1, 0));
+    assert_eq!(calls.load(Ordering::SeqCst), 4);
 }
 
 #[tokio::test(start_paused = true)]

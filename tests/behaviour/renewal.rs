@@ -355,9 +355,10 @@ async fn a_lost_answer_makes_the_token_suspect_and_its_first_401_renews_at_once(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_holds_no_token_has_killed_the_old_one() {
+async fn an_answer_that_holds_no_token_makes_the_old_one_suspect() {
     let endpoint = Endpoint::exclusive();
     let cache = cache(&endpoint, no_jitter());
+    let service = AuthLayer::new(cache.clone()).layer(Resource::accepting("token-3"));
     cache.token().await.unwrap();
     advance(Duration::from_secs(240)).await;
     endpoint.then(Step::Fail(AuthError::invalid_response("no token in it")));
@@ -365,7 +366,12 @@ async fn an_answer_that_holds_no_token_has_killed_the_old_one() {
     sleep(Duration::from_millis(900)).await;
     settle().await;
     assert_eq!(endpoint.calls(), 2);
-    assert!(cache.current().is_none(), "not served, since it is certainly dead");
+    assert_eq!(cache.current().unwrap().expose_secret(), "token-1", "served on");
+    // It was a token after all that was lost. The first 401 renews at once, in spite of back-off.
+    assert_eq!(service.oneshot(get(URI)).await.unwrap().status(), 200);
+    assert_eq!(endpoint.calls(), 3);
+    let counters = cache.counters();
+    assert_eq!((counters.unauthorized_replaced, counters.unauthorized_foreign), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

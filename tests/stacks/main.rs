@@ -1,5 +1,6 @@
 //! The layer among other crates: hyper, tonic, reqwest and tower-http over real sockets, and the sandbox rule by rule.
 
+mod endpoint_answers;
 mod grpc;
 mod real_sockets;
 mod replay_bodies;

@@ -184,7 +184,6 @@ async fn what_lasts_in_the_endpoint_is_one_typed_error() {
         (AuthFault::EmptyToken, AuthError::is_invalid_response),
         (AuthFault::MissingToken, AuthError::is_invalid_response),
         (AuthFault::UnsendableToken, AuthError::is_invalid_response),
-        (AuthFault::Expired, AuthError::is_invalid_response),
         (AuthFault::Html(StatusCode::OK), AuthError::is_invalid_response),
         (AuthFault::Redirect("/elsewhere".into()), AuthError::is_invalid_response),
         (
@@ -247,7 +246,9 @@ async fn nobody_at_the_address_is_a_transient_error_that_says_so() {
     let policy = quick().deadline(Duration::from_secs(1));
     let cache = TokenCache::builder(endpoint).refresh_policy(policy).build().unwrap();
     let error = cache.token().await.unwrap_err();
-    assert!(error.is_transient() && error.to_string().contains("can't be reached"), "{error:?}");
+    assert!(error.is_transient(), "{error:?}");
+    let address = base_url.strip_prefix("http://").unwrap();
+    assert!(error.to_string().contains(&format!("{address} can't be reached")), "{error}");
     assert!(std::error::Error::source(&error).is_some());
 }
 
@@ -295,12 +296,23 @@ async fn an_untrusted_certificate_is_no_place_for_the_secret() {
     let tls = Tls::serve(sandbox.router(), &tls::BOTH).await;
     let endpoint =
         SendPayments::new(tls.base_url(), client::https().unwrap(), credentials()).unwrap();
-    let policy = quick().deadline(Duration::from_secs(1));
-    let cache = TokenCache::builder(endpoint).refresh_policy(policy).build().unwrap();
-    let service = AuthLayer::new(cache).layer(client::https::<Full<Bytes>>().unwrap());
+    let cache = TokenCache::builder(endpoint).refresh_policy(quick()).build().unwrap();
+    let service = AuthLayer::new(cache.clone()).layer(client::https::<Full<Bytes>>().unwrap());
     let error = service.oneshot(create(&tls.base_url())).await.unwrap_err();
-    assert!(error.as_auth().is_some_and(AuthError::is_transient), "{error:?}");
-    assert_eq!(sandbox.counters().auth_requests, 0);
+    assert!(error.as_auth().is_some_and(AuthError::is_permanent), "{error:?}");
+    assert_eq!((sandbox.counters().auth_requests, cache.counters().token_requests), (0, 1));
+}
+
+#[tokio::test]
+async fn a_token_that_its_dates_call_dead_is_used_for_a_minute_and_a_resource_decides() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    sandbox.fail_next_auth(AuthFault::Expired);
+    let cache = cache_of(&sandbox, quick());
+    let service = AuthLayer::new(cache.clone()).layer(plain());
+    assert_eq!(cache.token().await.unwrap().lifetime().as_secs(), 60);
+    // It was dead indeed.
+    assert_eq!(service.oneshot(create(&sandbox.base_url())).await.unwrap().status(), 201);
+    assert_eq!(sandbox.counters().auth_requests, 2);
 }
 
 #[tokio::test]

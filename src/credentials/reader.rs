@@ -1,0 +1,154 @@
+//! [`Reader`]: reads on a thread of its own.
+//!
+//! A file may block whoever reads it, for as long as it likes: a FIFO whose writer does not come, a
+//! mount whose server is gone. On Tokio's blocking pool each attempt would take one more thread of
+//! it, and the runtime could not shut down. So there is one thread per source. It is started by the
+//! first read, reused by all later ones, and ends with the source. A thread that is stuck holds up
+//! nothing, not even the end of the process.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
+};
+
+use tokio::{
+    sync::oneshot::{self, error::TryRecvError},
+    task::yield_now,
+};
+
+use super::client_credentials::Credentials;
+use crate::{clock, isolate::isolate};
+
+/// Reads with a function that may block. Clones share the thread.
+pub(super) struct Reader<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    read: fn(&T) -> Read,
+    from: Arc<T>,
+    progress: Mutex<Progress>,
+}
+
+/// What one read brought, or the text of its error.
+pub(super) type Read = Result<Credentials, Arc<str>>;
+
+#[derive(Default)]
+struct Progress {
+    /// Asks the thread for one read. Dropped with the source, which ends the thread.
+    thread: Option<Sender<()>>,
+    /// Those who wait for the read in progress. `None` if there is none.
+    waiting: Option<Vec<oneshot::Sender<Read>>>,
+    /// What a read brought after everybody had stopped waiting. A FIFO gives it only once.
+    unclaimed: Option<Read>,
+}
+
+impl<T: Send + Sync + 'static> Reader<T> {
+    /// Creates a reader of whatever `from` names. Starts no thread.
+    pub(super) fn new(from: T, read: fn(&T) -> Read) -> Self {
+        let progress = Mutex::default();
+        Self(Arc::new(Shared { read, from: Arc::new(from), progress }))
+    }
+
+    pub(super) fn from(&self) -> &T {
+        &self.0.from
+    }
+
+    /// Starts a read, or joins the one in progress, and waits for its end.
+    ///
+    /// # Cancel safety
+    ///
+    /// The read goes on. If nobody else waits for it, the next call gets what it brings.
+    pub(super) async fn read(&self) -> Read {
+        let mut ended = match self.0.begin() {
+            Ok(Begun::Ended(read)) => return read,
+            Ok(Begun::InProgress(ended)) => ended,
+            Err(error) => return Err(format!("no thread can be started for it: {error}").into()),
+        };
+        if clock::is_paused() {
+            // Tokio's paused clock would jump to the next timeout as soon as nothing is left to do
+            // but wait, because it does not know of the thread.
+            let until = clock::coarse().saturating_add(PATIENCE);
+            while clock::coarse() < until {
+                match ended.try_recv() {
+                    Ok(read) => return read,
+                    Err(TryRecvError::Empty) => yield_now().await,
+                    Err(TryRecvError::Closed) => break,
+                }
+            }
+        }
+        ended.await.unwrap_or_else(|_| Err("the thread that reads it has ended".into()))
+    }
+}
+
+/// How long a runtime with a paused clock waits for the thread before it lets its clock jump, in
+/// nanoseconds.
+const PATIENCE: u64 = 1_000_000_000;
+
+enum Begun {
+    Ended(Read),
+    InProgress(oneshot::Receiver<Read>),
+}
+
+impl<T: Send + Sync + 'static> Shared<T> {
+    fn begin(self: &Arc<Self>) -> io::Result<Begun> {
+        let mut progress = self.lock();
+        if let Some(read) = progress.unclaimed.take() {
+            return Ok(Begun::Ended(read));
+        }
+        let (sender, ended) = oneshot::channel();
+        if let Some(waiting) = &mut progress.waiting {
+            waiting.retain(|waiter| !waiter.is_closed());
+            waiting.push(sender);
+            return Ok(Begun::InProgress(ended));
+        }
+        let asked = progress.thread.as_ref().is_some_and(|thread| thread.send(()).is_ok());
+        if !asked {
+            let (thread, reads) = mpsc::channel();
+            let _ = thread.send(());
+            let (this, read, from) = (Arc::downgrade(self), self.read, Arc::clone(&self.from));
+            thread::Builder::new()
+                .name("credentials".into())
+                .spawn(move || serve(&this, &reads, || read(&from)))?;
+            progress.thread = Some(thread);
+        }
+        progress.waiting = Some(vec![sender]);
+        Ok(Begun::InProgress(ended))
+    }
+
+    /// Gives what a read brought to all who wait for it.
+    fn end(&self, read: Read) {
+        let mut progress = self.lock();
+        let mut is_claimed = false;
+        for waiter in progress.waiting.take().unwrap_or_default() {
+            is_claimed |= waiter.send(read.clone()).is_ok();
+        }
+        // An error is not kept: it says what was, and the next read says what is.
+        progress.unclaimed = if is_claimed { None } else { read.ok().map(Ok) };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread: one read for each that is asked for, until the source is dropped.
+fn serve<T: Send + Sync + 'static>(
+    source: &Weak<Shared<T>>,
+    reads: &Receiver<()>,
+    read: impl Fn() -> Read,
+) {
+    while reads.recv().is_ok() {
+        let read = isolate(&read).unwrap_or_else(|| Err("the read has panicked".into()));
+        let Some(source) = source.upgrade() else { return };
+        source.end(read);
+    }
+}
+
+impl<T> Clone for Reader<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
