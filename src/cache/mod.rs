@@ -223,6 +223,24 @@ impl TokenCache {
     pub(crate) fn tally(&self) -> &Tally {
         &self.0.core().tally
     }
+
+    #[cfg(feature = "tonic")]
+    pub(crate) fn downgrade(&self) -> WeakTokenCache {
+        WeakTokenCache(Arc::downgrade(&self.0))
+    }
+}
+
+/// A [`TokenCache`] for what may outlive it, and has no use for it then.
+#[cfg(feature = "tonic")]
+#[derive(Debug)]
+pub(crate) struct WeakTokenCache(std::sync::Weak<Handle>);
+
+#[cfg(feature = "tonic")]
+impl WeakTokenCache {
+    /// Returns the cache, or `None` if its last handle is gone.
+    pub(crate) fn upgrade(&self) -> Option<TokenCache> {
+        self.0.upgrade().map(TokenCache)
+    }
 }
 
 impl fmt::Debug for TokenCache {

@@ -5,6 +5,8 @@
 mod attempt;
 mod classify;
 mod future;
+#[cfg(feature = "tonic")]
+mod grpc;
 mod guard;
 mod handle;
 mod layer;
@@ -13,6 +15,8 @@ mod reqwest_middleware;
 mod service;
 mod signer;
 
+#[cfg(feature = "tonic")]
+pub use self::grpc::{GrpcAuth, GrpcBody, GrpcFuture, GrpcLayer};
 pub use self::{
     future::ResponseFuture, guard::CrossOriginRequests, layer::AuthLayer, service::Auth,
     signer::CallerAuthorization,
