@@ -69,8 +69,9 @@ fn the_memory_of_a_kept_body_is_bounded_by_its_cap_however_it_is_cut() {
     // A reader that gives a small part of a large buffer of its own each time.
     let part = |length: usize| move |_| Frame::data(Bytes::from(vec![7; CAP]).slice(..length));
     let alternating = |number: usize| {
-        let length = if number.is_multiple_of(2) { 1 } else { 1024 };
-        Frame::data(Bytes::from(vec![7; length]))
+        // The short ones are parts of large buffers.
+        let (length, buffer) = if number.is_multiple_of(2) { (1, CAP) } else { (1024, 1024) };
+        Frame::data(Bytes::from(vec![7; buffer]).slice(..length))
     };
     let bound = 3 * i64::try_from(CAP).unwrap();
     for (what, frames, (passed, held)) in [

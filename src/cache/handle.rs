@@ -34,8 +34,8 @@ pub(super) struct Tasks {
     pub(super) runtime: Option<runtime::Handle>,
     /// Tokens are renewed without traffic too.
     pub(super) keep_warm: bool,
-    /// The runtimes that were found to have no timers. No refresh can run there, and
-    /// Tokio tells it by a panic alone, so each is asked once.
+    /// The runtimes that were found to have no timers. No refresh can run there. Tokio tells it by
+    /// a panic alone, so each is asked once.
     without_timers: Arc<OnceLock<Mutex<Vec<runtime::Id>>>>,
 }
 
@@ -123,8 +123,8 @@ fn spawn(
     tasks: &Tasks,
 ) {
     let (Some(runtime), Some(to_spawn)) = (runtime, to_spawn) else { return };
-    // Its waiters take the flight to be on the runtime that was named. Those of this one have an
-    // alarm for nothing then.
+    // The waiters take the flight to be on the runtime that was named. Those on the runtime that
+    // takes its place set an alarm for nothing.
     let runtime = tasks.instead_of(runtime);
     if !tasks.has_timers(&runtime) {
         let (result, fate) = (Err(no_timers()), Fate::NotIssued);

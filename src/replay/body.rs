@@ -31,8 +31,9 @@ use crate::error::BoxError;
 ///
 /// - Frames of 1 KiB and more are kept by reference count. Each of them keeps the buffer alive of
 ///   which it is a slice. Their data is [`Bytes`]. Data of another type is copied once.
-/// - Shorter frames that follow one another are copied into pieces of up to 4 KiB. Empty frames are
-///   not kept. So the cap bounds the memory too, into however many frames a body is cut.
+/// - Shorter frames are copied, and merged into pieces of up to 4 KiB. A first one is not copied
+///   unless another follows. Empty frames are not kept. So the cap bounds the memory too, into
+///   however many frames a body is cut.
 /// - The cap is in bytes of data. Trailers have an allowance of their own, 16 KiB. Once a body
 ///   exceeds one of the two, the kept frames are dropped and the body goes on untouched. It can no
 ///   longer be replayed, so a 401 is the caller's. The same holds for a body that has failed.

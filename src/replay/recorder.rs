@@ -6,8 +6,9 @@
 //! every frame that was sent.
 //!
 //! What is kept is bounded by the bytes of the body, however it is cut into frames. A frame without
-//! data is not kept. Neighbours that are shorter than [`SMALL`] are merged, which also lets go of
-//! the buffers that they are slices of. So there is at most one piece for each [`SMALL`] / 2 bytes.
+//! data is not kept. Neighbours that are shorter than [`SMALL`] are merged, so there is at most one
+//! piece for each [`SMALL`] / 2 bytes. All that are shorter, but for a first one, are copied, which
+//! lets go of the buffers that they are slices of.
 
 use std::{
     mem,
@@ -25,8 +26,9 @@ use crate::error::BoxError;
 /// How many bytes of a body are kept unless the user says otherwise.
 pub(super) const DEFAULT_CAP: usize = 64 * 1024;
 
-/// A frame with fewer bytes than this is copied when it follows another such frame. Longer ones are
-/// kept by reference count, because copying them costs more than a place of their own.
+/// A frame with fewer bytes than this is copied, unless it is the first one, which may be the whole
+/// body. Longer ones are kept by reference count, because copying them costs more than a place of
+/// their own.
 const SMALL: usize = 1024;
 
 /// How long merged frames get at most. A longer piece would be copied more often as it grows.
@@ -195,6 +197,7 @@ fn push(pieces: &mut Vec<Piece>, data: &Bytes) {
             pieces.pop();
             pieces.push(Piece::Merged(merged));
         }
+        Some(_) if is_small => pieces.push(Piece::Merged(BytesMut::from(&data[..]))),
         _ => pieces.push(Piece::Data(data.clone())),
     }
 }
