@@ -6,6 +6,8 @@ mod attempt;
 mod challenge;
 mod classify;
 mod future;
+#[cfg(feature = "tonic")]
+mod grpc;
 mod guard;
 mod handle;
 mod layer;
@@ -14,6 +16,8 @@ mod reqwest_middleware;
 mod service;
 mod signer;
 
+#[cfg(feature = "tonic")]
+pub use self::grpc::{GrpcAuth, GrpcBody, GrpcFuture, GrpcLayer};
 pub use self::{
     future::ResponseFuture, guard::CrossOriginRequests, layer::AuthLayer, service::Auth,
     signer::CallerAuthorization,

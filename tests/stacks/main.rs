@@ -1,6 +1,7 @@
 //! The layer among other crates: hyper, tonic, reqwest and tower-http over real sockets, and the sandbox rule by rule.
 
 mod grpc;
+mod grpc_layer;
 mod real_sockets;
 mod replay_bodies;
 mod reqwest_middleware;
