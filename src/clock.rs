@@ -14,13 +14,49 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
 
-use std::time::{Duration, SystemTime};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::isolate::isolate;
 
 /// Returns the monotonic clock. It is Tokio's, so that a paused test clock governs everything.
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// Returns whether the runtime that this is called on has timers. It panics inside if there are
+/// none, because Tokio tells it in no other way. The panic hook reports that.
+pub(crate) fn has_timers() -> bool {
+    isolate(|| drop(tokio::time::sleep(Duration::ZERO))).is_some()
+}
+
+/// A timer that does not panic where Tokio's does.
+///
+/// Without timers on the runtime where it was made, or after that runtime has shut down, it never
+/// ends.
+pub(crate) struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Sets a timer of the runtime that this is called on.
+    pub(crate) fn at(at: Instant) -> Self {
+        Self(isolate(|| Box::pin(sleep_until(at))))
+    }
+
+    /// Polls the timer, on the runtime where it was made.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(sleep) = &mut self.0 else { return Poll::Pending };
+        let polled = isolate(|| sleep.as_mut().poll(cx));
+        if polled.is_none() {
+            self.0 = None;
+        }
+        polled.unwrap_or(Poll::Pending)
+    }
 }
 
 /// One reading of the monotonic clock, and of the time that the machine has slept by then.

@@ -63,6 +63,8 @@
 //!   `AuthLayer::send_payments`.
 //! - `metrics` reports the cache's counters and times through the `metrics` facade.
 //! - `reqwest-middleware` makes the layer a middleware of that crate.
+//! - `tonic` maps an [`Error`] to a `tonic::Status`, and adds `GrpcLayer`, which learns of a
+//!   refusal in the trailers of a gRPC call.
 //! - `verify` adds `AccessToken::verified_claims`, which checks signature and dates first.
 //! - `sandbox` adds a local server that imitates the Send Payments API, for tests and demos.
 
@@ -95,6 +97,9 @@ mod token;
 #[cfg_attr(docsrs, doc(cfg(feature = "verify")))]
 pub use jsonwebtoken;
 
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub use crate::sign::{GrpcAuth, GrpcBody, GrpcFuture, GrpcLayer};
 pub use crate::{
     cache::TokenCache,
     credentials::{Credentials, CredentialsSource},

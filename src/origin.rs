@@ -3,18 +3,30 @@
 //! An origin decides two things: which requests may carry the token, and where a secret would
 //! cross a network in plain text.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
 
-use http::{Uri, uri::Scheme};
+use http::{
+    Uri,
+    uri::{Authority, Scheme},
+};
 
 use crate::error::{ConfigError, shown};
 
 /// The scheme, host and port of an http or https URL.
+///
+/// An IPv6 address is one host in all of its spellings (RFC 4291, section 2.2), because two
+/// spellings lead to the same machine. A name with a dot at its end is another name than the one
+/// without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     https: bool,
-    /// In lower case, an IPv6 address in its brackets.
+    /// In lower case, an IPv6 address in its brackets and in the spelling of RFC 5952.
     host: Box<str>,
+    /// The host if it is an IPv6 address in brackets, to compare it with other spellings.
+    ipv6: Option<Ipv6>,
     port: u16,
     /// Host and port as a URI writes them, the port only if it is not the scheme's default.
     authority: Box<str>,
@@ -26,11 +38,15 @@ impl Origin {
     /// Returns the origin of `uri`, or `None` if it is relative or neither http nor https.
     pub(crate) fn of(uri: &Uri) -> Option<Self> {
         let https = is_https(uri)?;
-        let (host, port) = (uri.host()?.to_ascii_lowercase(), port(uri, https));
+        let (ipv6, port) = (Ipv6::of(uri.host()?), port(uri, https));
+        let host = match &ipv6 {
+            Some(ipv6) => ipv6.to_string(),
+            None => uri.host()?.to_ascii_lowercase(),
+        };
         let authority =
             if port == default_port(https) { host.clone() } else { format!("{host}:{port}") };
         let exposed = !https && !is_loopback(&host);
-        Some(Self { https, host: host.into(), port, authority: authority.into(), exposed })
+        Some(Self { https, host: host.into(), ipv6, port, authority: authority.into(), exposed })
     }
 
     /// Returns `true` if `uri` is of this origin and spells its authority as `authority` does.
@@ -50,16 +66,22 @@ impl Origin {
     /// Returns `true` if `uri` is of this origin, however it is spelled. Allocates nothing.
     pub(crate) fn is_of(&self, uri: &Uri) -> bool {
         is_https(uri) == Some(self.https)
-            && uri.host().is_some_and(|host| host.eq_ignore_ascii_case(&self.host))
+            && uri.host().is_some_and(|host| self.has_host(host))
             && port(uri, self.https) == self.port
+    }
+
+    /// Returns `true` if `host` is this origin's, however it is spelled. Allocates nothing.
+    fn has_host(&self, host: &str) -> bool {
+        host.eq_ignore_ascii_case(&self.host)
+            || self.ipv6.as_ref().is_some_and(|ipv6| ipv6.is_spelled(host))
     }
 
     /// Returns `true` if the value of a `Host` header names this origin's host and port.
     ///
     /// A value without a port stands for the default port of the scheme (RFC 9110, section 4.2).
     pub(crate) fn is_host(&self, value: &[u8]) -> bool {
-        let Ok(authority) = http::uri::Authority::try_from(value) else { return false };
-        authority.host().eq_ignore_ascii_case(&self.host)
+        let Ok(authority) = Authority::try_from(value) else { return false };
+        self.has_host(authority.host())
             && authority.port_u16().unwrap_or(default_port(self.https)) == self.port
     }
 
@@ -67,6 +89,44 @@ impl Origin {
     pub(crate) fn is_exposed(&self) -> bool {
         self.exposed
     }
+}
+
+/// An IPv6 address as a host, with the zone that it may name (RFC 6874).
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ipv6 {
+    address: Ipv6Addr,
+    /// From its `%` on. Empty if there is none.
+    zone: Box<str>,
+}
+
+impl Ipv6 {
+    /// Returns the address that `host` holds in brackets.
+    fn of(host: &str) -> Option<Self> {
+        let (address, zone) = ipv6(host)?;
+        Some(Self { address, zone: zone.into() })
+    }
+
+    fn is_spelled(&self, host: &str) -> bool {
+        ipv6(host).is_some_and(|(address, zone)| address == self.address && *zone == *self.zone)
+    }
+}
+
+impl fmt::Display for Ipv6 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}{}]", self.address, self.zone)
+    }
+}
+
+/// Returns the IPv6 address that `host` holds in brackets, and its zone.
+fn ipv6(host: &str) -> Option<(Ipv6Addr, &str)> {
+    let bare = bare(host)?;
+    let (address, zone) = bare.split_at(bare.find('%').unwrap_or(bare.len()));
+    Some((address.parse().ok()?, zone))
+}
+
+/// Returns `host` without its brackets, which `http` leaves around an IPv6 address.
+fn bare(host: &str) -> Option<&str> {
+    host.strip_prefix('[')?.strip_suffix(']')
 }
 
 impl fmt::Display for Origin {
@@ -93,9 +153,8 @@ fn default_port(https: bool) -> u16 {
 }
 
 fn is_loopback(host: &str) -> bool {
-    // `http` leaves an IPv6 address in its brackets, which `IpAddr` does not read.
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let address = bare(host).unwrap_or(host).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Parses an absolute http or https URL without user information, query and fragment.
@@ -178,6 +237,50 @@ mod tests {
             ("/relative", false),
         ] {
             assert_eq!(api.is_of(&url.parse().unwrap()), same, "{url}");
+        }
+    }
+
+    #[test]
+    fn all_spellings_of_one_address_are_one_origin_and_another_name_is_another() {
+        let same = [
+            "https://[2001:db8::a:0:0:1]:8443/x",
+            "https://[2001:DB8::A:0:0:1]:8443/",
+            "https://[2001:db8:0:0:a::1]:8443/",
+            "https://[2001:0db8:0000:0000:000a:0000:0000:0001]:8443/",
+            "https://[2001:db8::a:0:0.0.0.1]:8443/",
+        ];
+        let others = [
+            "https://[2001:db8::a:0:0:2]:8443/",
+            "https://[2001:db8::a:0:0:1]/",
+            "http://[2001:db8::a:0:0:1]:8443/",
+            "https://2001.db8:8443/",
+        ];
+        for url in same {
+            let base = origin(url);
+            for (other, expected) in
+                same.iter().map(|url| (url, true)).chain(others.iter().map(|url| (url, false)))
+            {
+                let uri: Uri = other.parse().unwrap();
+                assert_eq!(base.is_of(&uri), expected, "{url} {other}");
+                assert_eq!(base == origin(other), expected, "{url} {other}");
+                let host = uri.authority().unwrap().as_str().as_bytes();
+                assert_eq!(base.is_host(host), expected || uri.scheme_str() == Some("http"));
+            }
+            assert_eq!(base.to_string(), "https://[2001:db8::a:0:0:1]:8443");
+        }
+        assert!(!origin("http://[0:0:0:0:0:0:0:1]").is_exposed());
+        let zoned = origin("https://[fe80:0::1%25eth0]");
+        assert!(zoned.is_of(&"https://[fe80::1%25eth0]/".parse().unwrap()));
+        for (url, other) in [
+            ("https://[fe80::1%25eth0]", "https://[fe80::1%25eth1]/"),
+            ("https://[fe80::1%25eth0]", "https://[fe80::1]/"),
+            ("https://api.example.com", "https://api.example.com./"),
+            ("https://api.example.com.", "https://api.example.com/"),
+            // Mapped addresses are addresses of IPv6 (RFC 4291, section 2.5.5.2).
+            ("https://127.0.0.1", "https://[::ffff:127.0.0.1]/"),
+            ("https://[::ffff:127.0.0.1]", "https://127.0.0.1/"),
+        ] {
+            assert!(!origin(url).is_of(&other.parse().unwrap()), "{url} {other}");
         }
     }
 

@@ -32,27 +32,32 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::{ServiceBuilder, service_fn};
 use tower_reauth::{
-    AuthLayer, BoxError, Credentials,
+    AuthLayer, BoxError, Credentials, Error, GrpcBody, GrpcLayer,
     replay::{ReplayBody, ReplayLayer},
     sandbox::Sandbox,
 };
 
-/// A channel whose calls are signed. It goes where a plain channel does: into `new` of a client that tonic-build has
-/// generated. A call for which there is no token fails with UNKNOWN, and the `tower_reauth::Error` that says why is
-/// the status's source.
+/// Returns a channel whose calls are signed. It goes where a plain channel does, into `new` of a
+/// client that tonic-build has generated. A call for which there is no token fails with UNAVAILABLE
+/// or UNAUTHENTICATED. The status's source is the `tower_reauth::Error` that says why.
 async fn connect(
     grpc_url: String,
     auth: AuthLayer,
-) -> Result<impl GrpcService<Body, ResponseBody = Body, Future: Send> + Clone, BoxError> {
+) -> Result<impl GrpcService<Body, ResponseBody = GrpcBody<Body>, Future: Send> + Clone, BoxError> {
     let channel = Endpoint::from_shared(grpc_url)?.connect().await?;
     Ok(ServiceBuilder::new()
+        // Without this, tonic would show such a failure as UNKNOWN.
+        .map_err(|error: Error| Status::from(error))
         // gRPC's bodies are streams: up to 64 KiB of each are kept for a replay.
         .layer(ReplayLayer::new())
         // Requests have no host here, because the channel puts it in. They are signed all the same: they can go
         // nowhere but to the channel's endpoint, so use https for that beyond this machine. Only with a client's
         // `with_origin` they have one; it must be the token endpoint's then, or one that was named with
         // `auth.allow_origin("https://grpc.example.com")?`.
-        .layer(auth)
+        .layer(auth.clone())
+        // A server may refuse a token in the trailers of its response, too late for a replay. The
+        // next call then has another token.
+        .layer(GrpcLayer::new(&auth))
         // A channel takes tonic's own type of body.
         .map_request(|request: http::Request<ReplayBody<Body>>| request.map(Body::new))
         .service(channel))
@@ -84,7 +89,7 @@ async fn main() -> Result<(), BoxError> {
     }
 }
 
-async fn unary<S: GrpcService<Body, ResponseBody = Body>>(
+async fn unary<S: GrpcService<Body, ResponseBody = GrpcBody<Body>>>(
     client: &mut Grpc<S>,
 ) -> Result<(), BoxError> {
     client.ready().await.map_err(Into::into)?;
@@ -94,7 +99,7 @@ async fn unary<S: GrpcService<Body, ResponseBody = Body>>(
     if answer.text == "HELLO" { Ok(()) } else { Err("HELLO was expected".into()) }
 }
 
-async fn bidirectional<S: GrpcService<Body, ResponseBody = Body>>(
+async fn bidirectional<S: GrpcService<Body, ResponseBody = GrpcBody<Body>>>(
     client: &mut Grpc<S>,
 ) -> Result<(), BoxError> {
     client.ready().await.map_err(Into::into)?;

@@ -113,8 +113,9 @@ fn fail(
         current.standing = Standing::Good;
     }
     state.panics = if completion.panicked { state.panics.saturating_add(1) } else { 0 };
-    // A runtime that went away says nothing about the endpoint, and one panic is an accident.
-    if !error.is_interrupted() || state.panics > 1 {
+    // A runtime that went away, or has no timers, says nothing about the endpoint, and one panic is
+    // an accident.
+    if !(error.is_interrupted() || error.is_of_runtime()) || state.panics > 1 {
         let gate = Gate::after(state.gate(), error.clone(), now.at, &rules.policy, *random);
         state.set_gate(Some(gate), effects);
     }

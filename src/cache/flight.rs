@@ -183,16 +183,28 @@ impl fmt::Debug for Flight {
     }
 }
 
+/// The error of a flight whose runtime has no timers.
+pub(super) fn no_timers() -> AuthError {
+    AuthError::new(
+        Kind::NoTimers,
+        "the Tokio runtime that runs the refresh has no timers; build it with `enable_time` or \
+         `enable_all`, or name another one with `TokenCacheBuilder::runtime`",
+    )
+}
+
 /// The error of a flight that died.
 pub(super) fn interrupted(panicked: bool) -> AuthError {
-    AuthError::new(
-        Kind::Interrupted,
-        if panicked {
+    if panicked {
+        AuthError::new(
+            Kind::Interrupted,
             "the refresh panicked; the panic's own message names the place. The next call starts \
-             afresh"
-        } else {
-            "the Tokio runtime that ran the refresh shut down; the next call starts afresh on its \
-             own runtime"
-        },
-    )
+             afresh",
+        )
+    } else {
+        AuthError::new(
+            Kind::RuntimeGone,
+            "the Tokio runtime that ran the refresh shut down or stood still; the next call starts \
+             afresh on its own runtime",
+        )
+    }
 }

@@ -7,19 +7,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    runtime,
-    time::{Sleep, sleep_until},
-};
+use tokio::{runtime, time::Instant};
 
 use super::{
     core::Acquired,
     flight::{FlightHandle, Outcome, OutcomeFuture},
-    handle::Handle,
+    handle::{Handle, On},
     lease::Lease,
     state::Requirement,
 };
 use crate::{
+    clock::Alarm,
     error::{AuthError, Kind},
     sync,
     token::AccessToken,
@@ -49,22 +47,29 @@ pub(crate) struct Granted {
 
 /// The wait itself, for callers that hold the cache and know what they need.
 pub(crate) enum Wait {
-    Start {
-        /// The wait has started over once, because the token of its flight had expired by then.
-        again: bool,
-    },
-    Waiting {
-        outcome: OutcomeFuture,
-        /// Ends when the flight is overdue.
-        overdue: Option<Pin<Box<Sleep>>>,
-        again: bool,
-    },
+    Start(Tries),
+    Waiting { outcome: OutcomeFuture, overdue: Overdue, tries: Tries },
     Done,
 }
 
+/// How often this caller has started over.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tries {
+    /// The token of an earlier flight could not be used.
+    expired: bool,
+    /// How many flights were lost with their runtimes.
+    lost: u8,
+    /// The next flight, if this caller starts it, runs on the caller's own runtime.
+    on: On,
+}
+
+/// How many flights a caller may lose with their runtimes before that is its error. Each of them
+/// may have cost a request to the endpoint.
+const MAX_LOST: u8 = 8;
+
 impl Wait {
     pub(crate) fn new() -> Self {
-        Self::Start { again: false }
+        Self::Start(Tries::default())
     }
 
     /// Polls the wait, as the `poll` of a future. `requirement` is the same each time. `can_scout`
@@ -83,10 +88,10 @@ impl Wait {
                 // ## Start => (Waiting | Done)
                 //
                 // The cache has a token, or an error, or a flight to wait for.
-                &mut Self::Start { again } => match handle.acquire(requirement, can_scout) {
+                &mut Self::Start(tries) => match handle.acquire(requirement, can_scout, tries.on) {
                     Acquired::Waiting(flight) => {
-                        let overdue = overdue(&flight);
-                        *self = Self::Waiting { outcome: flight.outcome, overdue, again };
+                        let overdue = Overdue::of(&flight);
+                        *self = Self::Waiting { outcome: flight.outcome, overdue, tries };
                     }
                     Acquired::Token(token) => {
                         *self = Self::Done;
@@ -107,25 +112,27 @@ impl Wait {
                 // The flight ends, and its outcome serves this caller, or one more flight is
                 // needed. If the flight is overdue, the caller takes its place by starting over. If
                 // the flight's hold has timed out, the caller asks again what it may have.
-                Self::Waiting { outcome, overdue, again } => {
-                    let again = *again;
-                    let Poll::Ready(outcome) = Pin::new(outcome).poll(cx) else {
-                        let Some(overdue) = overdue else { return Poll::Pending };
-                        ready!(overdue.as_mut().poll(cx));
-                        *self = Self::Start { again };
-                        continue;
+                Self::Waiting { outcome, overdue, tries } => {
+                    let mut tries = *tries;
+                    let next = match Pin::new(outcome).poll(cx) {
+                        Poll::Ready(Some(outcome)) => {
+                            let is_usable = &mut is_usable;
+                            judge(requirement, outcome, is_usable, &mut tries, overdue.flight)
+                        }
+                        Poll::Ready(None) => None,
+                        Poll::Pending => {
+                            ready!(overdue.poll(cx));
+                            tries.on = On::OwnRuntime;
+                            None
+                        }
                     };
-                    let Some(outcome) = outcome else {
-                        *self = Self::Start { again };
-                        continue;
-                    };
-                    *self = match judge(requirement, outcome, &mut is_usable, again) {
+                    *self = match next {
                         Some(result) => {
                             *self = Self::Done;
                             let granted = |token| Granted { token, scout: None };
                             return Poll::Ready(result.map(granted));
                         }
-                        None => Self::Start { again: true },
+                        None => Self::Start(tries),
                     };
                 }
                 // ## Done
@@ -137,14 +144,40 @@ impl Wait {
     }
 }
 
-/// Returns the timer of a waiter on another runtime than the flight's.
+/// The timer of a waiter on another runtime than the flight's.
 ///
 /// Such a waiter can't rely on that runtime being driven. On the flight's own runtime no waiter
-/// runs unless the flight does, so a timer would be for nothing.
-fn overdue(flight: &FlightHandle) -> Option<Pin<Box<Sleep>>> {
-    let is_elsewhere =
-        runtime::Handle::try_current().is_ok_and(|runtime| runtime.id() != flight.runtime);
-    is_elsewhere.then(|| Box::pin(sleep_until(flight.overdue)))
+/// runs unless the flight does, so a timer would be for nothing. A waiter may move to another
+/// runtime between two polls, and a timer ends only where it was made.
+pub(crate) struct Overdue {
+    at: Instant,
+    flight: runtime::Id,
+    /// The runtime where the alarm was set, and the alarm. Boxed, because few waiters need one, and
+    /// every future would carry the place for it.
+    alarm: Option<Box<(runtime::Id, Alarm)>>,
+}
+
+impl Overdue {
+    fn of(flight: &FlightHandle) -> Self {
+        Self { at: flight.overdue, flight: flight.runtime, alarm: None }
+    }
+
+    /// Resolves when the flight is overdue. On a runtime without timers it never resolves.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(here) = here().filter(|here| *here != self.flight) else {
+            // A timer of a runtime that this waiter has left is of no use.
+            self.alarm = None;
+            return Poll::Pending;
+        };
+        let set = self.alarm.take().filter(|alarm| alarm.0 == here);
+        let alarm = self.alarm.insert(set.unwrap_or_else(|| Box::new((here, Alarm::at(self.at)))));
+        alarm.1.poll(cx)
+    }
+}
+
+/// Returns the runtime that this is called on.
+fn here() -> Option<runtime::Id> {
+    runtime::Handle::try_current().ok().map(|runtime| runtime.id())
 }
 
 /// Returns the result that the outcome of a flight means for this caller. `None` means that the
@@ -153,13 +186,17 @@ fn judge(
     requirement: &Requirement,
     outcome: Outcome,
     is_usable: impl FnOnce(&AccessToken) -> bool,
-    again: bool,
+    tries: &mut Tries,
+    flight: runtime::Id,
 ) -> Option<Result<AccessToken, AuthError>> {
     match (outcome.result, outcome.standing) {
         (Ok(token), _) if is_usable(&token) => Some(Ok(token)),
         // This caller was polled so late that the token has expired. It starts over once, because
         // twice would be a loop at the endpoint's cost.
-        (Ok(_), _) if !again => None,
+        (Ok(_), _) if !tries.expired => {
+            tries.expired = true;
+            None
+        }
         (Ok(_), _) => Some(Err(AuthError::new(
             Kind::Expired,
             "the token expired before it could be used; is this task polled too rarely?",
@@ -170,7 +207,24 @@ fn judge(
         {
             Some(Ok(standing))
         }
+        (Err(error), _) if tries.may_replace(&error, flight) => None,
         (Err(error), _) => Some(Err(error)),
+    }
+}
+
+impl Tries {
+    /// Returns whether this caller starts over because the flight was lost with its runtime.
+    ///
+    /// On the flight's own runtime that is of use only if another caller gave the flight up, and
+    /// never a second time.
+    fn may_replace(&mut self, error: &AuthError, flight: runtime::Id) -> bool {
+        let is_own = here() == Some(flight);
+        if !error.is_of_runtime() || self.lost >= MAX_LOST || is_own && error.is_no_runtime() {
+            return false;
+        }
+        self.lost = if is_own { MAX_LOST } else { self.lost + 1 };
+        self.on = On::OwnRuntime;
+        true
     }
 }
 

@@ -31,11 +31,11 @@ impl crate::TokenEndpoint for Fixed {
 /// A cache. It is used as its clones use it.
 fn handle() -> Handle {
     let rules = Rules { rotation: Rotation::Exclusive, policy: RefreshPolicy::default() };
-    Handle::new(Core::new(Box::new(Fixed), None, rules, "Bearer".into()), false)
+    Handle::new(Core::new(Box::new(Fixed), None, rules, "Bearer".into()), Tasks::default())
 }
 
 async fn token(handle: &Handle) -> AccessToken {
-    match handle.acquire(&Requirement::Usable, false) {
+    match handle.acquire(&Requirement::Usable, false, On::default()) {
         Acquired::Token(token) => token,
         Acquired::Waiting(flight) => flight.outcome.await.unwrap().result.unwrap(),
         Acquired::Scout(lease) => lease.token.clone(),
@@ -73,7 +73,8 @@ async fn reading_a_valid_token_takes_no_lock() {
     let (read, done) = mpsc::channel();
     let reader = Arc::clone(&handle);
     thread::spawn(move || {
-        let is_served = matches!(reader.acquire(&Requirement::Usable, false), Acquired::Token(_));
+        let acquired = reader.acquire(&Requirement::Usable, false, On::default());
+        let is_served = matches!(acquired, Acquired::Token(_));
         let _ = read.send(reader.lease().is_some() && is_served);
     });
     let served = done.recv_timeout(Duration::from_secs(20));

@@ -45,9 +45,14 @@ mod task;
 use std::{fmt, sync::Arc};
 
 use http::Uri;
+use tokio::runtime;
 
 pub use self::{changes::TokenUpdates, future::TokenFuture};
-use self::{core::Core, handle::Handle, state::Rules};
+use self::{
+    core::Core,
+    handle::{Handle, Tasks},
+    state::Rules,
+};
 pub(crate) use self::{future::Wait, lease::Lease, slot::CachedLease, state::Requirement};
 use crate::{
     endpoint::{DynEndpoint, Rotation, TokenEndpoint},
@@ -63,16 +68,26 @@ use crate::{
 ///
 /// Make one for each set of credentials, and give clones of it to every
 /// [`AuthLayer`](crate::AuthLayer) that uses them. Two caches for the same credentials would kill
-/// each other's tokens at an exclusive endpoint.
+/// each other's tokens at an exclusive endpoint. See the [module](self) for an example.
+///
+/// # Runtimes
 ///
 /// A cache needs no Tokio runtime until a token is asked for. The refresh is then spawned on the
-/// caller's runtime, whose timer must be enabled.
+/// runtime of the caller that starts it, or on the one that was
+/// [named](TokenCacheBuilder::runtime). Its timers must be enabled.
+///
+/// Callers may be on several runtimes, and may move from one to another. If the runtime of a
+/// refresh shuts down, its waiters start another refresh on their own runtimes, or join it. If that
+/// runtime lives on and is not driven, they do so when the refresh is overdue: after
+/// [`RefreshPolicy::drain_timeout`] and twice [`RefreshPolicy::deadline`]. A waiter that is on no
+/// runtime, or on one without timers, can't tell how late it is. It waits until the runtime of the
+/// refresh is driven again, or shuts down.
+///
+/// # Tests
 ///
 /// In tests with Tokio's clock paused, tokens age by that clock if it was paused when they were
 /// issued (`start_paused`). If it is paused later, readers may not see it advance for 20 ms of real
 /// time.
-///
-/// See the [module](self) for an example.
 #[derive(Clone)]
 pub struct TokenCache(Arc<Handle>);
 
@@ -80,7 +95,7 @@ impl TokenCache {
     /// Creates a cache for the tokens of `endpoint`, with the scheme `Bearer` and the default
     /// [`RefreshPolicy`].
     pub fn new(endpoint: impl TokenEndpoint) -> Self {
-        Self::build(endpoint, "Bearer".into(), RefreshPolicy::default(), false)
+        Self::build(endpoint, "Bearer".into(), RefreshPolicy::default(), Tasks::default())
     }
 
     /// Creates a builder of a cache for the tokens of `endpoint`.
@@ -105,7 +120,7 @@ impl TokenCache {
             endpoint,
             scheme: "Bearer".into(),
             policy: RefreshPolicy::default(),
-            keep_warm: false,
+            tasks: Tasks::default(),
         }
     }
 
@@ -113,12 +128,12 @@ impl TokenCache {
         endpoint: impl TokenEndpoint,
         scheme: Box<str>,
         policy: RefreshPolicy,
-        keep_warm: bool,
+        tasks: Tasks,
     ) -> Self {
         let uri = endpoint.uri().cloned();
         let rules = Rules { rotation: endpoint.rotation(), policy };
         let endpoint: Box<dyn DynEndpoint> = Box::new(endpoint);
-        Self(Arc::new(Handle::new(Core::new(endpoint, uri, rules, scheme), keep_warm)))
+        Self(Arc::new(Handle::new(Core::new(endpoint, uri, rules, scheme), tasks)))
     }
 
     /// Returns a token that can be sent: the one in use, or the one that a refresh brings. The call
@@ -132,7 +147,7 @@ impl TokenCache {
     /// an error of its own.
     ///
     /// The wait is bounded by [`RefreshPolicy::drain_timeout`] and [`RefreshPolicy::deadline`]
-    /// together.
+    /// together, on a runtime that is [driven](Self#runtimes).
     ///
     /// # Cancel safety
     ///
@@ -217,6 +232,24 @@ impl TokenCache {
     pub(crate) fn tally(&self) -> &Tally {
         &self.0.core().tally
     }
+
+    #[cfg(feature = "tonic")]
+    pub(crate) fn downgrade(&self) -> WeakTokenCache {
+        WeakTokenCache(Arc::downgrade(&self.0))
+    }
+}
+
+/// A [`TokenCache`] for what may outlive it, and has no use for it then.
+#[cfg(feature = "tonic")]
+#[derive(Debug)]
+pub(crate) struct WeakTokenCache(std::sync::Weak<Handle>);
+
+#[cfg(feature = "tonic")]
+impl WeakTokenCache {
+    /// Returns the cache, or `None` if its last handle is gone.
+    pub(crate) fn upgrade(&self) -> Option<TokenCache> {
+        self.0.upgrade().map(TokenCache)
+    }
 }
 
 impl fmt::Debug for TokenCache {
@@ -239,7 +272,7 @@ pub struct TokenCacheBuilder<E> {
     endpoint: E,
     scheme: Box<str>,
     policy: RefreshPolicy,
-    keep_warm: bool,
+    tasks: Tasks,
 }
 
 impl<E: TokenEndpoint> TokenCacheBuilder<E> {
@@ -263,7 +296,35 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
     /// the endpoint for each lifetime of a token. Defaults to `false`: an idle client asks for
     /// nothing.
     pub fn keep_warm(mut self, keep_warm: bool) -> Self {
-        self.keep_warm = keep_warm;
+        self.tasks.keep_warm = keep_warm;
+        self
+    }
+
+    /// Names the Tokio runtime of all refreshes. Its timers must be enabled.
+    ///
+    /// Name one where callers come from several runtimes. In a server with a runtime for each
+    /// core, a refresh would otherwise share its core with the handlers of one worker, and wait
+    /// while one of them computes. With a named runtime, callers need none of their own.
+    ///
+    /// If the named runtime has shut down, or does not drive a refresh until that is overdue, the
+    /// callers start the next one on their own. Defaults to the runtime of the caller that starts
+    /// the refresh.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_reauth::{ConfigError, TokenCache, TokenEndpoint};
+    /// # fn f(endpoint: impl TokenEndpoint) -> Result<(), Box<dyn std::error::Error>> {
+    /// let runtime = tokio::runtime::Builder::new_multi_thread()
+    ///     .worker_threads(1)
+    ///     .enable_all()
+    ///     .build()?;
+    /// let cache = TokenCache::builder(endpoint).runtime(runtime.handle().clone()).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn runtime(mut self, runtime: runtime::Handle) -> Self {
+        self.tasks.runtime = Some(runtime);
         self
     }
 
@@ -278,7 +339,7 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
             return Err(ConfigError::InvalidScheme(self.scheme.into()));
         }
         self.policy.check()?;
-        Ok(TokenCache::build(self.endpoint, self.scheme, self.policy, self.keep_warm))
+        Ok(TokenCache::build(self.endpoint, self.scheme, self.policy, self.tasks))
     }
 }
 

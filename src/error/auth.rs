@@ -97,10 +97,15 @@ pub(crate) enum Kind {
     Expired,
     /// The credentials source failed, or gave credentials that can't be sent.
     Credentials,
-    /// The task of the refresh ended early, by a panic or because its runtime shut down.
+    /// The endpoint or the credentials source panicked.
     Interrupted,
+    /// The runtime of the refresh shut down, or did not drive it. Waiters on other runtimes start
+    /// over before they get this.
+    RuntimeGone,
     /// There is no Tokio runtime to run the refresh on.
     NoRuntime,
+    /// The runtime of the refresh has no timers.
+    NoTimers,
     /// Tokens were refused soon after they were issued, so no new one is asked for yet.
     CoolingDown,
     /// The request's origin may not see the token.
@@ -260,6 +265,7 @@ impl AuthError {
                 | Kind::Unresolved
                 | Kind::Timeout
                 | Kind::Interrupted
+                | Kind::RuntimeGone
                 | Kind::CoolingDown
         )
     }
@@ -308,9 +314,10 @@ impl AuthError {
     /// Returns `true` if the task of the refresh ended early.
     ///
     /// Either the endpoint or the credentials source panicked, or the Tokio runtime of the refresh
-    /// shut down. The next call starts another refresh.
+    /// shut down and no other runtime was there to start it again. The next call starts another
+    /// refresh.
     pub fn is_interrupted(&self) -> bool {
-        self.0.kind == Kind::Interrupted
+        matches!(self.0.kind, Kind::Interrupted | Kind::RuntimeGone)
     }
 
     /// Returns `true` if no new token is asked for yet, because tokens were refused soon after they
@@ -322,9 +329,16 @@ impl AuthError {
         self.0.kind == Kind::CoolingDown
     }
 
-    /// Returns `true` if there was no Tokio runtime to run the refresh on.
+    /// Returns `true` if there was no Tokio runtime to run the refresh on, or if its timers are not
+    /// enabled (`enable_time` or `enable_all` of the runtime's builder).
     pub fn is_no_runtime(&self) -> bool {
-        self.0.kind == Kind::NoRuntime
+        matches!(self.0.kind, Kind::NoRuntime | Kind::NoTimers)
+    }
+
+    /// Returns `true` if the runtime of the refresh is at fault, so that a refresh on another
+    /// runtime may succeed.
+    pub(crate) fn is_of_runtime(&self) -> bool {
+        matches!(self.0.kind, Kind::RuntimeGone | Kind::NoTimers)
     }
 
     /// Returns `true` if the request was refused because its origin may not see the token.
@@ -362,14 +376,17 @@ impl AuthError {
 /// Returns the fate to assume where nothing but the kind is known.
 fn default_fate(kind: Kind) -> Fate {
     match kind {
-        Kind::Transient | Kind::Timeout | Kind::Interrupted | Kind::InvalidResponse => {
-            Fate::Unknown
-        }
+        Kind::Transient
+        | Kind::Timeout
+        | Kind::Interrupted
+        | Kind::RuntimeGone
+        | Kind::InvalidResponse => Fate::Unknown,
         Kind::Expired => Fate::Issued,
         Kind::Unresolved
         | Kind::Rejected
         | Kind::Credentials
         | Kind::NoRuntime
+        | Kind::NoTimers
         | Kind::CoolingDown
         | Kind::RefusedOrigin
         | Kind::Permanent => Fate::NotIssued,
@@ -419,12 +436,14 @@ mod tests {
             (Kind::Unresolved, [true, false, false, false, false]),
             (Kind::Timeout, [true, false, false, false, false]),
             (Kind::Interrupted, [true, false, false, false, false]),
+            (Kind::RuntimeGone, [true, false, false, false, false]),
             (Kind::Rejected, [false, true, false, false, false]),
             (Kind::InvalidResponse, [false, false, true, false, false]),
             (Kind::Expired, [false, false, true, false, false]),
             (Kind::Credentials, [false, false, false, true, false]),
             (Kind::CoolingDown, [true, false, false, false, false]),
             (Kind::NoRuntime, [false, false, false, false, false]),
+            (Kind::NoTimers, [false, false, false, false, false]),
             (Kind::RefusedOrigin, [false, false, false, false, false]),
             (Kind::Permanent, [false, false, false, false, true]),
         ];

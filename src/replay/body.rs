@@ -29,13 +29,17 @@ use crate::error::BoxError;
 
 /// Passes the frames of a body on as they come, and keeps them for a replay, up to a cap.
 ///
-/// - Frames are kept by reference count. Their data is [`Bytes`]. Data of another type is copied
-///   once.
-/// - The cap is in bytes of data. Trailers don't count. Once a body exceeds the cap, the kept
-///   frames are dropped and the body goes on untouched. It can no longer be replayed, so a 401 is
-///   the caller's. The same holds for a body that has failed.
-/// - A replay sends the kept frames, then the frames that the first attempt has not read, trailers
-///   included. The server gets the caller's bytes, however far the first attempt had come.
+/// - Frames of 1 KiB and more are kept by reference count. Each of them keeps the buffer alive of
+///   which it is a slice. Their data is [`Bytes`]. Data of another type is copied once.
+/// - Shorter frames are copied, and merged into pieces of up to 4 KiB. A first one is not copied
+///   unless another follows. Empty frames are not kept. So the cap bounds the memory too, into
+///   however many frames a body is cut.
+/// - The cap is in bytes of data. Trailers have an allowance of their own, 16 KiB. Once a body
+///   exceeds one of the two, the kept frames are dropped and the body goes on untouched. It can no
+///   longer be replayed, so a 401 is the caller's. The same holds for a body that has failed.
+/// - A replay sends what was kept, then the frames that the first attempt has not read, trailers
+///   included. The server gets the caller's bytes, however far the first attempt had come. It may
+///   get them in fewer frames.
 /// - A first attempt may still be sending when its replay begins, because the server responded
 ///   before it had read everything. It gets an error when it asks for the next frame.
 ///
@@ -46,7 +50,8 @@ use crate::error::BoxError;
 /// An error of the inner body is passed on as it is. Beside that, reading fails if
 ///
 /// - the request is being sent again, so that this attempt is over;
-/// - this is a clone, and the body has failed or was longer than it had announced;
+/// - this is a clone, and the body has failed, was longer than it had announced, or had trailers
+///   beyond their allowance;
 /// - the inner body gives a frame that is neither data nor trailers.
 ///
 /// # Panics
@@ -72,7 +77,7 @@ pub struct ReplayBody<B> {
     recorder: Arc<Mutex<Recorder<B>>>,
     /// The number of this attempt. Empty for a clone that has neither been sent nor read from.
     attempt: OnceLock<u32>,
-    /// How many of the kept frames this attempt has sent.
+    /// How many of the kept pieces this attempt has sent.
     sent: usize,
 }
 
@@ -87,7 +92,8 @@ impl<B: Body> ReplayBody<B> {
     /// [`AuthLayer`](crate::AuthLayer). A `tower::retry::Policy` calls it in `clone_request`.
     ///
     /// Returns `None` if it is not certain that all of the body will be kept: the body does not
-    /// announce how long it is at most, is longer than the cap, or has failed.
+    /// announce how long it is at most, is longer than the cap, or has failed. A body does not
+    /// announce its trailers. If they exceed their allowance, reading from the clone is an error.
     ///
     /// The clone takes over when it is sent through the layer, or when it is first read from. The
     /// attempt before it is over then.
@@ -238,7 +244,8 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         if this.claim().is_none() {
-            let error = "the body failed, or is longer than it said, so it can't be sent again";
+            let error = "the body failed, or is longer than it said, or its trailers are too long, \
+                         so it can't be sent again";
             return Poll::Ready(Some(Err(error.into())));
         }
         let mut recorder = lock(&this.recorder);
@@ -247,8 +254,7 @@ where
         }
         // Kept frames come before the pause and the end: an attempt that has all of them at hand
         // waits for nothing, and learns that it has sent the whole body.
-        if let Some(piece) = recorder.unsent(this.sent).first() {
-            let frame = piece.clone().into();
+        if let Some(frame) = recorder.frame(this.sent) {
             this.sent += 1;
             return Poll::Ready(Some(Ok(frame)));
         }
@@ -260,13 +266,13 @@ where
             return Poll::Pending;
         }
         let polled = ready!(recorder.poll_inner(cx));
-        this.sent += 1;
+        this.sent = recorder.pieces();
         Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {
         let recorder = self.lock();
-        self.can_go_on(&recorder) && recorder.ended && recorder.unsent(self.sent).is_empty()
+        self.can_go_on(&recorder) && recorder.ended && !recorder.has_unsent(self.sent)
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -143,6 +143,37 @@ proptest! {
         }
     }
 
+    /// Cuts a body into frames of lengths around those at which frames are merged. Each attempt
+    /// reads a part of it, and the last one all.
+    #[test]
+    fn merged_frames_are_the_bytes_of_the_body_in_their_order(
+        lengths in prop::collection::vec(
+            prop::sample::select(&[0, 1, 500, 1023, 1024, 1025, 3000][..]), 0..24),
+        attempts in prop::collection::vec(0_usize..20, 1..5),
+    ) {
+        let data = |(number, length)| vec![u8::try_from(number).unwrap(); length];
+        let frames: Vec<_> = lengths.into_iter().enumerate().map(data).collect();
+        let expected = frames.concat();
+        let mut steps: Vec<_> = frames.into_iter().map(Step::Data).collect();
+        steps.push(Step::Trailers);
+        let mut body = ReplayBody::new(Steps::from(steps), usize::MAX);
+        for polls in attempts {
+            let kept = ReplayableBody::keep(&body);
+            let mut read = Vec::new();
+            for _ in 0..polls {
+                if let Some(Some(Ok(frame))) = poll(&mut body) {
+                    read.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+                }
+            }
+            prop_assert!(expected.starts_with(&read));
+            let left = body.size_hint().lower();
+            prop_assert!(left <= (expected.len() - read.len()) as u64);
+            body = <ReplayBody<Steps> as ReplayableBody>::restore(kept).unwrap();
+        }
+        let (bytes, trailers, ended) = read(&mut body);
+        prop_assert!(bytes == expected && trailers.is_some() && ended);
+    }
+
     /// Clones bodies that announce their length, truthfully or not.
     #[test]
     fn a_clone_is_identical_or_an_error_and_never_looks_empty(

@@ -15,13 +15,19 @@
 //! the overflow, so their order stays. `lengths` is one `u64` in the machine's byte order: 16 bits
 //! for the length of the first part, one bit for "marked sensitive", 47 bits for the length of the
 //! second part.
+//!
+//! Values that are marked sensitive are wiped when the request ends, and before any memory that
+//! holds a copy of them is freed. Other bytes stay until a later request overwrites them, because
+//! wiping all of a head would take longer than keeping it.
 
-use std::{cell::RefCell, fmt};
+use std::{cell::RefCell, fmt, mem};
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
     uri::{self, Authority, PathAndQuery, Scheme},
 };
+use zeroize::{Zeroize, Zeroizing};
 
 /// A request's method, URI, version and headers, kept without an allocation if they fit inline and
 /// the pool is not empty.
@@ -35,6 +41,8 @@ struct Head {
     version: Version,
     /// How many bytes of `inline` are in use. The bytes after them are an earlier request's.
     used: usize,
+    /// A value is marked sensitive, so the head is wiped before it goes back to the pool.
+    sensitive: bool,
     /// Pairs. The scheme, the authority and the path are empty if the URI has none.
     inline: [u8; INLINE],
     /// The pairs from the first one on that does not fit inline.
@@ -84,7 +92,7 @@ impl KeptHead {
         let (mut left, overflow) = (&mut head.inline[..], &mut head.overflow);
         // Lengths that are too great are noted in `too_long`, and judged once at the end: that is
         // cheaper than a branch for each pair.
-        let (mut used, mut too_long) = (0, 0);
+        let (mut used, mut too_long, mut sensitive) = (0, 0, false);
         let mut taken;
         for (first, second) in [(method.as_str(), scheme), (authority, path)] {
             too_long |= excess(first.as_bytes(), second.as_bytes());
@@ -96,13 +104,16 @@ impl KeptHead {
             let (name, value, is_sensitive) =
                 (name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
             too_long |= excess(name, value);
+            sensitive |= is_sensitive;
             (left, taken) = put(left, overflow, name, value, is_sensitive);
             used += taken;
         }
-        head.used = used;
-        // Dropped if a part was too long, and so back in the pool.
-        let kept = Self(Some(head));
-        if too_long == 0 { kept } else { Self::default() }
+        (head.used, head.sensitive) = (used, sensitive);
+        if too_long != 0 {
+            head.discard();
+            return Self::default();
+        }
+        Self(Some(head))
     }
 
     /// Makes a request with this head and `body`. Returns `None` if nothing was kept, because a
@@ -127,8 +138,8 @@ impl KeptHead {
         *request.version_mut() = head.version;
         *request.uri_mut() = Uri::from_parts(parts).ok()?;
         while let Some((name, value, is_sensitive)) = next() {
-            let mut value = HeaderValue::from_bytes(value).ok()?;
-            value.set_sensitive(is_sensitive);
+            let value =
+                if is_sensitive { wiped(value) } else { HeaderValue::from_bytes(value).ok() }?;
             request.headers_mut().try_append(HeaderName::from_bytes(name).ok()?, value).ok()?;
         }
         // `take` stops at a pair that it can't read. Bytes that are left would be lost headers.
@@ -152,14 +163,45 @@ fn pooled() -> Option<Box<Head>> {
 impl Head {
     #[cold]
     fn new() -> Self {
-        Self { version: Version::default(), used: 0, inline: [0; INLINE], overflow: Vec::new() }
+        Self {
+            version: Version::default(),
+            used: 0,
+            sensitive: false,
+            inline: [0; INLINE],
+            overflow: Vec::new(),
+        }
     }
+
+    /// Overwrites the values that are marked sensitive.
+    #[cold]
+    fn wipe(&mut self) {
+        wipe(&mut self.inline[..self.used]);
+        wipe(&mut self.overflow);
+    }
+
+    /// Frees a head in which a length was cut, so that its pairs can't be told apart.
+    #[cold]
+    fn discard(mut self: Box<Self>) {
+        self.inline.zeroize();
+        self.overflow.zeroize();
+    }
+}
+
+/// Makes a sensitive header value, whose bytes are wiped when its last clone is dropped.
+fn wiped(value: &[u8]) -> Option<HeaderValue> {
+    let value = Bytes::from_owner(Zeroizing::new(value.to_vec()));
+    let mut value = HeaderValue::from_maybe_shared(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 impl Drop for KeptHead {
     #[inline]
     fn drop(&mut self) {
         let Some(mut head) = self.0.take() else { return };
+        if head.sensitive {
+            head.wipe();
+        }
         if head.overflow.capacity() > MAX_POOLED_OVERFLOW {
             return;
         }
@@ -211,6 +253,14 @@ fn put_overflow(
     is_sensitive: bool,
 ) {
     let start = overflow.len();
+    if start + length > overflow.capacity() {
+        let capacity = (start + length).max(2 * overflow.capacity());
+        let mut grown = Vec::with_capacity(capacity);
+        grown.extend_from_slice(overflow);
+        // `Vec` would free the old memory as it is.
+        overflow.zeroize();
+        *overflow = grown;
+    }
     overflow.resize(start + length, 0);
     write(&mut overflow[start..], first, second, is_sensitive);
 }
@@ -253,6 +303,19 @@ fn take<'a>(pairs: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8], bool)> {
     let (second, rest) = rest.split_at_checked(usize::try_from(second).ok()?)?;
     *pairs = rest;
     Some((first, second, lengths & SENSITIVE != 0))
+}
+
+/// Overwrites the values among `pairs` that are marked sensitive.
+fn wipe(mut pairs: &mut [u8]) {
+    while let Some((first, second, is_sensitive)) = take(&mut &*pairs) {
+        let start = LENGTHS + first.len();
+        let end = start + second.len();
+        let (pair, rest) = mem::take(&mut pairs).split_at_mut(end);
+        if is_sensitive {
+            pair[start..].zeroize();
+        }
+        pairs = rest;
+    }
 }
 
 #[cfg(test)]

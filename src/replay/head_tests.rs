@@ -149,3 +149,28 @@ fn a_head_is_pooled_unless_it_is_large_or_the_pool_is_full() {
     .join()
     .unwrap();
 }
+
+#[test]
+fn what_is_marked_sensitive_is_wiped_and_nothing_else() {
+    std::thread::spawn(|| {
+        let of = |byte: &str, length, sensitive| {
+            let mut value = HeaderValue::try_from(byte.repeat(length)).unwrap();
+            value.set_sensitive(sensitive);
+            value
+        };
+        let uri = Uri::from_static("/");
+        for length in [1, 40, INLINE, 2 * INLINE] {
+            let mut headers = HeaderMap::new();
+            headers.append(header::ACCEPT, of("~", 40, false));
+            headers.append(header::COOKIE, of("#", length, true));
+            headers.append(header::COOKIE, of("#", 30, true));
+            headers.append(header::ACCEPT, of("~", 40, false));
+            drop(KeptHead::of(&Method::GET, &uri, Version::HTTP_11, &headers));
+            let head = pooled().unwrap();
+            assert!(!head.inline.contains(&b'#'), "{length}");
+            assert!(head.inline.windows(40).any(|bytes| bytes == [b'~'; 40]), "{length}");
+        }
+    })
+    .join()
+    .unwrap();
+}

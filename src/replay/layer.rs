@@ -59,7 +59,7 @@ impl ReplayLayer {
     /// not replayed.
     ///
     /// With `cap(1_048_576)` bodies of up to 1 MiB can be replayed, and each request in flight may
-    /// keep 1 MiB alive. Defaults to 65,536.
+    /// keep 1 MiB alive. [`ReplayBody`] says what counts. Defaults to 65,536.
     #[must_use]
     pub fn cap(mut self, bytes: usize) -> Self {
         self.cap = bytes;

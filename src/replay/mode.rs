@@ -107,11 +107,10 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
 
     #[inline]
     fn keep_with(head: KeptHead, request: &Request<B>) -> Option<KeptRequest<B::Kept>> {
-        Some(KeptRequest {
-            head,
-            extensions: request.extensions().clone(),
-            body: request.body().keep(),
-        })
+        let extensions = request.extensions();
+        // Extensions that were taken out leave an empty map behind, whose clone would allocate.
+        let extensions = if extensions.is_empty() { Extensions::new() } else { extensions.clone() };
+        Some(KeptRequest { head, extensions, body: request.body().keep() })
     }
 
     fn pause(kept: &KeptRequest<B::Kept>) -> bool {

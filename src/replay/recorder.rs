@@ -4,6 +4,11 @@
 //! and only the newest one may read. It sends the kept frames from the first one on, and then goes
 //! on with the inner body. Each frame is kept before it is passed on, so a further attempt finds
 //! every frame that was sent.
+//!
+//! What is kept is bounded by the bytes of the body, however it is cut into frames. A frame without
+//! data is not kept. Neighbours that are shorter than [`SMALL`] are merged, so there is at most one
+//! piece for each [`SMALL`] / 2 bytes. All that are shorter, but for a first one, are copied, which
+//! lets go of the buffers that they are slices of.
 
 use std::{
     mem,
@@ -12,8 +17,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::{Buf, Bytes};
-use http::HeaderMap;
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::error::BoxError;
@@ -21,13 +26,29 @@ use crate::error::BoxError;
 /// How many bytes of a body are kept unless the user says otherwise.
 pub(super) const DEFAULT_CAP: usize = 64 * 1024;
 
+/// A frame with fewer bytes than this is copied, unless it is the first one, which may be the whole
+/// body. Longer ones are kept by reference count, because copying them costs more than a place of
+/// their own.
+const SMALL: usize = 1024;
+
+/// How long merged frames get at most. A longer piece would be copied more often as it grows.
+const MERGED: usize = 4 * SMALL;
+
+/// How many bytes of trailers are kept beside the cap, with the memory that a header map takes.
+///
+/// They have an allowance of their own because a body does not announce their size. If they counted
+/// against the cap, no body could promise to fit.
+const MAX_TRAILERS: usize = 16 * 1024;
+
 pub(super) struct Recorder<B> {
     /// Holds the frames that no attempt has read yet. Boxed, because it is pinned while one attempt
     /// after the other polls it, and each of those may move.
     inner: Pin<Box<B>>,
     kept: Kept,
-    /// How many more bytes may be kept.
+    /// How many more bytes of data may be kept.
     capacity_left: usize,
+    /// How many more bytes of trailers may be kept.
+    trailers_left: usize,
     /// The number of the attempt that may read. Earlier attempts are over.
     pub(super) attempt: u32,
     /// While set, the attempt gets kept frames only, and waits for others.
@@ -39,16 +60,17 @@ pub(super) struct Recorder<B> {
 }
 
 enum Kept {
-    Frames(Vec<Piece>),
+    Pieces(Vec<Piece>),
     /// A replay is ruled out: the body was longer than the cap, or has failed.
     No,
 }
 
-/// A kept frame. [`Frame`] itself can't be cloned.
-#[derive(Clone)]
-pub(super) enum Piece {
+/// One or more kept frames. [`Frame`] itself can't be cloned.
+enum Piece {
     Data(Bytes),
-    Trailers(HeaderMap),
+    /// Frames that were merged, and may be merged with the next one.
+    Merged(BytesMut),
+    Trailers(Box<HeaderMap>),
 }
 
 impl<B: Body> Recorder<B> {
@@ -57,12 +79,13 @@ impl<B: Body> Recorder<B> {
         // A body that announces more than the cap can't be replayed in the end. Its first frames
         // would be kept in vain, so none is.
         let too_long = body.size_hint().lower() > cap as u64;
-        let kept = if too_long { Kept::No } else { Kept::Frames(Vec::new()) };
+        let kept = if too_long { Kept::No } else { Kept::Pieces(Vec::new()) };
         let ended = body.is_end_stream();
         Self {
             inner: Box::pin(body),
             kept,
             capacity_left: cap,
+            trailers_left: MAX_TRAILERS,
             attempt: 0,
             paused: false,
             ended,
@@ -80,7 +103,7 @@ impl<B: Body> Recorder<B> {
         self.is_replayable() && (self.ended || fits())
     }
 
-    /// Returns the size that an attempt still has to send, after its first `sent` frames.
+    /// Returns the size that an attempt still has to send, after its first `sent` pieces.
     pub(super) fn size_hint(&self, sent: usize) -> SizeHint {
         let unsent = self.unsent(sent).iter().map(|piece| piece.size() as u64).sum();
         // A body that has failed may still announce the bytes that never came.
@@ -125,44 +148,109 @@ where
             }
             Poll::Ready(Some(Ok(frame))) => frame,
         };
-        let piece = match frame.into_data() {
+        let frame = match frame.into_data() {
             // Shares the memory if the data is `Bytes` already, and copies it otherwise.
-            Ok(mut data) => Piece::Data(data.copy_to_bytes(data.remaining())),
+            Ok(mut data) => Frame::data(data.copy_to_bytes(data.remaining())),
             Err(frame) => match frame.into_trailers() {
-                Ok(trailers) => Piece::Trailers(trailers),
+                Ok(trailers) => Frame::trailers(trailers),
                 // A later version of `http-body` may have more kinds, which can't be kept.
                 Err(_) => return Poll::Ready(Some(Err("a body frame of an unknown kind".into()))),
             },
         };
         self.ended = self.inner.is_end_stream();
-        self.kept = self.keep(kept, &piece);
-        Poll::Ready(Some(Ok(piece.into())))
+        self.kept = self.keep(kept, &frame);
+        Poll::Ready(Some(Ok(frame)))
     }
 
-    /// Adds `piece` to `kept`. Beyond the cap, drops everything kept so far: a replay without its
+    /// Adds `frame` to `kept`. Beyond the cap, drops everything kept so far: a replay without its
     /// end is of no use, and the memory is.
-    fn keep(&mut self, kept: Kept, piece: &Piece) -> Kept {
-        let Kept::Frames(mut frames) = kept else { return Kept::No };
-        let size = piece.size();
-        if size > self.capacity_left {
-            return Kept::No;
+    fn keep(&mut self, kept: Kept, frame: &Frame<Bytes>) -> Kept {
+        let Kept::Pieces(mut pieces) = kept else { return Kept::No };
+        if let Some(data) = frame.data_ref() {
+            let Some(left) = self.capacity_left.checked_sub(data.len()) else { return Kept::No };
+            self.capacity_left = left;
+            push(&mut pieces, data);
+        } else if let Some(trailers) = frame.trailers_ref() {
+            let size = size_of_trailers(trailers);
+            let Some(left) = self.trailers_left.checked_sub(size) else { return Kept::No };
+            self.trailers_left = left;
+            pieces.push(Piece::Trailers(Box::new(trailers.clone())));
         }
-        self.capacity_left -= size;
-        frames.push(piece.clone());
-        Kept::Frames(frames)
+        Kept::Pieces(pieces)
     }
+}
+
+/// Adds the data of one frame, merged with the piece before it if both are small.
+fn push(pieces: &mut Vec<Piece>, data: &Bytes) {
+    if data.is_empty() {
+        return;
+    }
+    let is_small = data.len() < SMALL;
+    match pieces.last_mut() {
+        Some(Piece::Merged(merged)) if is_small && merged.len() + data.len() <= MERGED => {
+            merged.extend_from_slice(data);
+        }
+        Some(Piece::Data(before)) if is_small && before.len() < SMALL => {
+            let mut merged = BytesMut::with_capacity(before.len() + data.len());
+            merged.extend_from_slice(before);
+            merged.extend_from_slice(data);
+            pieces.pop();
+            pieces.push(Piece::Merged(merged));
+        }
+        Some(_) if is_small => pieces.push(Piece::Merged(BytesMut::from(&data[..]))),
+        _ => pieces.push(Piece::Data(data.clone())),
+    }
+}
+
+/// Returns about how much memory a copy of `trailers` takes. It is never less than the bytes of
+/// the names and values.
+fn size_of_trailers(trailers: &HeaderMap) -> usize {
+    // The places of the map itself, of each header, and of each slot of the hash table.
+    const MAP: usize = 128;
+    const HEADER: usize = 128;
+    const SLOT: usize = 8;
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    let headers: usize = trailers.iter().map(|header| HEADER + bytes(header)).sum();
+    MAP + headers + SLOT * trailers.capacity()
 }
 
 impl<B> Recorder<B> {
     /// Returns whether all frames that were read are kept.
     pub(super) fn is_replayable(&self) -> bool {
-        matches!(self.kept, Kept::Frames(_))
+        matches!(self.kept, Kept::Pieces(_))
     }
 
-    /// Returns the kept frames after the first `sent`.
-    pub(super) fn unsent(&self, sent: usize) -> &[Piece] {
+    /// Returns the number of pieces kept so far. An attempt that has read a frame of the inner body
+    /// has sent all of them.
+    pub(super) fn pieces(&self) -> usize {
+        self.unsent(0).len()
+    }
+
+    /// Returns whether a piece is kept after the first `sent`.
+    pub(super) fn has_unsent(&self, sent: usize) -> bool {
+        !self.unsent(sent).is_empty()
+    }
+
+    /// Returns the kept piece after the first `sent`, as a frame.
+    pub(super) fn frame(&mut self, sent: usize) -> Option<Frame<Bytes>> {
+        let Kept::Pieces(pieces) = &mut self.kept else { return None };
+        let piece = pieces.get_mut(sent)?;
+        Some(match piece {
+            Piece::Data(data) => Frame::data(data.clone()),
+            Piece::Merged(merged) => {
+                // Shared from here on, so that sending it again copies nothing.
+                let data = mem::take(merged).freeze();
+                *piece = Piece::Data(data.clone());
+                Frame::data(data)
+            }
+            Piece::Trailers(trailers) => Frame::trailers((**trailers).clone()),
+        })
+    }
+
+    /// Returns the kept pieces after the first `sent`.
+    fn unsent(&self, sent: usize) -> &[Piece] {
         match &self.kept {
-            Kept::Frames(frames) => frames.get(sent..).unwrap_or_default(),
+            Kept::Pieces(pieces) => pieces.get(sent..).unwrap_or_default(),
             Kept::No => &[],
         }
     }
@@ -192,21 +280,12 @@ pub(super) fn lock<B>(recorder: &Mutex<Recorder<B>>) -> MutexGuard<'_, Recorder<
 }
 
 impl Piece {
-    /// Returns how many bytes count against the cap. Trailers count for none, because a body does
-    /// not announce their size: if they counted, no body could promise to fit.
+    /// Returns how many bytes of data the piece has.
     fn size(&self) -> usize {
         match self {
             Self::Data(data) => data.len(),
+            Self::Merged(data) => data.len(),
             Self::Trailers(_) => 0,
-        }
-    }
-}
-
-impl From<Piece> for Frame<Bytes> {
-    fn from(piece: Piece) -> Self {
-        match piece {
-            Piece::Data(data) => Self::data(data),
-            Piece::Trailers(trailers) => Self::trailers(trailers),
         }
     }
 }

@@ -17,12 +17,12 @@ pub(crate) enum Classification {
 }
 
 /// The status of a gRPC call. In the *headers* of a response (gRPC's "Trailers-Only") it says that
-/// the call ended before any message. After a message it is in the trailers, which nobody checks
-/// here.
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// the call ended before any message. After a message it is in the trailers, which only
+/// `GrpcLayer` checks.
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The gRPC status code `UNAUTHENTICATED`.
-const UNAUTHENTICATED: &str = "16";
+pub(super) const UNAUTHENTICATED: &str = "16";
 
 /// Every content type of gRPC begins with these bytes.
 const GRPC: &[u8] = b"application/grpc";
@@ -70,7 +70,7 @@ fn is_grpc_unauthenticated(headers: &HeaderMap) -> bool {
 }
 
 /// Returns whether a content type is one of gRPC's, such as `application/grpc+proto`.
-fn is_grpc(content_type: &HeaderValue) -> bool {
+pub(super) fn is_grpc(content_type: &HeaderValue) -> bool {
     let start = content_type.as_bytes().get(..GRPC.len());
     start.is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
 }

@@ -53,7 +53,7 @@ pin_project! {
         S: Service<Request<B>>,
         R: Replay<B>,
     {
-        // The guard does not let the request carry the token.
+        // The guard does not let the request carry the token, or there is no place for it.
         Refusing { error: Option<AuthError> },
         // The request is not signed.
         Passing { #[pin] future: S::Future },
@@ -179,7 +179,7 @@ where
             let next = match self.as_mut().project() {
                 // ## Refusing => done
                 //
-                // The request is not sent. The caller gets the guard's reason.
+                // The request is not sent. The caller gets the reason.
                 StateProj::Refusing { error } => {
                     let Some(error) = error.take() else { return Poll::Pending };
                     return Poll::Ready(Some(Err(error.into())));
@@ -309,7 +309,9 @@ impl<S, B> Unsent<S, B> {
         } else {
             R::keep(&self.request)
         };
-        signer.sign(self.request.headers_mut(), &lease);
+        if let Err(error) = signer.sign(self.request.headers_mut(), &lease) {
+            return State::Refusing { error: Some(error) };
+        }
         let future = service.call(*self.request);
         let replay = kept.map(|kept| Replayable { kept, handle: self.handle });
         State::Sending { future, lease: Some(lease), replay }

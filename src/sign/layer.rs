@@ -211,6 +211,12 @@ impl<R> AuthLayer<R> {
         change(Arc::make_mut(&mut self.signer))
     }
 
+    /// Returns the header that carries the token.
+    #[cfg(feature = "tonic")]
+    pub(crate) fn header(&self) -> &HeaderName {
+        &self.signer.header
+    }
+
     /// Returns the cache, for whatever needs a token and is no request of this layer.
     pub fn cache(&self) -> &TokenCache {
         &self.signer.cache

@@ -6,6 +6,8 @@ mod attempt;
 mod challenge;
 mod classify;
 mod future;
+#[cfg(feature = "tonic")]
+mod grpc;
 mod guard;
 mod handle;
 mod layer;
@@ -16,6 +18,8 @@ mod signer;
 
 #[cfg(fuzzing)]
 pub(crate) use self::challenge::blames_token;
+#[cfg(feature = "tonic")]
+pub use self::grpc::{GrpcAuth, GrpcBody, GrpcFuture, GrpcLayer};
 pub use self::{
     future::ResponseFuture, guard::CrossOriginRequests, layer::AuthLayer, service::Auth,
     signer::CallerAuthorization,

@@ -104,7 +104,9 @@ where
         let handle = R::KEEPS.then(|| shared.handle(&self.inner));
         let kept = R::keep_with(head, &request);
         let replay = kept.zip(handle).map(|(kept, handle)| Replayable { kept, handle });
-        signer.sign(request.headers_mut(), &lease);
+        if let Err(error) = signer.sign(request.headers_mut(), &lease) {
+            return self.call_unsigned(request, NotSigned::Refused(error));
+        }
         ResponseFuture::signed(self.inner.call(request), lease, replay)
     }
 }

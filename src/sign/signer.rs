@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use super::guard::{self, Admission, Guard};
 use crate::{
     cache::{CachedLease, Lease, TokenCache},
-    error::AuthError,
+    error::{AuthError, Kind},
     replay::KeptHead,
     sync::Arc,
 };
@@ -103,8 +103,29 @@ impl Signer {
         self.caller_authorization == CallerAuthorization::Keep && headers.contains_key(&self.header)
     }
 
-    /// Inserts the token, in place of whatever the header held.
-    pub(crate) fn sign(&self, headers: &mut HeaderMap, lease: &Lease) {
-        headers.insert(self.header.clone(), lease.header.clone());
+    /// Inserts the token, in place of whatever the header held. The error is that of a request
+    /// with so many headers that none can be added.
+    #[inline]
+    pub(crate) fn sign(&self, headers: &mut HeaderMap, lease: &Lease) -> Result<(), AuthError> {
+        match headers.try_insert(self.header.clone(), lease.header.clone()) {
+            Ok(_) => Ok(()),
+            Err(_) => self.sign_full(headers, lease),
+        }
+    }
+
+    /// Signs a request whose headers leave no place for another, if it has the token's header
+    /// already.
+    #[cold]
+    fn sign_full(&self, headers: &mut HeaderMap, lease: &Lease) -> Result<(), AuthError> {
+        // A full map takes no header, not even in place of one that it has.
+        headers.remove(&self.header);
+        match headers.try_insert(self.header.clone(), lease.header.clone()) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(AuthError::new(
+                Kind::Permanent,
+                "the request has as many headers as a request can hold, which leaves no place for \
+                 the token; send fewer",
+            )),
+        }
     }
 }

@@ -191,7 +191,8 @@ async fn a_call_that_is_always_refused_is_sent_twice() {
     assert_eq!(relay.sandbox().counters().auth_requests, 2, "a new token for the replay");
 }
 
-/// What tonic has no code for is UNKNOWN; the error itself is the status's source.
+/// Without the mapping, what tonic has no code for is UNKNOWN. The error itself is the status's
+/// source.
 fn auth_error(status: &Status) -> &AuthError {
     assert_eq!(status.code(), Code::Unknown);
     match status.source().and_then(|source| source.downcast_ref()) {
@@ -206,6 +207,61 @@ async fn a_call_for_which_there_is_no_token_fails_with_the_reason_as_its_source(
     let status = ask(client::client(channel, &cache), UNARY).await.unwrap_err();
     assert!(auth_error(&status).is_rejected());
     assert_eq!(relay.arrived(), 0);
+}
+
+#[test]
+fn a_failed_token_is_not_an_unknown_grpc_status() {
+    let code = |error: AuthError| {
+        let status = Status::from(tower_reauth::Error::Auth(error.clone()));
+        let text = error.to_string();
+        assert!(matches!(
+            status.source().and_then(|source| source.downcast_ref()),
+            Some(tower_reauth::Error::Auth(source)) if source.to_string() == text
+        ));
+        assert_eq!((status.code(), status.message()), (Status::from(error).code(), &*text));
+        status.code()
+    };
+    for (error, expected) in [
+        (AuthError::transient("down"), Code::Unavailable),
+        (AuthError::invalid_response("a page"), Code::Unavailable),
+        (AuthError::rejected("no"), Code::Unauthenticated),
+        (AuthError::credentials("no file"), Code::Unauthenticated),
+        (AuthError::permanent("no such host"), Code::Unauthenticated),
+    ] {
+        assert_eq!(code(error), expected);
+    }
+    // What is no error of the layer is the status that tonic finds in it.
+    let inner = tower_reauth::Error::Inner(Status::data_loss("gone").into());
+    assert_eq!(Status::from(inner).code(), Code::DataLoss);
+}
+
+#[tokio::test]
+async fn a_call_without_a_token_has_the_mapped_status() {
+    let (relay, channel, cache) = start_with("another secret").await;
+    let client = Grpc::new(client::watched(channel, &AuthLayer::new(cache)));
+    let status = ask(client, UNARY).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert_eq!(relay.arrived(), 0);
+}
+
+#[tokio::test]
+async fn unauthenticated_in_the_trailers_marks_the_token_and_replays_nothing() {
+    let (relay, channel, cache) = start().await;
+    let mut client = Grpc::new(client::watched(channel, &AuthLayer::new(cache.clone())));
+    client.ready().await.unwrap();
+    let request = Request::new(Piece::new(0, 0));
+    let answer = client.server_streaming(request, path(BREAK_OFF), codec()).await.unwrap();
+    let refused = cache.current().unwrap();
+    let mut pieces = answer.into_inner();
+    // The head and the message were not kept back for the trailers.
+    assert_eq!(pieces.message().await.unwrap(), Some(Piece::new(0, 0)));
+    assert_eq!(cache.counters().unauthorized, 0);
+    assert_eq!(pieces.message().await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!((relay.arrived(), cache.counters().replays), (1, 0));
+    assert_eq!(cache.counters().unauthorized, 1);
+    // The next call has another token.
+    assert!(ask(client, UNARY).await.is_ok());
+    assert!(cache.current().unwrap().sequence() > refused.sequence());
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod endpoint_answers;
 mod grpc;
+mod grpc_layer;
 mod real_sockets;
 mod replay_bodies;
 mod reqwest_middleware;

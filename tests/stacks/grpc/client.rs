@@ -17,7 +17,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::{ServiceBuilder, util::MapRequest};
 use tower_reauth::{
-    Auth, AuthLayer, BoxError, TokenCache,
+    Auth, AuthLayer, BoxError, Error, GrpcBody, GrpcLayer, TokenCache,
     replay::{ReplayBody, ReplayLayer, Replayable},
 };
 
@@ -36,6 +36,21 @@ pub(crate) fn signed(channel: Channel, auth: AuthLayer) -> Signed {
     ServiceBuilder::new()
         .layer(ReplayLayer::new())
         .layer(auth)
+        .map_request(into_body)
+        .service(channel)
+}
+
+/// As `signed`, with statuses for calls without a token, and with the trailers read.
+pub(crate) fn watched(
+    channel: Channel,
+    auth: &AuthLayer,
+) -> impl GrpcService<Body, Error = Status, ResponseBody = GrpcBody<Body>> + Clone + use<> {
+    let into_body: fn(Sent) -> _ = |request| request.map(Body::new);
+    ServiceBuilder::new()
+        .map_err(|error: Error| Status::from(error))
+        .layer(ReplayLayer::new())
+        .layer(auth.clone())
+        .layer(GrpcLayer::new(auth))
         .map_request(into_body)
         .service(channel)
 }
