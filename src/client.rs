@@ -5,8 +5,8 @@
 //! - It speaks plain http too. The layer and the endpoint above it decide where that may go.
 //! - A connection has 5 seconds to be established, the look-up of the host's name and the TLS
 //!   handshake included. The [`RefreshPolicy`](crate::RefreshPolicy) bounds a whole attempt.
-//! - A host that can't be resolved, a refused TLS handshake and a server that does not speak HTTP end
-//!   a refresh at once. The error names the host and says what to check.
+//! - A host that can't be resolved, a refused TLS handshake and a server that does not speak HTTP
+//!   end a refresh at once. The error names the host and says what to check.
 //! - A pooled connection is closed after 90 seconds without a request.
 //! - Its body type is free, so the same functions make a client for the signed requests.
 //!

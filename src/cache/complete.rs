@@ -33,13 +33,20 @@ pub(super) fn complete(
     inputs: &Inputs<'_>,
 ) -> Effects {
     let mut effects = Effects::publish();
-    let in_flight = state.flight.take_if(|flight| flight.sequence == sequence).is_some();
+    let flight = state.flight.take_if(|flight| flight.sequence == sequence);
+    let in_flight = flight.is_some();
     let is_newer = state.current.as_ref().is_none_or(|it| it.token.sequence() < sequence);
     match &completion.result {
         Ok(token) if is_newer => adopt(state, token, inputs, &mut effects),
         // A flight that was abandoned may complete after its successor.
         Ok(_) => {}
-        Err(error) if in_flight => fail(state, error, completion, inputs, &mut effects),
+        Err(error) if in_flight => {
+            if completion.fate == Fate::NotIssued && flight.is_some_and(|flight| flight.suspects) {
+                // Nothing was issued, so nothing has killed the token.
+                state.current.iter_mut().for_each(|current| current.suspect = false);
+            }
+            fail(state, error, completion, inputs, &mut effects);
+        }
         // It was abandoned, and its waiters were told so. It may have killed the token all the
         // same.
         Err(_) => {

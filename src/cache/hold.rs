@@ -71,12 +71,13 @@ pub(super) fn hold(state: &mut State, sequence: u64, inputs: &Inputs<'_>) -> (bo
 /// then, so one request goes first.
 pub(super) fn time_out(state: &mut State, sequence: u64, inputs: &Inputs<'_>) -> Effects {
     let is_alive = state.alive(&inputs.now).is_some();
-    let Some(flight) = state.flight_of(sequence).filter(|it| it.stage == Stage::Holding) else {
-        return Effects::default();
-    };
+    let is_it =
+        |flight: &&mut Flight| flight.sequence == sequence && flight.stage == Stage::Holding;
+    let Some(flight) = state.flight.as_mut().filter(is_it) else { return Effects::default() };
     flight.stage = Stage::Scouting { taken: false };
     flight.hold_timed_out = true;
     if let Some(current) = state.current.as_mut().filter(|_| is_alive) {
+        flight.suspects = !current.suspect;
         current.suspect = true;
         // There is no successor yet. A token that was accepted is better than none.
         if current.token.is_accepted() {

@@ -182,7 +182,13 @@ fn enter(core: &Core, sequence: u64) {
     let overdue = clock::now() + Duration::from_secs(LIFETIME);
     let mut locked = core.lock();
     locked.state.last_sequence = sequence;
-    locked.state.flight = Some(Flight { sequence, stage: Stage::Serving, overdue });
+    locked.state.flight = Some(Flight {
+        sequence,
+        stage: Stage::Serving,
+        overdue,
+        hold_timed_out: false,
+        suspects: false,
+    });
 }
 
 fn newer_than(cache: &TokenCache, old: AccessToken) -> TokenFuture {

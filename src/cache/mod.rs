@@ -183,8 +183,8 @@ impl TokenCache {
     /// response arrives, for [`RefreshPolicy::hold_timeout`] at most. It is served on if the
     /// refresh failed.
     ///
-    /// It ignores back-off and a `Retry-After` of the endpoint, at most once a second. A second call
-    /// within that second gets the stored error.
+    /// It ignores back-off and a `Retry-After` of the endpoint, at most once a second. A second
+    /// call within that second gets the stored error.
     ///
     /// # Errors
     ///

@@ -73,6 +73,8 @@ pub(super) struct Flight {
     pub(super) overdue: Instant,
     /// Its hold has timed out, and the endpoint has not responded yet.
     pub(super) hold_timed_out: bool,
+    /// That alone made the current token suspect.
+    pub(super) suspects: bool,
 }
 
 /// How far a flight is.
@@ -217,8 +219,13 @@ impl State {
             Trigger::Needed | Trigger::Forced if holds => Stage::Holding,
             Trigger::Needed | Trigger::Forced | Trigger::Due | Trigger::Probe => Stage::Serving,
         };
-        let overtaken =
-            self.flight.replace(Flight { sequence, stage, overdue, hold_timed_out: false });
+        let overtaken = self.flight.replace(Flight {
+            sequence,
+            stage,
+            overdue,
+            hold_timed_out: false,
+            suspects: false,
+        });
         effects.ended = overtaken.map(|_| Ended::Abandoned);
         effects.start = Some(Start { sequence, trigger });
         effects.publish = true;

@@ -617,6 +617,16 @@ fn refusals_of_a_suspect_token_skip_back_off_once() {
 }
 
 #[test]
+fn a_flight_that_issued_nothing_leaves_no_suspicion_whatever_became_of_its_hold() {
+    for (fate, suspect) in [(Fate::NotIssued, false), (Fate::Unknown, true)] {
+        let mut world = scouting();
+        assert!(world.state.current.as_ref().unwrap().suspect);
+        world.fail(Kind::Credentials, fate);
+        assert_eq!(world.state.current.as_ref().unwrap().suspect, suspect, "{fate:?}");
+    }
+}
+
+#[test]
 fn a_suspicion_that_an_acceptance_has_cleared_does_not_come_back() {
     let mut world = World::with_token(Rotation::Exclusive, 240);
     world.acquire(&Requirement::Usable);

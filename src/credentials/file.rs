@@ -22,15 +22,15 @@ use crate::error::BoxError;
 /// Credentials from one file or a pair of files.
 ///
 /// - The files are read each time a token is requested, on a thread of the source's own. Clones
-///   share it. A read that blocks, as of a FIFO without a writer or of a mount whose server is gone,
-///   occupies that one thread, and no further read starts until it ends. It holds up neither Tokio's
-///   blocking threads nor the end of the process.
+///   share it. A read that blocks, as of a FIFO without a writer or of a mount whose server is
+///   gone, occupies that one thread, and no further read starts until it ends. It holds up neither
+///   Tokio's blocking threads nor the end of the process.
 /// - White space around the content of a file is dropped, such as the newline that an editor left.
 ///   A byte order mark at its start is dropped too.
-/// - A file larger than 64 KiB is refused, and so is one that is empty or not UTF-8. The error names
-///   the file and shows nothing of its content.
-/// - While a file is missing, half-written or blocked, it is tried again about once a second, as long
-///   as somebody needs a token.
+/// - A file larger than 64 KiB is refused, and so is one that is empty or not UTF-8. The error
+///   names the file and shows nothing of its content.
+/// - While a file is missing, half-written or blocked, it is tried again about once a second, as
+///   long as somebody needs a token.
 ///
 /// # A pair that changes while it is read
 ///

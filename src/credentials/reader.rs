@@ -152,3 +152,97 @@ impl<T> Clone for Reader<T> {
         Self(Arc::clone(&self.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::{FutureExt, future::join_all};
+
+    use super::*;
+
+    /// A file that blocks until it is opened, and tells which thread reads it.
+    struct Blocking {
+        opened: Mutex<Receiver<Read>>,
+        readers: Sender<thread::ThreadId>,
+    }
+
+    impl Blocking {
+        fn new() -> (Reader<Self>, Sender<Read>, Receiver<thread::ThreadId>) {
+            let (open, opened) = mpsc::channel();
+            let (readers, read_by) = mpsc::channel();
+            let file = Self { opened: Mutex::new(opened), readers };
+            let read = |file: &Self| {
+                let _ = file.readers.send(thread::current().id());
+                let opened = file.opened.lock().unwrap();
+                opened.recv().unwrap_or_else(|_| panic!("told to panic"))
+            };
+            (Reader::new(file, read), open, read_by)
+        }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "what a reader returns")]
+    fn id(id: &str) -> Read {
+        Ok(Credentials::new(id, "s"))
+    }
+
+    #[tokio::test]
+    async fn all_who_ask_during_a_read_share_it_and_the_next_read_reuses_the_thread() {
+        let (reader, open, read_by) = Blocking::new();
+        for name in ["first", "second"] {
+            let mut reads: Vec<_> = (0..10)
+                .map(|_| {
+                    let reader = reader.clone();
+                    async move { reader.read().await }.boxed()
+                })
+                .collect();
+            assert!(join_all(&mut reads).now_or_never().is_none());
+            open.send(id(name)).unwrap();
+            for read in join_all(reads).await {
+                assert_eq!(read.unwrap().client_id(), name);
+            }
+        }
+        drop(reader);
+        // Ends with the thread, which ends with the source.
+        let threads: Vec<_> = read_by.iter().collect();
+        assert_eq!(threads.len(), 2, "one read each");
+        assert_eq!(threads[0], threads[1]);
+    }
+
+    #[tokio::test]
+    async fn what_a_read_brings_when_nobody_waits_is_for_the_next_who_asks() {
+        let (reader, open, read_by) = Blocking::new();
+        assert!(reader.read().now_or_never().is_none());
+        // An error is not kept, and credentials are.
+        for (brought, left) in [(Err("gone".into()), None), (id("late"), Some("late"))] {
+            open.send(brought).unwrap();
+            while reader.0.lock().waiting.is_some() {
+                tokio::task::yield_now().await;
+            }
+            let read = reader.read().now_or_never();
+            assert_eq!(read.as_ref().map(|it| it.as_ref().unwrap().client_id()), left);
+        }
+        assert_eq!(read_by.try_iter().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_read_that_panics_is_an_error_and_the_next_one_works() {
+        let (reader, open, _read_by) = Blocking::new();
+        drop(open);
+        assert!(reader.read().await.unwrap_err().contains("panicked"));
+        assert!(reader.read().await.unwrap_err().contains("panicked"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_clock_waits_for_a_read() {
+        let (reader, open, _read_by) = Blocking::new();
+        let opener = thread::spawn(move || {
+            // Long after a runtime with nothing to do has let its clock jump.
+            thread::park_timeout(Duration::from_millis(30));
+            open.send(id("soon")).unwrap();
+        });
+        let read = tokio::time::timeout(Duration::from_secs(1), reader.read()).await;
+        assert_eq!(read.unwrap().unwrap().client_id(), "soon");
+        opener.join().unwrap();
+    }
+}

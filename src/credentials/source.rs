@@ -8,12 +8,13 @@ use crate::error::BoxError;
 /// Supplies the credentials each time a token is requested.
 ///
 /// - A source is asked at each attempt at a token. While the endpoint refuses the credentials, and
-///   while the source itself fails, it is also asked about once a second, as long as somebody needs a
-///   token. So corrected credentials, or those of a source that was not there yet, are used within
-///   two seconds.
+///   while the source itself fails, it is also asked about once a second, as long as somebody needs
+///   a token. So corrected credentials, or those of a source that was not there yet, are used
+///   within two seconds.
 /// - The time it takes counts towards the
-///   [`attempt_timeout`](crate::RefreshPolicy::attempt_timeout). If it takes all of it, the error is
-///   an [`AuthError::is_credentials`](crate::AuthError::is_credentials), and no request was sent.
+///   [`attempt_timeout`](crate::RefreshPolicy::attempt_timeout). If it takes all of it, the error
+///   is an [`AuthError::is_credentials`](crate::AuthError::is_credentials), and no request was
+///   sent.
 /// - It must not block the thread. [`FileCredentials`](super::FileCredentials) reads files on a
 ///   thread of its own.
 /// - A panic in it is caught. The callers that waited get an

@@ -32,10 +32,10 @@ use crate::{
 ///    and `error` and `error_description` of OAuth 2 (RFC 6749, section 5.2). At most 200
 ///    characters are shown, with control characters escaped.
 /// 5. Eight or more consecutive characters of the secret never get into an error, in whatever case,
-///    percent-encoded or base64-encoded. A field that holds them is not quoted. An error of the HTTP
-///    service that holds them is replaced by its [`io::ErrorKind`](std::io::ErrorKind).
-/// 6. A request says `Accept-Encoding: identity` and `User-Agent: tower-reauth/x.y.z`, unless it has
-///    these headers already. [`user_agent`](Self::user_agent) sets another one.
+///    percent-encoded or base64-encoded. A field that holds them is not quoted. An error of the
+///    HTTP service that holds them is replaced by its [`io::ErrorKind`](std::io::ErrorKind).
+/// 6. A request says `Accept-Encoding: identity` and `User-Agent: tower-reauth/x.y.z`, unless it
+///    has these headers already. [`user_agent`](Self::user_agent) sets another one.
 ///
 /// # Examples
 ///

@@ -130,7 +130,6 @@ enum Fault {
 
 fn connection_error(error: BoxError, uri: &Uri, secret: &str) -> AuthError {
     let fault = fault(&*error);
-    let sent = !has_cause(&*error, &is_connect_error);
     let address = host_and_port(uri).map(|address| format!(" {address}")).unwrap_or_default();
     let (kind, text) = match fault {
         Fault::Unresolved => (
@@ -162,10 +161,8 @@ fn connection_error(error: BoxError, uri: &Uri, secret: &str) -> AuthError {
             ),
         ),
     };
-    let fate = match fault {
-        Fault::Tls | Fault::Protocol | Fault::Unreachable if sent => Fate::Unknown,
-        Fault::Tls | Fault::Protocol | Fault::Unreachable | Fault::Unresolved => Fate::NotIssued,
-    };
+    let may_be_issued = fault != Fault::Unresolved && !has_cause(&*error, &is_connect_error);
+    let fate = if may_be_issued { Fate::Unknown } else { Fate::NotIssued };
     AuthError::caused_by(kind, text, without_secret(error, secret)).with_fate(fate)
 }
 

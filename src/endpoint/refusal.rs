@@ -101,8 +101,8 @@ pub(crate) fn retry_after(
     asked.max((code == Some("slow_down")).then_some(SLOW_DOWN))
 }
 
-/// The longest pause that is read. The policy's cap is shorter, and this only keeps the pause within
-/// what can be added to a clock.
+/// The longest pause that is read. The policy's cap is shorter, and this only keeps the pause
+/// within what can be added to a clock.
 const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The pause that `slow_down` asks for (RFC 8628, section 3.5).

@@ -104,8 +104,8 @@ impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
         Ok(Self::with(TokenClient::new(service).allow_plain_http(), credentials, uri))
     }
 
-    /// Sets the `User-Agent` of requests for a token. Defaults to `tower-reauth/` and the version of
-    /// this crate.
+    /// Sets the `User-Agent` of requests for a token. Defaults to `tower-reauth/` and the version
+    /// of this crate.
     ///
     /// # Examples
     ///

@@ -185,7 +185,8 @@ mod tests {
     }
 
     fn percent(text: &str) -> String {
-        text.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"))
+        let digits = text.bytes().map(|byte| format!("%{byte:02X}"));
+        digits.collect::<Vec<_>>().concat()
     }
 
     #[test]
@@ -209,12 +210,11 @@ mod tests {
             base64(SECRET).to_lowercase(),
             base64(&format!("id:{SECRET}")).to_uppercase(),
             percent(&base64(SECRET)),
-            format!("{:?}", format!("{:?}", "\"Tr0ub4d\\or&3 corr")),
             r"Tr0ub4dor\u00263 correct".into(),
             r"Tr0ub4dor\u{26}3\x20correct".into(),
         ] {
             let text = format!("error sending request for url (https://x/?token={shown}&y=1)");
-            assert!(holds(&text, SECRET) || shown.contains("4d\\"), "{text}");
+            assert!(holds(&text, SECRET), "{text}");
         }
     }
 

@@ -65,13 +65,13 @@ pub trait TokenEndpoint: Send + Sync + 'static {
         None
     }
 
-    /// Returns `true` if the credentials differ from those that were last sent, or if there are some
-    /// again after their source had failed.
+    /// Returns `true` if the credentials differ from those that were last sent, or if there are
+    /// some again after their source had failed.
     ///
     /// The cache asks this only during the pause after the endpoint has refused the credentials, or
     /// after the attempt failed with an [`AuthError::is_credentials`], and at most once a second.
-    /// `true` ends the pause, so that a corrected secret is used at once. An implementation asks the
-    /// credentials source and never the endpoint.
+    /// `true` ends the pause, so that a corrected secret is used at once. An implementation asks
+    /// the credentials source and never the endpoint.
     ///
     /// Defaults to `false`, with which the endpoint is asked again when the pause is over.
     fn credentials_changed(&self) -> impl Future<Output = bool> + Send {

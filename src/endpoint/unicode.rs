@@ -43,17 +43,12 @@ pub(super) fn utf8(body: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(std::mem::take(&mut *text).into_bytes())
 }
 
-#[expect(clippy::match_same_arms, reason = "the order of the arms decides: marks come first")]
 fn encoding(body: &[u8]) -> Encoding {
     match *body {
-        [0xff, 0xfe, 0, 0, ..] => Encoding::Utf32(u32::from_le_bytes),
-        [0, 0, 0xfe, 0xff, ..] => Encoding::Utf32(u32::from_be_bytes),
-        [0xff, 0xfe, ..] => Encoding::Utf16(u16::from_le_bytes),
-        [0xfe, 0xff, ..] => Encoding::Utf16(u16::from_be_bytes),
-        [0, 0, 0, _, ..] => Encoding::Utf32(u32::from_be_bytes),
-        [_, 0, 0, 0, ..] => Encoding::Utf32(u32::from_le_bytes),
-        [0, _, ..] => Encoding::Utf16(u16::from_be_bytes),
-        [_, 0, ..] => Encoding::Utf16(u16::from_le_bytes),
+        [0xff, 0xfe, 0, 0, ..] | [_, 0, 0, 0, ..] => Encoding::Utf32(u32::from_le_bytes),
+        [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, _, ..] => Encoding::Utf32(u32::from_be_bytes),
+        [0xff, 0xfe, ..] | [_, 0, ..] => Encoding::Utf16(u16::from_le_bytes),
+        [0xfe, 0xff, ..] | [0, _, ..] => Encoding::Utf16(u16::from_be_bytes),
         _ => Encoding::Utf8,
     }
 }

@@ -1,5 +1,6 @@
 //! What the token endpoint answers, and what stands in front of it: clocks that differ, pages in
-//! place of tokens, pauses, error codes, faults of the connection, and errors that quote the secret.
+//! place of tokens, pauses, error codes, faults of the connection, and errors that quote the
+//! secret.
 
 use std::{
     convert::Infallible,
@@ -15,6 +16,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use support::{
     Endpoint, Resource, Step,
     tls::{self, Tls},
@@ -65,13 +67,13 @@ fn cache(answers: impl Fn(usize) -> Response<Body> + Clone + Send + 'static) -> 
 
 /// The error and its causes, in every way in which they can be printed.
 fn shown(error: &(dyn Error + 'static)) -> String {
-    let mut text = format!("{error} {error:?} {error:#?}");
+    let mut texts = vec![format!("{error} {error:?} {error:#?}")];
     let mut source = error.source();
     while let Some(cause) = source {
-        let _ = fmt::Write::write_fmt(&mut text, format_args!(" <- {cause} {cause:?} {cause:#?}"));
+        texts.push(format!("{cause} {cause:?} {cause:#?}"));
         source = cause.source();
     }
-    text
+    texts.join(" <- ")
 }
 
 fn base64(text: &str) -> String {
@@ -301,10 +303,8 @@ async fn a_forced_refresh_ignores_an_absurd_retry_after_at_most_once_a_second() 
     while cache.refresh().await.is_err() {
         // Nothing else does.
         cache.token().await.unwrap_err();
-        assert!(
-            calls.load(Ordering::SeqCst)
-                <= 2 + usize::try_from(started.elapsed().as_secs()).unwrap()
-        );
+        let posts = u64::try_from(calls.load(Ordering::SeqCst)).unwrap();
+        assert!(posts <= 2 + started.elapsed().as_secs());
         advance(Duration::from_millis(20)).await;
     }
     assert!((3..4).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
@@ -449,6 +449,17 @@ async fn an_answer_that_is_no_http_ends_the_refresh_at_once_and_says_so() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_no_http_2_ends_the_refresh_at_once_too() {
+    let address = speaking(b"220 mail.example.com ESMTP ready, and some more of it\r\n").await;
+    let http = Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Body>();
+    let endpoint = SendPayments::new(format!("http://{address}"), http, credentials()).unwrap();
+    let cache = TokenCache::new(endpoint);
+    let error = cache.token().await.unwrap_err();
+    assert!(error.is_permanent(), "{error:?}");
+    assert_eq!(cache.counters().token_requests, 1, "{error:?}");
+}
+
+#[tokio::test]
 async fn a_connection_that_breaks_is_passing_and_is_asked_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -531,7 +542,8 @@ impl Error for Outer {
 
 #[tokio::test(start_paused = true)]
 async fn what_failed_below_shows_no_part_of_the_secret() {
-    let percent = SECRET.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02x}"));
+    let percent: Vec<_> = SECRET.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let percent = percent.concat();
     let spellings = [
         SECRET.to_owned(),
         SECRET.to_uppercase(),

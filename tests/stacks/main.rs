@@ -1,5 +1,6 @@
 //! The layer among other crates: hyper, tonic, reqwest and tower-http over real sockets, and the sandbox rule by rule.
 
+mod credentials_sources;
 mod endpoint_answers;
 mod grpc;
 mod grpc_layer;
