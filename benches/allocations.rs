@@ -1,5 +1,5 @@
-//! How often a call allocates, how much heap a waiting caller takes, and how large a response future is.
-//! `cargo bench --bench allocations`. Apart from the others, since counting takes time.
+//! How often a call allocates, how much heap a waiting caller takes, and how large a response
+//! future is. `cargo bench --bench allocations`. Apart from the others, since counting takes time.
 
 mod support;
 

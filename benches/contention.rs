@@ -1,5 +1,6 @@
-//! What a second worker thread brings when many tasks send at once, each through its own clone of the service. What all
-//! cores write to shows here: a bare service gets nearly twice as fast. `cargo bench --bench contention`.
+//! What a second worker thread brings when many tasks send at once, each through its own clone of
+//! the service. What all cores write to shows here: a bare service gets nearly twice as fast.
+//! `cargo bench --bench contention`.
 
 mod support;
 
@@ -28,8 +29,8 @@ const CALLS: usize = 32_768;
 /// A task lets others run after so many calls, as one that waits for answers would.
 const CALLS_BETWEEN_YIELDS: usize = 16;
 
-/// A bare service that gains less than this from a second worker says that others use that core: with a core of its own
-/// each, it gains 1.85 or more.
+/// A bare service that gains less than this from a second worker says that others use that core:
+/// with a core of its own each, it gains 1.85 or more.
 const BUSY: f64 = 1.8;
 
 /// The time that counts is that which so many of the rounds do not exceed.
@@ -98,7 +99,8 @@ fn measure(
         let [ns_one_worker, ns_two_workers] = times.map(|times| quantile(times, FASTEST));
         let speedup = ns_one_worker / ns_two_workers;
         println!(
-            "  {name:30} {ns_one_worker:7.1} ns, two workers {ns_two_workers:7.1} ns, {speedup:5.2} x as fast"
+            "  {name:30} {ns_one_worker:7.1} ns, two workers {ns_two_workers:7.1} ns, \
+             {speedup:5.2} x as fast"
         );
         speedups.push(speedup);
         let name = (*name).to_owned();
@@ -148,8 +150,8 @@ where
         if call % CALLS_BETWEEN_YIELDS == 0 {
             yield_now().await;
         }
-        // Made for each call, as clients do. A clone of one that the task has would have no room for one more header, and
-        // growing is the allocator's, not the contender's.
+        // Made for each call, as clients do. A clone of one that the task has would have no room
+        // for one more header, and growing is the allocator's, not the contender's.
         let request = get(4);
         black_box(service.ready().await.unwrap().call(request).await.unwrap());
     }

@@ -1,8 +1,9 @@
-//! Requests per second of hyper's client against an axum server over loopback, with the layer and without.
-//! `cargo bench --bench end_to_end`.
+//! Requests per second of hyper's client against an axum server over loopback, with the layer and
+//! without. `cargo bench --bench end_to_end`.
 //!
-//! The bar compares with the same client that puts a static header of the same length on: what needs a token is not called
-//! without one, and the header costs on the wire and in the server, whoever puts it on. The client without any is shown, too.
+//! The bar compares with the same client that puts a static header of the same length on: what
+//! needs a token is not called without one, and the header costs on the wire and in the server,
+//! whoever puts it on. The client without any is shown, too.
 
 mod support;
 
@@ -42,13 +43,14 @@ const WORKERS: usize = 32;
 /// Few, so that what slows the machine down for a while slows all contenders of a round down.
 const REQUESTS_PER_WORKER: usize = 10;
 const ROUNDS: usize = 60;
-/// Where things lie in memory differs from process to process: their ratios have a standard deviation of 0.005, with 60 rounds as
-/// well as with 200. So there are many processes of few rounds.
+/// Where things lie in memory differs from process to process: their ratios have a standard
+/// deviation of 0.005, with 60 rounds as well as with 200. So there are many processes of few
+/// rounds.
 const PROCESSES: usize = 27;
 const OURS: &str = "tower-reauth";
 
-/// One of those that are compared: its workers are tasks that live through all rounds, as those of a service do. What it
-/// takes to spawn them, and the room that they take, is not measured.
+/// One of those that are compared: its workers are tasks that live through all rounds, as those of
+/// a service do. What it takes to spawn them, and the room that they take, is not measured.
 struct Contender {
     name: &'static str,
     /// The workers and the stopwatch meet here before each of their turns, and after it.
@@ -103,7 +105,8 @@ fn print(figures: &[EndToEnd]) {
             println!("{protocol}, {WORKERS} at once");
         }
         println!(
-            "  {name:24} {requests_per_second:7.0} requests per second, {ratio:.3} of the client alone, {to_static:.3} of (2)"
+            "  {name:24} {requests_per_second:7.0} requests per second, {ratio:.3} of the client \
+             alone, {to_static:.3} of (2)"
         );
         last = protocol;
     }

@@ -1,8 +1,8 @@
 //! Instructions of one call, counted by valgrind: the same on a busy machine as on a quiet one.
 //!
-//! `cargo bench --bench instructions` counts, and compares with `benches/instructions.txt`; with `-- --check` it fails
-//! if there are more, with `-- --store` it stores what it has counted. It runs itself under valgrind, as
-//! `instructions NAME CALLS`.
+//! `cargo bench --bench instructions` counts, and compares with `benches/instructions.txt`; with
+//! `-- --check` it fails if there are more, with `-- --store` it stores what it has counted. It
+//! runs itself under valgrind, as `instructions NAME CALLS`.
 
 mod support;
 
@@ -34,8 +34,9 @@ const RATIOS: [(&str, &str); 4] = [
 ];
 const OURS: [&str; 2] = ["ours", "ours-without-replay"];
 
-/// The same build counts the same to a thousandth. A patch release of a dependency, or another place for a function,
-/// moves the counts by one or two hundredths; what is more comes from a change of ours.
+/// The same build counts the same to a thousandth. A patch release of a dependency, or another
+/// place for a function, moves the counts by one or two hundredths; what is more comes from a
+/// change of ours.
 const TOLERANCE: f64 = 0.03;
 
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
@@ -179,8 +180,10 @@ fn has_grown(what: &str, now: f64, before: f64) -> bool {
 
 fn store(counts: &Counts) {
     let mut text = String::from(
-        "# Instructions of one GET with 4 headers, beyond making the request. `static` and `kept` are the limits (2) and (3).\n\
-         # Stored by `cargo bench --bench instructions -- --store`, compared by `.ci/instructions`. Raise them only with a\n\
+        "# Instructions of one GET with 4 headers, beyond making the request. `static` and `kept` \
+         are the limits (2) and (3).\n\
+         # Stored by `cargo bench --bench instructions -- --store`, compared by \
+         `.ci/instructions`. Raise them only with a\n\
          # reason that is worth it, in the commit.\n",
     );
     text.push_str(&rustc_version());

@@ -1,8 +1,9 @@
-//! 401s and waiting while tokens are renewed under load, on the sandbox, whose tokens are exclusive: a new one kills the
-//! one before it. `cargo bench --bench renewal`.
+//! 401s and waiting while tokens are renewed under load, on the sandbox, whose tokens are
+//! exclusive: a new one kills the one before it. `cargo bench --bench renewal`.
 //!
-//! Three loads of the same number of workers, one after the other: requests that are answered in time, requests that
-//! take longer than a renewal waits for them, and the first load again with a client that renews while it sends.
+//! Three loads of the same number of workers, one after the other: requests that are answered in
+//! time, requests that take longer than a renewal waits for them, and the first load again with a
+//! client that renews while it sends.
 
 mod support;
 
@@ -139,7 +140,8 @@ fn ours(runtime: &Runtime, name: &str, latency: Duration) -> Renewal {
     })
 }
 
-/// A client that asks for the next token while it sends with the old one, as is usual where tokens overlap.
+/// A client that asks for the next token while it sends with the old one, as is usual where tokens
+/// overlap.
 fn optimistic(runtime: &Runtime) -> Renewal {
     runtime.block_on(async {
         let (sandbox, seen) = (sandbox(QUICK).await, Seen::new());
@@ -213,7 +215,9 @@ where
 
 /// A new token, as the value of a header.
 async fn ask(http: &HttpsClient<Body>, base_url: &str, seen: &Arc<Mutex<Seen>>) -> HeaderValue {
-    let credentials = serde_json::json!({ "clientId": Sandbox::CLIENT_ID, "clientSecret": Sandbox::CLIENT_SECRET });
+    let credentials = serde_json::json!({
+        "clientId": Sandbox::CLIENT_ID, "clientSecret": Sandbox::CLIENT_SECRET,
+    });
     let request = Request::post(format!("{base_url}/auth"))
         .header(header::CONTENT_TYPE, "application/json")
         .body(Body::from(credentials.to_string()))

@@ -1,5 +1,5 @@
-//! hyper-util's pooled client under the layer: a JSON `POST`, a `GET`, and a `GET` whose token was revoked behind the
-//! client's back, which is answered 401 and sent once more with a new token.
+//! hyper-util's pooled client under the layer: a JSON `POST`, a `GET`, and a `GET` whose token was
+//! revoked behind the client's back, which is answered 401 and sent once more with a new token.
 //!
 //! ```text
 //! cargo run --example hyper

@@ -1,12 +1,13 @@
-//! A `TokenEndpoint` of one's own in less than 40 lines: OAuth 2's client credentials (RFC 6749, section 4.4), whose old
-//! tokens live on while a new one is asked for.
+//! A `TokenEndpoint` of one's own in less than 40 lines: OAuth 2's client credentials (RFC 6749,
+//! section 4.4), whose old tokens live on while a new one is asked for.
 //!
 //! ```text
 //! cargo run --example own_endpoint
 //! ```
 //!
-//! It sends signed requests for four seconds to a server on this machine whose tokens live for two, and prints how many
-//! were answered 200, how many tokens that took, and that a token is still good after it was replaced.
+//! It sends signed requests for four seconds to a server on this machine whose tokens live for two,
+//! and prints how many were answered 200, how many tokens that took, and that a token is still good
+//! after it was replaced.
 
 #![allow(
     clippy::disallowed_methods,
@@ -113,7 +114,8 @@ async fn main() -> Result<(), BoxError> {
     let (tokens, refused) =
         (server.tokens.lock().unwrap().len(), auth.cache().counters().unauthorized);
     println!(
-        "{sent} requests, {succeeded} answered 200, {refused} met a 401; {tokens} tokens of 2 s were issued"
+        "{sent} requests, {succeeded} answered 200, {refused} met a 401; {tokens} tokens of 2 s \
+         were issued"
     );
     let as_promised = replaced == StatusCode::OK && succeeded == sent && (4..=8).contains(&tokens);
     if as_promised { Ok(()) } else { Err("not as promised".into()) }

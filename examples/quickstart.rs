@@ -1,4 +1,5 @@
-//! The main job, end to end on real sockets: many concurrent requests, signed with tokens of a few seconds.
+//! The main job, end to end on real sockets: many concurrent requests, signed with tokens of a few
+//! seconds.
 //!
 //! ```text
 //! cargo run --example quickstart
@@ -7,9 +8,9 @@
 //!     --base-url https://api.example.com --path /accounts/1
 //! ```
 //!
-//! Without `--base-url` it starts the sandbox in this process and drives it over several token lives. With it, and
-//! with credentials in the environment, it makes one signed call against a real API. The exit status is 0 only if
-//! every request succeeded.
+//! Without `--base-url` it starts the sandbox in this process and drives it over several token
+//! lives. With it, and with credentials in the environment, it makes one signed call against a real
+//! API. The exit status is 0 only if every request succeeded.
 
 #![allow(
     clippy::unwrap_used,
@@ -55,7 +56,8 @@ struct Options {
     /// How long each token lives, in seconds.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=3600))]
     token_lifetime: u64,
-    /// Renew while requests are sent with the old token, for comparison: they are answered 401, and replayed.
+    /// Renew while requests are sent with the old token, for comparison: they are answered 401, and
+    /// replayed.
     #[arg(long)]
     without_hold: bool,
     /// A real API to make one signed call to, instead of the sandbox.

@@ -1,12 +1,13 @@
-//! A `CredentialsSource` that reads client id and secret from a Vault server (KV version 2), here a stand-in on this
-//! machine. The vault holds an outdated secret for three seconds; once it is corrected, calls succeed without a restart.
+//! A `CredentialsSource` that reads client id and secret from a Vault server (KV version 2), here a
+//! stand-in on this machine. The vault holds an outdated secret for three seconds; once it is
+//! corrected, calls succeed without a restart.
 //!
 //! ```text
 //! cargo run --example vault_credentials
 //! ```
 //!
-//! It prints the error of the first call, how long after the correction calls succeed, and how many calls failed before,
-//! at the cost of how many requests to the token endpoint.
+//! It prints the error of the first call, how long after the correction calls succeed, and how many
+//! calls failed before, at the cost of how many requests to the token endpoint.
 
 #![allow(
     clippy::disallowed_methods,
@@ -102,8 +103,8 @@ async fn main() -> Result<(), BoxError> {
         return Err("the error holds a secret".into());
     }
 
-    // Calls get the stored error at once, and the endpoint is left alone for pauses that double. Meanwhile the source is
-    // asked once a second whether the credentials have changed.
+    // Calls get the stored error at once, and the endpoint is left alone for pauses that double.
+    // Meanwhile the source is asked once a second whether the credentials have changed.
     let (mut failed, mut corrected) = (1, None);
     let started = Instant::now();
     let status = loop {

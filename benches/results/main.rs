@@ -1,6 +1,7 @@
 //! How the benches that have run stand to their bars, in one table. It runs last.
 //!
-//! With `-- --write`, or `WRITE_RESULTS=1`, it writes `benches/RESULTS.md` and the plots in `benches/plots` as well.
+//! With `-- --write`, or `WRITE_RESULTS=1`, it writes `benches/RESULTS.md` and the plots in
+//! `benches/plots` as well.
 
 mod page;
 mod plots;

@@ -1,6 +1,8 @@
-//! A cold burst: callers that come before there is a token, each with a request, and wait for the one fetch.
+//! A cold burst: callers that come before there is a token, each with a request, and wait for the
+//! one fetch.
 //!
-//! Every contender spawns a task for each caller, on a runtime of one thread. The fetch ends when all of them wait.
+//! Every contender spawns a task for each caller, on a runtime of one thread. The fetch ends when
+//! all of them wait.
 
 use std::{
     fmt::Debug,
@@ -91,8 +93,8 @@ impl Burst {
         self.may_answer.notified().await;
     }
 
-    /// Spawns the callers. Each is done when the future is that `call` makes: in its task, where it takes no more room
-    /// than it needs.
+    /// Spawns the callers. Each is done when the future is that `call` makes: in its task, where it
+    /// takes no more room than it needs.
     fn callers<C, F, E>(self: &Arc<Self>, call: C)
     where
         C: FnOnce() -> F + Clone + Send + 'static,
@@ -120,7 +122,8 @@ pub fn runtime() -> Runtime {
 fn with_ours(burst: &Arc<Burst>) {
     let fetching = Arc::clone(burst);
     let cache = cold_cache(BASE_URL, &secret(200), move || Arc::clone(&fetching).fetch());
-    // Always ready, so what is measured is its own future, not that of a helper which makes it ready first.
+    // Always ready, so what is measured is its own future, not that of a helper which makes it
+    // ready first.
     let mut service = AuthLayer::new(cache).layer(Noop);
     burst.callers(move || service.call(get(4)));
 }

@@ -11,8 +11,8 @@ use tower_reauth::{
 
 use super::{Body, Noop};
 
-/// The bytes of the future of a request with the body `Full<Bytes>`, less those of the inner future and of the kept
-/// request.
+/// The bytes of the future of a request with the body `Full<Bytes>`, less those of the inner future
+/// and of the kept request.
 pub fn beyond_what_it_needs() -> usize {
     size_of::<ResponseFuture<Noop, Body, ReplayOnce>>()
         - size_of::<<Noop as Service<Request<Body>>>::Future>()

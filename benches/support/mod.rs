@@ -1,5 +1,6 @@
-//! What the benches have in common: a cache with a token that lasts, services that answer at once, and a stopwatch
-//! that runs its contenders in turn, so that a noisy machine is noisy for all of them.
+//! What the benches have in common: a cache with a token that lasts, services that answer at once,
+//! and a stopwatch that runs its contenders in turn, so that a noisy machine is noisy for all of
+//! them.
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
@@ -77,8 +78,8 @@ impl<Res, E> Policy<Request<Body>, Res, E> for KeepsAClone {
     }
 }
 
-/// Makes the service ready and calls it. The response is there to be read, as for any caller: of an inlined future, the
-/// compiler would else leave out what nobody looks at.
+/// Makes the service ready and calls it. The response is there to be read, as for any caller: of an
+/// inlined future, the compiler would else leave out what nobody looks at.
 pub fn call<S, B>(service: &mut S, request: Request<B>)
 where
     S: Service<Request<B>>,
@@ -223,8 +224,8 @@ pub fn rounds(rounds: usize, calls: u32, contenders: &mut [Contender<'_>]) -> Ve
     samples
 }
 
-/// The median of the ratios between what two contenders took in the same round: what slows the machine down for longer
-/// than a round cancels out.
+/// The median of the ratios between what two contenders took in the same round: what slows the
+/// machine down for longer than a round cancels out.
 pub fn median_ratio(of: &[f64], over: &[f64]) -> f64 {
     median(of.iter().zip(over).map(|(of, over)| of / over).collect())
 }

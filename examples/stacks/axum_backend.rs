@@ -1,13 +1,13 @@
-//! An axum backend whose handlers call the API with the signed client in their state, and turn its errors into answers
-//! that tell the caller whether to try again, and nothing else.
+//! An axum backend whose handlers call the API with the signed client in their state, and turn its
+//! errors into answers that tell the caller whether to try again, and nothing else.
 //!
 //! ```text
-//! cargo run --example axum_backend
-//! cargo run --example axum_backend -- --listen 127.0.0.1:3000
+//! cargo run -p examples --example axum_backend
+//! cargo run -p examples --example axum_backend -- --listen 127.0.0.1:3000
 //! ```
 //!
-//! It calls itself a few times, with a token endpoint that fails in the end, and prints the answers. With `--listen` it
-//! serves until Ctrl-C instead.
+//! It calls itself a few times, with a token endpoint that fails in the end, and prints the
+//! answers. With `--listen` it serves until Ctrl-C instead.
 
 use std::{iter, net::SocketAddr, time::Duration};
 
@@ -65,7 +65,8 @@ async fn create(
 }
 
 async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    // It becomes part of a URL that is called with our rights: no slashes, no dots, no percent signs.
+    // It becomes part of a URL that is called with our rights: no slashes, no dots, no percent
+    // signs.
     if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         return Err(ApiError::NotFound);
     }
@@ -137,7 +138,8 @@ impl From<serde_json::Error> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        // The cause is for the log. The caller learns the status, and never our 401: its own credentials are fine.
+        // The cause is for the log. The caller learns the status, and never our 401: its own
+        // credentials are fine.
         let (error, status, retry_after) = match self {
             Self::NotFound => return StatusCode::NOT_FOUND.into_response(),
             Self::Unavailable(error, retry_after) => {

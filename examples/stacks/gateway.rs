@@ -1,19 +1,21 @@
-//! A reverse proxy that signs for programs in any language: what comes in unsigned goes out to the API with a token.
-//! Bodies are streamed both ways; an upload of more than 64 KiB whose token is refused can't be sent again by it, and gets
-//! a 503 that says to do so.
+//! A reverse proxy that signs for programs in any language: what comes in unsigned goes out to the
+//! API with a token. Bodies are streamed both ways; an upload of more than 64 KiB whose token is
+//! refused can't be sent again by it, and gets a 503 that says to do so.
 //!
 //! ```text
-//! cargo run --example gateway
-//! cargo run --example gateway -- --listen 127.0.0.1:8080
-//! SEND_CLIENT_ID=... SEND_CLIENT_SECRET=... cargo run --example gateway -- --upstream https://api.example.com/v1
+//! cargo run -p examples --example gateway
+//! cargo run -p examples --example gateway -- --listen 127.0.0.1:8080
+//! SEND_CLIENT_ID=... SEND_CLIENT_SECRET=... \
+//!     cargo run -p examples --example gateway -- --upstream https://api.example.com/v1
 //! curl http://127.0.0.1:8080/accounts -H 'content-type: application/json' -d '{"name": "Ada"}'
 //! ```
 //!
-//! Without options it sends itself a few unsigned requests, prints what came back, and ends. With `--listen` or
-//! `--upstream` it serves until Ctrl-C. `GET /-/health` and `GET /-/metrics` are its own. Every program that can reach it
-//! can use the API with its rights, so keep it on this machine or behind a gateway that asks for credentials. What a
-//! browser sends for a web page (an `Origin`, a `Referer`, a `Sec-Fetch-Site`, or a `Host` that is a name other than
-//! `localhost`) gets a 403; a name of its own it has by `--name`.
+//! Without options it sends itself a few unsigned requests, prints what came back, and ends. With
+//! `--listen` or `--upstream` it serves until Ctrl-C. `GET /-/health` and `GET /-/metrics` are its
+//! own. Every program that can reach it can use the API with its rights, so keep it on this machine
+//! or behind a gateway that asks for credentials. What a browser sends for a web page (an `Origin`,
+//! a `Referer`, a `Sec-Fetch-Site`, or a `Host` that is a name other than `localhost`) gets a 403;
+//! a name of its own it has by `--name`.
 
 use std::{
     convert::Infallible,
@@ -52,7 +54,8 @@ struct Options {
     /// Serves there until Ctrl-C; with --upstream, 127.0.0.1:8080 unless it says otherwise.
     #[arg(long)]
     listen: Option<SocketAddr>,
-    /// The API to sign for, with the credentials in `SEND_CLIENT_ID` and `SEND_CLIENT_SECRET`, instead of the sandbox.
+    /// The API to sign for, with the credentials in `SEND_CLIENT_ID` and `SEND_CLIENT_SECRET`,
+    /// instead of the sandbox.
     #[arg(long)]
     upstream: Option<String>,
     /// A host name of its own, if callers know it by one.
@@ -86,7 +89,8 @@ impl Gateway {
             .with_state(self)
     }
 
-    /// A browser on this machine reaches what listens here for every page that it shows, by a name of the page's choice.
+    /// A browser on this machine reaches what listens here for every page that it shows, by a name
+    /// of the page's choice.
     fn is_of_a_web_page(&self, request: &Request) -> bool {
         let headers = request.headers();
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
@@ -157,7 +161,8 @@ async fn forward(State(gateway): State<Gateway>, request: Request) -> Response {
             return StatusCode::BAD_GATEWAY.into_response();
         }
     };
-    // A 401 in which the caller has no part: its upload was too long to be sent again, but he can do so.
+    // A 401 in which the caller has no part: its upload was too long to be sent again, but he can
+    // do so.
     if response.extensions().get::<Declined>().is_some() {
         return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "0")]).into_response();
     }

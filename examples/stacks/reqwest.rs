@@ -1,11 +1,13 @@
-//! The layer over a `reqwest::Client`: a JSON `POST`, then a streamed upload whose token was revoked behind the client's
-//! back, which is answered 401 and sent once more, byte for byte, with a new token.
+//! The layer over a `reqwest::Client`: a JSON `POST`, then a streamed upload whose token was
+//! revoked behind the client's back, which is answered 401 and sent once more, byte for byte, with
+//! a new token.
 //!
 //! ```text
-//! cargo run --example reqwest
+//! cargo run -p examples --example reqwest
 //! ```
 //!
-//! It prints the status of each request with the account that came of it, and what the server has counted.
+//! It prints the status of each request with the account that came of it, and what the server has
+//! counted.
 
 use std::convert::Infallible;
 
@@ -41,7 +43,8 @@ async fn main() -> Result<(), BoxError> {
     let sandbox = Sandbox::builder().start().await?;
     let url = format!("{}/accounts", sandbox.base_url());
 
-    // Redirects are not followed below the layer: they would take the secret, or the token, past its guard.
+    // Redirects are not followed below the layer: they would take the secret, or the token, past
+    // its guard.
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
     let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
     let endpoint = SendPayments::new(sandbox.base_url(), over_reqwest(http.clone()), credentials)?;

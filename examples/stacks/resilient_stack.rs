@@ -1,11 +1,13 @@
-//! Timeouts, budgeted retries, a limit and a bounded queue around the layer, in the order of `docs/stacks.md`, while the
-//! token is revoked, the token endpoint fails and the API answers 503 now and then.
+//! Timeouts, budgeted retries, a limit and a bounded queue around the layer, in the order of
+//! `docs/stacks.md`, while the token is revoked, the token endpoint fails and the API answers 503
+//! now and then.
 //!
 //! ```text
-//! cargo run --example resilient_stack
+//! cargo run -p examples --example resilient_stack
 //! ```
 //!
-//! It sends 200 requests, prints how many succeeded, what they met on the way, and how many `POST /auth` that took.
+//! It sends 200 requests, prints how many succeeded, what they met on the way, and how many `POST
+//! /auth` that took.
 
 use std::{
     sync::{
@@ -43,7 +45,8 @@ use tower_reauth::{
 /// Repeats what may succeed if it is sent again, and does no harm if it was applied already.
 #[derive(Clone)]
 struct Retries {
-    /// Of all requests together, so that an API in trouble is not sent many times what it can't take once.
+    /// Of all requests together, so that an API in trouble is not sent many times what it can't
+    /// take once.
     budget: Arc<TpsBudget>,
     /// Of this request.
     made: u32,
@@ -157,8 +160,8 @@ async fn main() -> Result<(), BoxError> {
     if as_promised { Ok(()) } else { Err(format!("not as promised: {counters:#?}").into()) }
 }
 
-/// The sandbox's API at an address of its own, where every tenth request is answered 503: one without being applied, the
-/// next one after it was.
+/// The sandbox's API at an address of its own, where every tenth request is answered 503: one
+/// without being applied, the next one after it was.
 async fn serve_unreliably(sandbox: &Sandbox) -> Result<String, BoxError> {
     let arrived = Arc::new(AtomicU64::default());
     let app = sandbox.router().layer(middleware::from_fn_with_state(arrived, fail_every_tenth));

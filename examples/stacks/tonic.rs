@@ -1,14 +1,15 @@
 //! gRPC: a tonic channel whose calls are signed, and go through the loss of their token.
 //!
 //! ```text
-//! cargo run --example tonic
+//! cargo run -p examples --example tonic
 //! ```
 //!
-//! It starts the sandbox for the tokens and a gRPC server that knows them, on two loopback sockets. A unary and a
-//! bidirectional streaming call are made, each with a good token and again after the token was revoked behind the
-//! client's back: the server refuses the call with status 16, and the layer sends it once more with a new token. It
-//! prints what each call heard, how many the server refused, and how many tokens were asked for. The exit status is 0
-//! only if all of that is as it should be. `connect` is the part to copy.
+//! It starts the sandbox for the tokens and a gRPC server that knows them, on two loopback sockets.
+//! A unary and a bidirectional streaming call are made, each with a good token and again after the
+//! token was revoked behind the client's back: the server refuses the call with status 16, and the
+//! layer sends it once more with a new token. It prints what each call heard, how many the server
+//! refused, and how many tokens were asked for. The exit status is 0 only if all of that is as it
+//! should be. `connect` is the part to copy.
 
 use std::{
     convert::Infallible,
@@ -50,9 +51,10 @@ async fn connect(
         .map_err(|error: Error| Status::from(error))
         // gRPC's bodies are streams: up to 64 KiB of each are kept for a replay.
         .layer(ReplayLayer::new())
-        // Requests have no host here, because the channel puts it in. They are signed all the same: they can go
-        // nowhere but to the channel's endpoint, so use https for that beyond this machine. Only with a client's
-        // `with_origin` they have one; it must be the token endpoint's then, or one that was named with
+        // Requests have no host here, because the channel puts it in. They are signed all the same:
+        // they can go nowhere but to the channel's endpoint, so use https for that beyond this
+        // machine. Only with a client's `with_origin` they have one; it must be the token
+        // endpoint's then, or one that was named with
         // `auth.allow_origin("https://grpc.example.com")?`.
         .layer(auth.clone())
         // A server may refuse a token in the trailers of its response, too late for a replay. The

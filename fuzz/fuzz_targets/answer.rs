@@ -1,7 +1,8 @@
-//! The token endpoint's answer, from its bytes to the token that is adopted or the error that is shown.
+//! The token endpoint's answer, from its bytes to the token that is adopted or the error that is
+//! shown.
 //!
-//! An input is an answer as text: the status, headers, an empty line, the body. Behind the status, `cut` lets the body
-//! end in an error, and `long` makes it longer than what is read.
+//! An input is an answer as text: the status, headers, an empty line, the body. Behind the status,
+//! `cut` lets the body end in an error, and `long` makes it longer than what is read.
 #![no_main]
 
 use std::{error::Error, future, io, task, time::Duration, vec};

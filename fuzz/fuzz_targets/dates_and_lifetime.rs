@@ -1,6 +1,8 @@
-//! The lifetime of a token by all that its answer can say about it, and the windows that follow from it.
+//! The lifetime of a token by all that its answer can say about it, and the windows that follow
+//! from it.
 //!
-//! An input is lines of a name and a value, all optional. Dates are RFC 3339, HTTP's, or `@` and seconds since 1970.
+//! An input is lines of a name and a value, all optional. Dates are RFC 3339, HTTP's, or `@` and
+//! seconds since 1970.
 #![no_main]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,5 @@
-//! The value of `Retry-After`, which is the whole input, at several moments of the endpoint's clock.
+//! The value of `Retry-After`, which is the whole input, at several moments of the endpoint's
+//! clock.
 #![no_main]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -297,7 +297,8 @@ async fn a_waiter_polled_after_its_token_has_expired_gets_a_new_one_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_dropped_at_any_point_of_a_replay_leaves_the_cache_whole() {
-    // However often it is polled before it is dropped, the next request works, and tokens are asked for singly.
+    // However often it is polled before it is dropped, the next request works, and tokens are asked
+    // for singly.
     for polls in 0..20 {
         let endpoint = Endpoint::exclusive();
         let cache = TokenCache::new(endpoint.clone());

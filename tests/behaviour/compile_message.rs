@@ -7,6 +7,8 @@ use std::{
 };
 
 const PROGRAM: &str = r#"
+use std::task::{Context, Poll};
+
 use support::{
     http,
     tower::{Layer, Service},
@@ -24,8 +26,8 @@ impl Service<http::Request<Upload>> for Client {
     type Error = BoxError;
     type Future = std::future::Ready<Result<Self::Response, BoxError>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
-        std::task::Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, _: http::Request<Upload>) -> Self::Future {
@@ -63,8 +65,8 @@ fn check(program: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// The package `support` as it was built last: for this test, or after it for one with other features. Either way with
-/// this crate as it is now.
+/// The package `support` as it was built last: for this test, or after it for one with other
+/// features. Either way with this crate as it is now.
 fn newest_support(folder: &Path) -> PathBuf {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let libraries = files.filter(|path| {
@@ -89,7 +91,8 @@ fn a_body_that_can_not_be_replayed_is_an_error_that_names_the_replay_layer() {
         "{message}"
     );
 
-    // Of a method that isn't there for want of a bound, the compiler shows the type's own line alone.
+    // Of a method that isn't there for want of a bound, the compiler shows the type's own line
+    // alone.
     let call = PROGRAM.replace("USE", "service.call(request)");
     let (compiles, message) = check(&call);
     assert!(!compiles && message.contains("error[E0599]"), "{message}");

@@ -1,5 +1,5 @@
-//! The layer over services that keep Tower's contract to the letter, and hold the layer to it: readiness is asked for
-//! before each call, used once or dropped, and never taken over by a clone.
+//! The layer over services that keep Tower's contract to the letter, and hold the layer to it:
+//! readiness is asked for before each call, used once or dropped, and never taken over by a clone.
 
 use std::{
     future::{Future, poll_fn},
@@ -259,7 +259,8 @@ impl Service<Request<String>> for Named {
 #[tokio::test(start_paused = true)]
 async fn a_change_to_the_service_below_is_seen_by_requests_that_wait_and_by_replays_of_this_clone_alone()
  {
-    // The first attempt has to wait for its token, or not; the second is made through a clone either way.
+    // The first attempt has to wait for its token, or not; the second is made through a clone
+    // either way.
     for waits in [true, false] {
         for changed_first in [true, false] {
             let cache = TokenCache::new(Endpoint::exclusive());
@@ -300,8 +301,8 @@ async fn a_change_to_the_service_below_is_not_seen_by_requests_that_wait_already
     assert_eq!(call.await.unwrap().into_body(), "before");
 }
 
-/// Dials when it becomes ready, unless the connection that it knows is still there. Its clones know the one that it knew when
-/// they were made.
+/// Dials when it becomes ready, unless the connection that it knows is still there. Its clones know
+/// the one that it knew when they were made.
 #[derive(Clone, Default)]
 struct Dials {
     known: usize,

@@ -1,4 +1,5 @@
-//! When the endpoint fails, or resources refuse: what is asked for, how often, and what callers get.
+//! When the endpoint fails, or resources refuse: what is asked for, how often, and what callers
+//! get.
 
 use std::{
     sync::{

@@ -14,7 +14,8 @@ fn cache(endpoint: &Endpoint, policy: RefreshPolicy) -> TokenCache {
     TokenCache::builder(endpoint.clone()).refresh_policy(policy).build().unwrap()
 }
 
-/// Half-way between the earliest and the latest moment at which the renewal of a 300 s token is due.
+/// Half-way between the earliest and the latest moment at which the renewal of a 300 s token is
+/// due.
 fn no_jitter() -> RefreshPolicy {
     RefreshPolicy::default().jitter(0.0)
 }
@@ -87,36 +88,6 @@ async fn a_token_under_steady_load_is_renewed_once_per_period() {
             "{rotation:?}: {calls} requests for tokens, {expected} expected"
         );
     }
-}
-
-/// A debug build has no time for all of them.
-const REQUESTS_A_SECOND: u32 = if cfg!(debug_assertions) { 2 } else { 50 };
-
-#[tokio::test(start_paused = true)]
-async fn a_day_of_steady_traffic_costs_what_the_schedule_says_and_an_idle_day_nothing() {
-    let endpoint = Endpoint::exclusive();
-    endpoint.answer_after(Duration::from_millis(50));
-    let cache = cache(&endpoint, no_jitter());
-    let resource = Resource::of(&endpoint, Duration::from_millis(10)).forgetful();
-    let service = AuthLayer::new(cache.clone()).layer(resource);
-    let started = Instant::now();
-    for number in 0..24 * 3600 * REQUESTS_A_SECOND {
-        tokio::time::sleep_until(started + Duration::from_secs(1) * number / REQUESTS_A_SECOND)
-            .await;
-        let answer = service.clone().oneshot(get(URI)).await.unwrap();
-        assert_eq!(answer.status(), 200);
-    }
-    // Due at 80 % of 295 s, and taken at a quiet moment within a second.
-    let expected = 24.0 * 3600.0 / 236.0;
-    let calls = endpoint.calls() as f64;
-    assert!(
-        (calls - expected).abs() <= expected / 100.0,
-        "{calls} requests for tokens, {expected} expected"
-    );
-    assert_eq!(cache.counters().unauthorized, 0);
-    advance(Duration::from_secs(24 * 3600)).await;
-    settle().await;
-    assert_eq!(endpoint.calls() as f64, calls);
 }
 
 #[tokio::test(start_paused = true)]
@@ -337,7 +308,8 @@ async fn a_lost_answer_makes_the_token_suspect_and_its_first_401_renews_at_once(
     let service = AuthLayer::new(cache.clone()).layer(Resource::of(&endpoint, Duration::ZERO));
     service.clone().oneshot(get(URI)).await.unwrap();
     advance(Duration::from_secs(240)).await;
-    // The request for token-2 is carried out, and its answer lost: token-1 is dead, and nobody knows.
+    // The request for token-2 is carried out, and its answer lost: token-1 is dead, and nobody
+    // knows.
     endpoint.then(Step::Hang);
     assert_eq!(cache.token().await.unwrap().expose_secret(), "token-1");
     sleep(Duration::from_secs(2)).await;
@@ -501,7 +473,8 @@ async fn requests_under_way_are_waited_for_up_to_the_very_end_of_the_token() {
         AuthLayer::new(cache.clone()).layer(Resource::of(&endpoint, Duration::from_millis(1500)));
     cache.token().await.unwrap();
     advance(Duration::from_millis(294_900)).await;
-    // The last that may be sent; the next one is 100 ms too late for that, and the token lives for 5 s more.
+    // The last that may be sent; the next one is 100 ms too late for that, and the token lives for
+    // 5 s more.
     let last = tokio::spawn(service.clone().oneshot(get(URI)));
     settle().await;
     advance(Duration::from_millis(200)).await;

@@ -1,5 +1,5 @@
-//! Random bodies through the layer to a server that checks what arrives: whatever the server does with the first attempt,
-//! the replay is identical, or there is none and the answer says so.
+//! Random bodies through the layer to a server that checks what arrives: whatever the server does
+//! with the first attempt, the replay is identical, or there is none and the answer says so.
 
 use std::{
     collections::VecDeque,
@@ -113,7 +113,8 @@ async fn receive(body: ReplayBody<Upload>) -> Result<Received, BoxError> {
     Ok((collected.to_bytes().into(), trailers))
 }
 
-/// Sends `upload`; the answer, what the accepted attempt carried, and how many bytes the refused one had read.
+/// Sends `upload`; the answer, what the accepted attempt carried, and how many bytes the refused
+/// one had read.
 fn send(
     upload: Upload,
     cap: usize,
@@ -160,7 +161,10 @@ fn send(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(1000)
+    })]
 
     #[test]
     fn what_a_server_gets_is_the_whole_body_or_nothing(
@@ -169,7 +173,8 @@ proptest! {
         frames in 0_usize..14,
         keeps_the_body in any::<bool>(),
     ) {
-        let (answer, received, read) = send(upload.clone(), cap, Refusal { frames, keeps_the_body });
+        let refusal = Refusal { frames, keeps_the_body };
+        let (answer, received, read) = send(upload.clone(), cap, refusal);
         match answer {
             Ok(response) if response.status() == 200 => {
                 prop_assert!(!upload.fails());

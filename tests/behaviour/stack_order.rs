@@ -1,4 +1,5 @@
-//! The layer among others: which order is right, and what happens in the other. `docs/stacks.md` says it in words.
+//! The layer among others: which order is right, and what happens in the other. `docs/stacks.md`
+//! says it in words.
 
 use std::time::Duration;
 
@@ -152,7 +153,8 @@ async fn waiting_for_a_token_holds_no_slot_of_a_limit_below_and_sheds_no_load() 
     settle().await;
     gate.send(()).unwrap();
     let answers = join_all(waiting).await;
-    // All of them become ready at once; what the limit can't take then is shed, which is what was asked for.
+    // All of them become ready at once; what the limit can't take then is shed, which is what was
+    // asked for.
     let shed = |error: &Error| matches!(error, Error::Inner(inner) if inner.is::<Overloaded>());
     assert!(answers.iter().all(|answer| match answer.as_ref().unwrap() {
         Ok(response) => response.status() == 200,

@@ -1,5 +1,5 @@
-//! A service that has had the token a moment ago takes a shorter way to it. With a paused clock there is none, so these
-//! tests run by the machine's.
+//! A service that has had the token a moment ago takes a shorter way to it. With a paused clock
+//! there is none, so these tests run by the machine's.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,8 @@ async fn send<R: Replay<String>>(
     service.ready().await.unwrap().call(request).await
 }
 
-/// From the next request on, it takes the shorter way: the first one waits for the token, and two have it from the slot.
+/// From the next request on, it takes the shorter way: the first one waits for the token, and two
+/// have it from the slot.
 async fn used<R: Replay<String>>(layer: AuthLayer<R>, resource: &Resource) -> Auth<Resource, R> {
     let mut service = layer.layer(resource.clone());
     for _ in 0..3 {
@@ -91,7 +92,8 @@ async fn it_does_not_send_a_token_that_another_service_was_refused() {
     let cache = TokenCache::new(endpoint);
     let mut first = used(AuthLayer::new(cache.clone()), &resource).await;
     let mut second = used(AuthLayer::new(cache.clone()), &resource).await;
-    // Somebody else has asked for a token, which kills ours; the refusal comes by way of the second service.
+    // Somebody else has asked for a token, which kills ours; the refusal comes by way of the second
+    // service.
     let refusing = Resource::accepting("token-2");
     let mut refused = AuthLayer::new(cache).layer(refusing.clone());
     assert_eq!(send(&mut refused, get(URI)).await.unwrap().status(), 200);

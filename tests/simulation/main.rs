@@ -1,13 +1,15 @@
-//! Client, token endpoint and resource in a simulated network: latency, partitions, resets before and after a token
-//! was issued, crashes, wrong clocks, and callers that go away. What must hold is checked at every send.
+//! Client, token endpoint and resource in a simulated network: latency, partitions, resets before
+//! and after a token was issued, crashes, wrong clocks, and callers that go away. What must hold is
+//! checked at every send.
 //!
 //! ```text
-//! cargo test --release --test simulation                                    20 seeds
-//! SIMULATION_SEEDS=10000 cargo test --release --test simulation             more of them
-//! SIMULATION_SEED=42 cargo test --release --test simulation                 one again
+//! cargo test --release -p simulation                                    20 seeds
+//! SIMULATION_SEEDS=10000 cargo test --release -p simulation             more of them
+//! SIMULATION_SEED=42 cargo test --release -p simulation                 one again
 //! ```
 
 mod network;
+mod steady_day;
 mod world;
 
 use std::{
@@ -38,7 +40,8 @@ use self::world::World;
 
 const STORM: Duration = Duration::from_secs(40);
 const CALM: Duration = Duration::from_secs(30);
-/// A flight may drain (1 s) and try until its deadline (6 s); a caller can meet a few, and two sends of 3 s.
+/// A flight may drain (1 s) and try until its deadline (6 s); a caller can meet a few, and two
+/// sends of 3 s.
 const CALL_BOUND: Duration = Duration::from_secs(30);
 
 #[test]
@@ -52,7 +55,7 @@ fn what_must_hold_holds_in_every_seed() {
     if let Some((seed, error)) = first_failure(seeds) {
         panic!(
             "seed {seed}: {error}\n\
-             to see it again: SIMULATION_SEED={seed} cargo test --test simulation"
+             to see it again: SIMULATION_SEED={seed} cargo test -p simulation"
         );
     }
     println!("{seeds} seeds in {:.1} s", started.elapsed().as_secs_f64());

@@ -1,4 +1,5 @@
-//! gRPC over real sockets: tonic's client through the layer, tonic's server behind it, tokens from the sandbox.
+//! gRPC over real sockets: tonic's client through the layer, tonic's server behind it, tokens from
+//! the sandbox.
 
 mod client;
 mod relay;
@@ -278,8 +279,8 @@ async fn an_origin_that_the_client_names_must_be_allowed() {
     assert!(ask_with(auth.allow_origin(relay.url()).unwrap()).await.is_ok());
 }
 
-/// Without the layer: an interceptor can't wait, so it takes the token that is there. Whoever calls sees to it that
-/// there is one, with `cache.token().await` or a cache that is kept warm.
+/// Without the layer: an interceptor can't wait, so it takes the token that is there. Whoever calls
+/// sees to it that there is one, with `cache.token().await` or a cache that is kept warm.
 fn interceptor(cache: TokenCache) -> impl Interceptor + Clone {
     move |mut request: Request<()>| {
         let Some(token) = cache.current() else {

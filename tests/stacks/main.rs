@@ -1,4 +1,5 @@
-//! The layer among other crates: hyper, tonic, reqwest and tower-http over real sockets, and the sandbox rule by rule.
+//! The layer among other crates: hyper, tonic, reqwest and tower-http over real sockets, and the
+//! sandbox rule by rule.
 
 mod credentials_sources;
 mod endpoint_answers;

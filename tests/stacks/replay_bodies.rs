@@ -1,4 +1,5 @@
-//! Streaming request bodies, replayed over real HTTP/1.1 and HTTP/2 with TLS: the 401 comes before, during or after the upload.
+//! Streaming request bodies, replayed over real HTTP/1.1 and HTTP/2 with TLS: the 401 comes before,
+//! during or after the upload.
 
 use std::{
     convert::Infallible,
@@ -38,7 +39,8 @@ enum Refuses {
     Early,
 }
 
-/// Knows `token-2` only. Answers with what it has read, trailers included. Over TLS, by HTTP/2 or by HTTP/1.1.
+/// Knows `token-2` only. Answers with what it has read, trailers included. Over TLS, by HTTP/2 or
+/// by HTTP/1.1.
 async fn serve(refuses: Refuses, http2: bool) -> Tls {
     let router = axum::Router::new().fallback(move |request| answer(refuses, request));
     Tls::serve(router, if http2 { &tls::BOTH } else { &tls::HTTP1 }).await
@@ -176,8 +178,8 @@ async fn a_megabyte_over_the_cap_goes_up_untouched_and_its_401_is_the_callers() 
     }
 }
 
-/// The upload of the first attempt is not cut off before it is known whether there will be a second one: a client whose
-/// upload fails gives up the answer as well.
+/// The upload of the first attempt is not cut off before it is known whether there will be a second
+/// one: a client whose upload fails gives up the answer as well.
 #[tokio::test]
 async fn if_the_refresh_fails_the_401_of_an_upload_under_way_can_be_read_to_its_end() {
     for http2 in [false, true] {
@@ -191,8 +193,8 @@ async fn if_the_refresh_fails_the_401_of_an_upload_under_way_can_be_read_to_its_
     }
 }
 
-/// hyper's client sends the body without waiting for `100 Continue`; that it comes does no harm, and each attempt asks
-/// for it. A server may refuse without having read anything.
+/// hyper's client sends the body without waiting for `100 Continue`; that it comes does no harm,
+/// and each attempt asks for it. A server may refuse without having read anything.
 #[tokio::test]
 async fn uploads_that_expect_100_continue_are_replayed() {
     for refuses in [Refuses::Before, Refuses::AtTheEnd] {

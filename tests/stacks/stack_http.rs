@@ -1,5 +1,5 @@
-//! The layer among those of tower-http: redirects, traces, sensitive headers, compression. `docs/stacks.md` says it in
-//! words.
+//! The layer among those of tower-http: redirects, traces, sensitive headers, compression.
+//! `docs/stacks.md` says it in words.
 
 use http::{HeaderName, Response, header};
 use http_body_util::BodyExt;

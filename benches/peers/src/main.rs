@@ -1,5 +1,6 @@
 //! tower-reauth and other crates that keep a token, on the same work, in turn, in one process.
-//! `cargo run --release --manifest-path benches/peers/Cargo.toml` prints tables, and writes `target/bars/peers.json`.
+//! `cargo run --release --manifest-path benches/peers/Cargo.toml` prints tables, and writes
+//! `target/bars/peers.json`.
 
 #![forbid(unsafe_code)]
 #![allow(

@@ -26,7 +26,8 @@ pub trait Peer: Clone + Send + 'static {
     fn call(&mut self, input: Self::Input) -> impl Future<Output = impl Outcome> + Send;
 }
 
-/// Whether a call worked, told by what the peer returns, so that none pays for a future around its own.
+/// Whether a call worked, told by what the peer returns, so that none pays for a future around its
+/// own.
 pub trait Outcome: Send {
     fn worked(&self) -> bool;
 }

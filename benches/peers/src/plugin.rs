@@ -20,7 +20,8 @@ pub fn arguments(log: &str, answer: Answer) -> Vec<String> {
     [ROLE, log, answer].map(String::from).into()
 }
 
-/// Prints a token. The first has expired: kube asks for one while it is built, and that is not what is measured.
+/// Prints a token. The first has expired: kube asks for one while it is built, and that is not what
+/// is measured.
 pub fn run(log: &str, answer: &str) {
     let mut log = OpenOptions::new().create(true).append(true).open(log).unwrap();
     let first = log.metadata().unwrap().len() == 0;

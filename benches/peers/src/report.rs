@@ -77,10 +77,12 @@ impl Report {
             );
         }
         println!(
-            "\nWhen things go wrong, 100 callers: fetches until all are served if the leader is dropped;"
+            "\nWhen things go wrong, 100 callers: fetches until all are served if the leader is \
+             dropped;"
         );
         println!(
-            "served in 300 ms if it is parked; fetches and ms until the last answer if the fetch fails"
+            "served in 300 ms if it is parked; fetches and ms until the last answer if the fetch \
+             fails"
         );
         println!("{:36} {:>8} {:>8} {:>8} {:>8}", "", "dropped", "parked", "fails", "ms");
         for row in &self.failures {

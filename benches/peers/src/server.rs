@@ -53,7 +53,8 @@ impl Server {
                 let Some(issuer) = issuer() else { return };
                 tokio::spawn(async move {
                     let _slot = slot;
-                    // A client that goes away ends its connection, which is no concern of the others.
+                    // A client that goes away ends its connection, which is no concern of the
+                    // others.
                     let _ = connection(stream, issuer).await;
                 });
             }
@@ -94,7 +95,8 @@ async fn connection(mut stream: TcpStream, issuer: impl Issuer) -> std::io::Resu
 fn response(status: &str, body: &str) -> String {
     let length = body.len();
     format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: \
+         {length}\r\n\r\n{body}"
     )
 }
 

@@ -1,4 +1,5 @@
-//! What must not grow unseen: the size of a response future, and the allocations of a call. The benches print the same.
+//! What must not grow unseen: the size of a response future, and the allocations of a call. The
+//! benches print the same.
 
 #[path = "../../../benches/support/mod.rs"]
 mod benched;
@@ -17,8 +18,8 @@ use tower_reauth::{
 /// What the project promises.
 const MOST_BYTES: usize = 200;
 
-/// What it is today, on a machine of 64 bits. Each request carries it about, so it is raised only for a reason that is
-/// worth that, and the reason goes into the commit.
+/// What it is today, on a machine of 64 bits. Each request carries it about, so it is raised only
+/// for a reason that is worth that, and the reason goes into the commit.
 const BYTES: usize = 16;
 
 /// The same without replay.

@@ -132,8 +132,8 @@ async fn gather(mut client: Client, call: u64) -> Result<(), Status> {
     Ok(())
 }
 
-/// Each message is sent when the one before it was answered, and the first ones only when the head of the response
-/// is there: a head that waited for a message would never come.
+/// Each message is sent when the one before it was answered, and the first ones only when the head
+/// of the response is there: a head that waited for a message would never come.
 async fn converse(mut client: Client, call: u64) -> Result<(), Status> {
     let ahead = call % 4;
     let (messages, receiver) = mpsc::channel(4);

@@ -1,4 +1,5 @@
-//! A gRPC service with a method of each kind, which refuses calls whose token the sandbox would refuse.
+//! A gRPC service with a method of each kind, which refuses calls whose token the sandbox would
+//! refuse.
 
 use std::{
     collections::HashMap,

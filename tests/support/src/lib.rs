@@ -1,5 +1,5 @@
-//! Doubles without sockets: a token endpoint that does as it is told, and services that keep the Tower contract
-//! strictly. The modules hold what else the tests share.
+//! Doubles without sockets: a token endpoint that does as it is told, and services that keep the
+//! Tower contract strictly. The modules hold what else the tests share.
 
 pub mod log;
 #[cfg(feature = "tls")]
@@ -90,7 +90,8 @@ impl Endpoint {
         self
     }
 
-    /// Each answer takes so long; the token is issued, and the one before it dies, when the request arrives.
+    /// Each answer takes so long; the token is issued, and the one before it dies, when the request
+    /// arrives.
     pub fn answer_after(&self, delay: Duration) {
         *self.0.delay.lock().unwrap() = delay;
     }
@@ -188,8 +189,8 @@ pub struct Seen {
 
 type Answer = dyn Fn(usize, &Request<String>) -> Response<String> + Send + Sync;
 
-/// A resource that answers by a function of (number of the request from 1, request). It loses its readiness on
-/// clone, and panics if it is called without being ready.
+/// A resource that answers by a function of (number of the request from 1, request). It loses its
+/// readiness on clone, and panics if it is called without being ready.
 pub struct Resource {
     answer: Arc<Answer>,
     seen: Arc<Mutex<Vec<Seen>>>,

@@ -22,7 +22,8 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Serves `router` for `localhost` by these ALPN protocols, with a certificate of a CA made for the occasion.
+    /// Serves `router` for `localhost` by these ALPN protocols, with a certificate of a CA made for
+    /// the occasion.
     pub async fn serve(router: axum::Router, protocols: &[&[u8]]) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

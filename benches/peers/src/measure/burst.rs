@@ -31,7 +31,8 @@ const BOUND: Duration = Duration::from_secs(15);
 
 struct Sample {
     fetches: usize,
-    /// From the end of the first fetch to the last caller done; `None` if not all callers have been served in time.
+    /// From the end of the first fetch to the last caller done; `None` if not all callers have been
+    /// served in time.
     time: Option<Duration>,
     /// In the first rounds only: to count is work that is not the peer's.
     heap_per_waiter: Option<f64>,
@@ -71,7 +72,8 @@ fn contender<P: Peer>() -> Turns<Sample> {
     })
 }
 
-/// At its highest in a burst of many, less that of a single caller, which is what the peer itself needs.
+/// At its highest in a burst of many, less that of a single caller, which is what the peer itself
+/// needs.
 fn heap<P: Peer>() -> f64 {
     let [many, one] = [CALLERS, 1].map(|callers| {
         // All of it on this thread, whose allocations are counted.

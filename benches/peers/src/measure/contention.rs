@@ -1,4 +1,5 @@
-//! Many tasks that make requests and have them signed with one token: what two workers get done, against one.
+//! Many tasks that make requests and have them signed with one token: what two workers get done,
+//! against one.
 
 use std::{
     sync::Arc,
@@ -21,8 +22,9 @@ const TASKS: usize = 64;
 const CALLS: usize = 200;
 const ROUNDS: usize = 75;
 
-/// Which of the rounds counts, from the fastest: whenever the machine is busy elsewhere there is no second core, so
-/// that a median would tell of the others. Not the very first, which may be an accident.
+/// Which of the rounds counts, from the fastest: whenever the machine is busy elsewhere there is no
+/// second core, so that a median would tell of the others. Not the very first, which may be an
+/// accident.
 const UNDISTURBED: usize = 2;
 
 /// What the bare service, which shares nothing, has to gain by a second worker that has a core.
@@ -87,7 +89,8 @@ async fn all<P: Peer>(peer: &P) -> f64 {
             // The workers' own clocks: this runtime's owner may have to wait for a core.
             let start = Instant::now();
             for _ in 0..CALLS {
-                // Made where it ends: memory that goes from one worker to the other is contention of its own.
+                // Made where it ends: memory that goes from one worker to the other is contention
+                // of its own.
                 assert!(peer.call(P::input()).await.worked());
             }
             (start, Instant::now())

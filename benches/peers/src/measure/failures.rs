@@ -1,4 +1,5 @@
-//! When things go wrong: the caller that leads goes away, or is never polled again, or the fetch fails.
+//! When things go wrong: the caller that leads goes away, or is never polled again, or the fetch
+//! fails.
 
 use std::{
     future::Future,

@@ -21,7 +21,8 @@ impl Peer for Google {
 
     async fn make(endpoint: &Endpoint) -> Self {
         let user = serde_json::json!({
-            "type": "authorized_user", "client_id": "id", "client_secret": "secret", "refresh_token": "refresh",
+            "type": "authorized_user", "client_id": "id", "client_secret": "secret",
+            "refresh_token": "refresh",
         });
         Self(user_account::Builder::new(user).with_token_uri(endpoint.url()).build().unwrap())
     }

@@ -19,7 +19,8 @@ pub fn unreachable() -> Vec<Unreachable> {
     [
         (
             "kube token file: burst, failures",
-            "reads the file while it is built, and again at once, without waiting, in the call that finds it old",
+            "reads the file while it is built, and again at once, without waiting, in the call \
+             that finds it old",
         ),
         (
             "reqwest-middleware: burst, failures",
@@ -27,11 +28,13 @@ pub fn unreachable() -> Vec<Unreachable> {
         ),
         (
             "azure_core: http's Request",
-            "signs its own request type only; its GET has the same URL and headers, and is made outside of the time",
+            "signs its own request type only; its GET has the same URL and headers, and is made \
+             outside of the time",
         ),
         (
             "aws-smithy-runtime: its signer",
-            "signs its own request type only; the cache's token is put on the request by the bench, as gcp_auth's and yup's",
+            "signs its own request type only; the cache's token is put on the request by the \
+             bench, as gcp_auth's and yup's",
         ),
     ]
     .map(|(name, why)| Unreachable { name, why })
