@@ -19,7 +19,7 @@ pub(super) struct ToSpawn {
     pub(super) expedite: Arc<Notify>,
 }
 
-/// What is left of a transition once the lock is released.
+/// The rest of a transition, once the lock is released.
 #[derive(Default)]
 pub(super) struct Deferred {
     /// The flight that ended; without an outcome it was abandoned.

@@ -54,7 +54,7 @@ pub(crate) struct FlightHandle {
 /// ask the cache again.
 pub(crate) struct OutcomeFuture {
     flight: Flight,
-    /// Whether the waiter asks the cache again when the flight's waiters are released.
+    /// The waiter asks the cache again when the flight's waiters are released.
     asks_again: bool,
     /// The round of the flight's wake list in which the wait began.
     round: u32,

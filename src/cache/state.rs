@@ -53,7 +53,7 @@ pub(super) struct CurrentToken {
     pub(super) hurried: bool,
 }
 
-/// What is known of the newest token, apart from its age.
+/// The standing of the newest token, apart from its age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Nothing speaks against it.

@@ -32,7 +32,7 @@ struct Shared<T> {
     progress: Mutex<Progress>,
 }
 
-/// What one read brought, or the text of its error.
+/// The result of one read: credentials, or the text of its error.
 pub(super) type Read = Result<Credentials, Arc<str>>;
 
 #[derive(Default)]
@@ -41,7 +41,7 @@ struct Progress {
     thread: Option<Sender<()>>,
     /// Those who wait for the read in progress. `None` if there is none.
     waiting: Option<Vec<oneshot::Sender<Read>>>,
-    /// What a read brought after everybody had stopped waiting. A FIFO gives it only once.
+    /// The result of a read that ended after everybody had stopped waiting. A FIFO gives it only once.
     unclaimed: Option<Read>,
 }
 

@@ -8,7 +8,7 @@ use zeroize::Zeroize;
 
 use super::spelling;
 
-/// What a body says about an error, in the documented shapes.
+/// The error fields of a body, in the documented shapes.
 ///
 /// `message` and `errors` are those of the Send Payments API. `error` and `error_description` are
 /// those of OAuth 2 (RFC 6749, section 5.2).

@@ -96,8 +96,8 @@ impl Attempts<'_> {
         }
     }
 
-    /// Asks the endpoint for a token once, and makes an [`AccessToken`] of what it issued. The attempt
-    /// ends at `deadline` at the latest.
+    /// Asks the endpoint for a token once, and makes an [`AccessToken`] of what it issued. The
+    /// attempt ends at `deadline` at the latest.
     pub(crate) async fn attempt(&self, deadline: Instant) -> Result<AccessToken, AuthError> {
         self.tally.token_requests.add();
         isolate(|| {

@@ -1,4 +1,4 @@
-//! What a request takes along on its way: [`Unsent`], [`Replayable`] and [`Refused`].
+//! The parts that a request takes along on its way: [`Unsent`], [`Replayable`] and [`Refused`].
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(crate) struct Unsent<S, B> {
     pub(crate) is_replay: bool,
 }
 
-/// What it takes to send a request again.
+/// The means to send a request again.
 pub(crate) struct Replayable<S, K> {
     pub(crate) kept: K,
     pub(crate) handle: Arc<ServiceHandle<S>>,

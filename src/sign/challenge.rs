@@ -35,7 +35,7 @@ struct Challenges<'a> {
 
 struct Param<'a> {
     name: &'a [u8],
-    /// As it stands there: a token, or the inside of a quoted string with its escapes.
+    /// The value as written: a token, or the inside of a quoted string with its escapes.
     value: &'a [u8],
 }
 
