@@ -226,7 +226,8 @@ impl AccessToken {
     ///
     /// The types of key and validation are those of [`jsonwebtoken`](crate::jsonwebtoken), which is
     /// re-exported. The feature brings a crypto backend, and does not replace one that the program
-    /// has installed.
+    /// has installed. For keys in PEM, `DecodingKey::from_rsa_pem` and its siblings, enable
+    /// `jsonwebtoken`'s feature `use_pem`, which adds twelve crates.
     ///
     /// # Errors
     ///

@@ -122,6 +122,8 @@ async fn instances_with_the_same_expiry_spread_their_renewals() {
         let endpoint = Endpoint::overlapping();
         let cache = cache(&endpoint, RefreshPolicy::default());
         let started = Instant::now();
+        cache.token().await.unwrap();
+        advance(Duration::from_secs(200)).await;
         while endpoint.calls() < 2 {
             cache.token().await.unwrap();
             settle().await;

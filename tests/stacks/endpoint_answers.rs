@@ -266,7 +266,7 @@ async fn pause_after(retry_after: &'static str, policy: RefreshPolicy) -> f64 {
     });
     let cache = TokenCache::builder(endpoint).refresh_policy(policy).build().unwrap();
     while cache.token().await.is_err() {
-        sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(50)).await;
     }
     let times = times.lock().unwrap();
     (times[1] - times[0]).as_secs_f64()

@@ -1,6 +1,7 @@
 //! Doubles without sockets: a token endpoint that does as it is told, and services that keep the
 //! Tower contract strictly. The modules hold what else the tests share.
 
+pub mod child;
 pub mod log;
 #[cfg(feature = "tls")]
 pub mod tls;
