@@ -1,5 +1,6 @@
-//! What a caller costs that waits for a token together with many others, against the least that waiting costs.
-//! `cargo bench --bench burst`. The heap that waiting takes is counted by the bench `allocations`.
+//! What a caller costs that waits for a token together with many others, against the least that
+//! waiting costs. `cargo bench --bench burst`. The heap that waiting takes is counted by the bench
+//! `allocations`.
 //!
 //! Each burst is in a process of its own, as one that has just started. In a process that has had
 //! bursts before, what they have left of the heap is a quarter of the time, or saves it. The burst

@@ -1,8 +1,8 @@
-//! What signing a request costs when there is a valid token, as a multiple of what putting a static header on costs (2),
-//! and that with a clone of the request kept (3).
+//! What signing a request costs when there is a valid token, as a multiple of what putting a static
+//! header on costs (2), and that with a clone of the request kept (3).
 //!
-//! `cargo bench --bench hot_path` runs them in turn, for the ratios. With `-- --criterion`, criterion runs one after the
-//! other, and says what has changed since its last run.
+//! `cargo bench --bench hot_path` runs them in turn, for the ratios. With `-- --criterion`,
+//! criterion runs one after the other, and says what has changed since its last run.
 
 mod support;
 
@@ -19,7 +19,8 @@ use support::{
 };
 use tower::{Layer, Service, retry::RetryLayer, service_fn};
 
-/// Where things lie in memory differs from process to process, and makes a difference of a twentieth.
+/// Where things lie in memory differs from process to process, and makes a difference of a
+/// twentieth.
 const PROCESSES: usize = 15;
 
 /// The calls of a contender's turn. The requests are made before them.

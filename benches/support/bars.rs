@@ -1,5 +1,5 @@
-//! The bars: what is promised of the figures. A bench prints how it stands to each of its own, and leaves that and its
-//! figures in `target/bars` for the bench `results`.
+//! The bars: what is promised of the figures. A bench prints how it stands to each of its own, and
+//! leaves that and its figures in `target/bars` for the bench `results`.
 
 use std::{fmt, fs, path::PathBuf};
 

@@ -79,7 +79,8 @@ pub struct EndToEnd {
     pub requests_per_second: f64,
     /// Over those of the client alone.
     pub ratio: f64,
-    /// Over those with a static header: what the header costs on the wire and in the server is not the layer's.
+    /// Over those with a static header: what the header costs on the wire and in the server is not
+    /// the layer's.
     pub to_static: f64,
 }
 
