@@ -18,5 +18,6 @@ mod renewal;
 mod replay_property;
 mod single_flight;
 mod stack_order;
+mod threads;
 mod unauthorized;
 mod used_service;
