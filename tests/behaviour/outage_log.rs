@@ -163,7 +163,7 @@ async fn an_outage_of_an_hour_is_logged_when_it_begins_and_when_it_ends() {
             assert!(warnings.len() <= 2, "{rotation:?} {fault:?}: {warnings:#?}");
             // What is not logged is counted.
             let counters = cache.counters();
-            assert!(counters.refreshes_failed >= 10, "{fault:?}: {counters:?}");
+            assert!(counters.refreshes_failed >= 8, "{fault:?}: {counters:?}");
             let unserved = counters.backed_off + counters.joined + counters.refreshes;
             assert!(unserved > requests * 4 / 5, "{fault:?}: {counters:?}");
             endpoint.meet(None);
@@ -215,7 +215,7 @@ async fn each_outage_of_an_endpoint_that_comes_and_goes_is_logged() {
         }
         let warnings = warnings(&log);
         assert!(warnings.len() <= 2 * 6, "{warnings:#?}");
-        assert!(cache.counters().token_requests > 10 * BOUND as u64, "{:?}", cache.counters());
+        assert!(cache.counters().token_requests > 5 * BOUND as u64, "{:?}", cache.counters());
     }
 }
 
@@ -240,7 +240,7 @@ async fn requests_that_are_refused_while_no_token_can_be_had_are_logged_once() {
                 load(&service, Duration::from_secs(60)).await;
             }
             let warnings = warnings(&log);
-            assert!(warnings.len() <= BOUND / 6, "{rotation:?} {fault:?}: {warnings:#?}");
+            assert!(warnings.len() <= BOUND / 3, "{rotation:?} {fault:?}: {warnings:#?}");
             assert!(warned(&log, "answered 401") > 0, "{rotation:?} {fault:?}: {warnings:#?}");
             assert!(cache.counters().unauthorized > 100, "{:?}", cache.counters());
         }
