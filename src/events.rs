@@ -15,6 +15,19 @@ use crate::isolate::isolate;
 /// The target of every event and span.
 pub(crate) const TARGET: &str = "tower_reauth";
 
+/// Emits an event at WARN if it is news, and at DEBUG if it only repeats what the log was told.
+macro_rules! log_news {
+    ($is_news:expr, $($event:tt)+) => {
+        if $is_news {
+            tracing::warn!(target: $crate::events::TARGET, $($event)+);
+        } else {
+            tracing::debug!(target: $crate::events::TARGET, $($event)+);
+        }
+    };
+}
+
+pub(crate) use log_news;
+
 /// A number that only grows, and its name in the `metrics` facade.
 #[derive(Debug)]
 pub(crate) struct Count {

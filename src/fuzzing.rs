@@ -30,8 +30,15 @@ pub async fn attempt(
     scheme: &str,
 ) -> Result<AccessToken, AuthError> {
     let (policy, tally) = (RefreshPolicy::default(), Tally::default());
-    let attempts =
-        Attempts { endpoint, policy: &policy, scheme, sequence: 1, tally: &tally, fallback: None };
+    let attempts = Attempts {
+        endpoint,
+        policy: &policy,
+        scheme,
+        sequence: 1,
+        tally: &tally,
+        is_failing: false,
+        fallback: None,
+    };
     attempts.attempt(clock::later(clock::now(), policy.deadline)).await
 }
 

@@ -67,12 +67,14 @@ pub(super) fn complete(
             effects.count(|tally| &tally.tokens_issued);
             effects.then.push(Effect::Announce(token.clone()));
             let lifetime = token.lifetime();
-            effects.then.push(Effect::Log(Record::Issued { sequence, lifetime }));
+            let failed_refreshes = if is_newer { state.outage.end() } else { 0 };
+            let record = Record::Issued { sequence, lifetime, failed_refreshes };
+            effects.then.push(Effect::Log(record));
         }
         Err(error) => {
             effects.count(|tally| &tally.refreshes_failed);
-            let error = error.clone();
-            effects.then.push(Effect::Log(Record::RefreshFailed { sequence, error }));
+            let (error, is_news) = (error.clone(), state.outage.failed(error));
+            effects.then.push(Effect::Log(Record::RefreshFailed { sequence, error, is_news }));
         }
     }
     effects
@@ -92,6 +94,12 @@ pub(super) fn complete_unchanged(state: &mut State, sequence: u64, error: AuthEr
 }
 
 fn adopt(state: &mut State, token: &AccessToken, inputs: &Inputs<'_>, effects: &mut Effects) {
+    let is_cut = |token: &AccessToken| token.times().schedule.clamped;
+    let was_cut = state.current.as_ref().is_some_and(|old| is_cut(&old.token));
+    if is_cut(token) && !was_cut {
+        let lifetime = token.times().lifetime;
+        effects.then.push(Effect::Log(Record::MarginCut { lifetime }));
+    }
     if let Some(old) = state.current.replace(CurrentToken::new(token.clone()))
         && old.standing == Standing::Good
     {

@@ -102,6 +102,7 @@
 use std::{
     mem,
     sync::{Arc, PoisonError, Weak},
+    time::Duration,
 };
 
 use http::Uri;
@@ -119,6 +120,7 @@ use super::{
     invalidate::{self, Refusal},
     lease::{Drained, Generations, Lease, OnResponse},
     locked::Locked,
+    report,
     slot::Slot,
     state::{Inputs, Requirement, Rules},
 };
@@ -301,6 +303,21 @@ impl Core {
     /// Returns the error of the last failed flight, if it still holds flights back.
     pub(super) fn stored_error(&self) -> Option<AuthError> {
         self.lock().state.gate().map(|gate| gate.error.clone())
+    }
+
+    /// Takes in a 401 after which the token could not be renewed.
+    pub(super) fn not_renewed(&self, error: AuthError) {
+        self.transition(|locked, _| ((), report::not_renewed(&mut locked.state, error)));
+    }
+
+    /// Takes in the end of a drain, and how long it took if requests were still in flight.
+    pub(super) fn end_drain(&self, sequence: u64, timed_out: Option<Duration>) {
+        self.transition(|locked, _| ((), report::drained(&mut locked.state, sequence, timed_out)));
+    }
+
+    /// Returns whether refreshes have failed since the last token was issued.
+    pub(super) fn is_failing(&self) -> bool {
+        self.lock().state.outage.has_begun()
     }
 
     /// Returns when the next renewal may start, if that is known.

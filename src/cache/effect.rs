@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::flight::Outcome;
 use crate::{
     error::AuthError,
-    events::{Count, TARGET, Tally},
+    events::{Count, TARGET, Tally, log_news},
     isolate::isolate,
     token::AccessToken,
 };
@@ -85,13 +85,41 @@ pub(super) enum Effect {
     Discard(AuthError),
 }
 
-/// An event for the log.
+/// An event for the log. One that may recur for hours says whether it is news.
 #[derive(Debug)]
 pub(super) enum Record {
-    Issued { sequence: u64, lifetime: Duration },
-    RefreshFailed { sequence: u64, error: AuthError },
-    Refused { sequence: u64, shared: bool },
-    RefusedTooSoon { sequence: u64, breaker: bool },
+    /// `failed_refreshes` in a row came before the token.
+    Issued {
+        sequence: u64,
+        lifetime: Duration,
+        failed_refreshes: u64,
+    },
+    RefreshFailed {
+        sequence: u64,
+        error: AuthError,
+        is_news: bool,
+    },
+    /// A request was refused, and there is no newer token for it.
+    NotRenewed {
+        error: AuthError,
+        is_news: bool,
+    },
+    DrainTimedOut {
+        sequence: u64,
+        drain: Duration,
+        is_news: bool,
+    },
+    MarginCut {
+        lifetime: Duration,
+    },
+    Refused {
+        sequence: u64,
+        shared: bool,
+    },
+    RefusedTooSoon {
+        sequence: u64,
+        breaker: bool,
+    },
 }
 
 impl Effects {
@@ -109,15 +137,40 @@ impl Record {
     /// Emits the event, isolated from a subscriber that panics.
     pub(super) fn emit(self) {
         isolate(|| match self {
-            Self::Issued { sequence, lifetime } => {
+            Self::Issued { sequence, lifetime, failed_refreshes: 0 } => {
                 let lifetime_seconds = lifetime.as_secs();
                 tracing::info!(target: TARGET, sequence, lifetime_seconds, "a token was issued");
             }
-            Self::RefreshFailed { sequence, error } => tracing::warn!(
+            Self::Issued { sequence, lifetime, failed_refreshes } => tracing::info!(
                 target: TARGET,
+                sequence,
+                lifetime_seconds = lifetime.as_secs(),
+                failed_refreshes,
+                "a token was issued again",
+            ),
+            Self::RefreshFailed { sequence, error, is_news } => log_news!(
+                is_news,
                 sequence,
                 error = &error as &(dyn std::error::Error + 'static),
                 "the refresh failed",
+            ),
+            Self::NotRenewed { error, is_news } => log_news!(
+                is_news,
+                error = &error as &(dyn std::error::Error + 'static),
+                "a request was answered 401 and the token could not be renewed",
+            ),
+            Self::DrainTimedOut { sequence, drain, is_news } => log_news!(
+                is_news,
+                sequence,
+                drain_seconds = drain.as_secs_f64(),
+                "requests were still in flight when the drain timed out; they may be answered 401 \
+                 and replayed",
+            ),
+            Self::MarginCut { lifetime } => tracing::warn!(
+                target: TARGET,
+                lifetime_seconds = lifetime.as_secs_f64(),
+                "the expiry margin would take more than a quarter of the token's lifetime, and was \
+                 cut to that",
             ),
             Self::Refused { sequence, shared: false } => {
                 tracing::debug!(target: TARGET, sequence, "a resource refused the token");

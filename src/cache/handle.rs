@@ -18,7 +18,12 @@ use super::{
     state::Requirement,
     task,
 };
-use crate::{clock, error::Fate, sync, token::AccessToken};
+use crate::{
+    clock,
+    error::{AuthError, Fate},
+    sync,
+    token::AccessToken,
+};
 
 /// The last handle that goes stops the flight, because nobody is left to use its token. The tasks
 /// of the cache hold the core and not the handle.
@@ -80,6 +85,11 @@ impl Handle {
     /// yet.
     pub(crate) fn give_up_scouting(&self) {
         self.core.give_up_scouting();
+    }
+
+    /// Takes in a 401 after which the token could not be renewed, for this reason.
+    pub(crate) fn not_renewed(&self, error: AuthError) {
+        self.core.not_renewed(error);
     }
 
     /// Returns whether `token`, which a flight has just brought, can still be sent.

@@ -38,6 +38,7 @@ mod hold;
 mod invalidate;
 mod lease;
 mod locked;
+mod report;
 mod slot;
 mod state;
 mod task;

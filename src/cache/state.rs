@@ -15,7 +15,7 @@ use crate::{
     clock::{self, Moment},
     endpoint::Rotation,
     error::AuthError,
-    refresh::{RefreshPolicy, cooldown::Cooldown, gate::Gate},
+    refresh::{RefreshPolicy, cooldown::Cooldown, gate::Gate, outage::Outage},
     token::AccessToken,
 };
 
@@ -30,6 +30,9 @@ pub(super) struct State {
     /// The number of the newest flight, and of the token that it brings.
     pub(super) last_sequence: u64,
     pub(super) cooldown: Cooldown,
+    pub(super) outage: Outage,
+    /// The last drain has timed out.
+    pub(super) drain_timed_out: bool,
     /// Flights in a row that have panicked.
     pub(super) panics: u32,
     /// When the last forced flight started.

@@ -116,6 +116,7 @@ impl RefreshTask {
             scheme: &core.scheme,
             sequence: self.start.sequence,
             tally: &core.tally,
+            is_failing: core.is_failing(),
             fallback: match &held {
                 Some(held) => Some(held.token.clone()),
                 None => core.refused_token(),
@@ -166,18 +167,8 @@ impl RefreshTask {
                 let _ = generation.await;
             }
         };
-        if timeout(plan.drain, self.or_dead(drained)).await.is_err() {
-            core.tally.drains_timed_out.add();
-            isolate(|| {
-                tracing::warn!(
-                    target: TARGET,
-                    sequence,
-                    drain_seconds = plan.drain.as_secs_f64(),
-                    "requests were still in flight when the drain timed out; they may be answered \
-                     401 and replayed",
-                );
-            });
-        }
+        let timed_out = timeout(plan.drain, self.or_dead(drained)).await.is_err();
+        core.end_drain(sequence, timed_out.then_some(plan.drain));
         core.tally.longest_drain.record(clock::now().saturating_duration_since(since));
         Some(Held { token: plan.token, since })
     }

@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::{Map, Value};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::spelling;
 
@@ -45,7 +45,8 @@ pub(super) fn documented(body: &[u8], secret: &str) -> Documented {
     let details = details.flat_map(|it| [self::text(it, "message"), self::text(it, "type")]);
     let parts = [text("message"), text("error"), text("error_description")];
     let parts: Vec<&str> = parts.into_iter().chain(details).flatten().collect();
-    let joined = parts.join(", ");
+    // A server may show the secret.
+    let joined = Zeroizing::new(parts.join(", "));
     // Checked before the text is cut and escaped, since both could leave a part of the secret that
     // this comparison misses.
     let is_shown = !joined.is_empty() && !spelling::holds(&joined, secret);

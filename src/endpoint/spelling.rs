@@ -2,6 +2,9 @@
 //!
 //! Errors of other people's code may quote a request, and with it the secret: in a URL, in a form,
 //! in a header of HTTP Basic, whole or cut. So a part of the secret counts as the secret.
+//!
+//! What is made of a text here may hold the secret, so it is wiped. That takes buffers that don't
+//! grow, because a buffer that grows leaves a copy behind.
 
 use zeroize::Zeroizing;
 
@@ -24,7 +27,8 @@ pub(super) fn holds(text: &str, secret: &str) -> bool {
     let lower = Zeroizing::new(secret.to_lowercase());
     let parts = windows(&lower, PART);
     // Base64 whose case was changed can't be decoded, so the secret is encoded for it.
-    let digits = Zeroizing::new(encodings(secret).map(|digits| digits.to_lowercase()));
+    let mut digits = Zeroizing::new(encodings(secret));
+    digits.iter_mut().for_each(|digits| digits.make_ascii_lowercase());
     let is_long = secret.len() >= PART;
     let in_base64 = digits.iter().filter(|_| is_long).flat_map(|it| windows(it, PART_IN_BASE64));
     let needles = Needles { parts, in_base64: in_base64.collect() };
@@ -42,8 +46,16 @@ impl Needles<'_> {
         if self.parts.iter().any(|part| lower.contains(part)) {
             return true;
         }
-        let standard = Zeroizing::new(lower.replace('-', "+").replace('_', "/"));
-        if self.in_base64.iter().any(|part| standard.contains(part)) {
+        let mut standard = Zeroizing::new(lower.as_bytes().to_vec());
+        for byte in standard.iter_mut() {
+            match byte {
+                b'-' => *byte = b'+',
+                b'_' => *byte = b'/',
+                _ => {}
+            }
+        }
+        let is_encoded = |text: &str| self.in_base64.iter().any(|part| text.contains(part));
+        if std::str::from_utf8(&standard).is_ok_and(is_encoded) {
             return true;
         }
         layers > 0
@@ -84,7 +96,24 @@ fn percent_decoded(text: &str) -> Option<String> {
         bytes.push(decoded.unwrap_or(if first == b'+' { b' ' } else { first }));
         rest = if decoded.is_some() { &after[2..] } else { after };
     }
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    Some(lossy(bytes))
+}
+
+/// Returns the text of `bytes`, with a replacement character for what is not UTF-8.
+fn lossy(bytes: Vec<u8>) -> String {
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) => return text,
+        Err(error) => Zeroizing::new(error.into_bytes()),
+    };
+    // A byte becomes three at most.
+    let mut text = String::with_capacity(3 * bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    text
 }
 
 /// Reads the backslash escapes of `Debug` and of JSON.
@@ -125,7 +154,7 @@ fn unescaped(text: &str) -> Option<String> {
 /// Returns the text of a run of base64 digits of either alphabet. An incomplete group at its end is
 /// dropped.
 fn from_base64(run: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(run.len());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(run.len()));
     let (mut bits, mut count) = (0_u32, 0);
     for digit in run.bytes() {
         bits = bits << 6 | base64_digit(digit)?;
@@ -137,7 +166,7 @@ fn from_base64(run: &str) -> Option<String> {
         }
     }
     // A shorter run holds no part of a secret that is worth a look.
-    (bytes.len() >= 3).then(|| String::from_utf8_lossy(&bytes).into_owned())
+    (bytes.len() >= 3).then(|| lossy(std::mem::take(&mut *bytes)))
 }
 
 fn base64_digit(digit: u8) -> Option<u32> {
@@ -170,7 +199,8 @@ fn encodings(secret: &str) -> [String; 3] {
             bits &= 0xff;
         }
         // The first digits hold bits of what stands before the secret.
-        digits.split_off((before * 8).div_ceil(6))
+        digits.drain(..(before * 8).div_ceil(6));
+        digits
     })
 }
 

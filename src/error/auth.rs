@@ -141,6 +141,10 @@ impl AuthError {
         self.0.fate
     }
 
+    pub(crate) fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
     pub(crate) fn caused_by(
         kind: Kind,
         message: impl Into<Cow<'static, str>>,

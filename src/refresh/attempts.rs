@@ -16,7 +16,7 @@ use crate::{
     credentials,
     endpoint::DynEndpoint,
     error::{AuthError, Fate, Kind},
-    events::{TARGET, Tally},
+    events::{TARGET, Tally, log_news},
     isolate::isolate,
     refresh::{RefreshPolicy, backoff},
     token::{AccessToken, IssuedToken, Times, Unsendable, lifetime, schedule},
@@ -29,6 +29,8 @@ pub(crate) struct Attempts<'a> {
     pub(crate) scheme: &'a str,
     pub(crate) sequence: u64,
     pub(crate) tally: &'a Tally,
+    /// The refresh before this one has failed, so that a failed attempt is no news.
+    pub(crate) is_failing: bool,
     /// The token from which callers are held back while this flight asks for its successor. As long
     /// as this token is usable, the flight ends with its first failure, so that callers go on with
     /// it instead of waiting for further attempts.
@@ -73,8 +75,8 @@ impl Attempts<'_> {
             failures = failures.saturating_add(1);
             *fate = error.fate().max(*fate);
             isolate(|| {
-                tracing::warn!(
-                    target: TARGET,
+                log_news!(
+                    failures == 1 && !self.is_failing,
                     sequence = self.sequence,
                     attempt = failures,
                     error = &error as &(dyn Error + 'static),
@@ -119,16 +121,6 @@ impl Attempts<'_> {
         let lifetime = lifetime::observed(issued, issued.secret.expose_secret(), sent.wall)
             .map_err(|_| expired())?;
         let schedule = schedule::schedule(lifetime, &self.policy.windows, fastrand::f64());
-        if schedule.clamped {
-            isolate(|| {
-                tracing::warn!(
-                    target: TARGET,
-                    lifetime_seconds = lifetime.as_secs_f64(),
-                    "the expiry margin would take more than a quarter of the token's lifetime, and \
-                     was cut to that",
-                );
-            });
-        }
         Ok(Times { sent: sent.at, lifetime, schedule })
     }
 

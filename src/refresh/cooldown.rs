@@ -31,6 +31,8 @@ pub(crate) struct Cooldown {
     jitter: f64,
     /// The token in use was refused, and its pause is not over.
     waiting: bool,
+    /// The log was told that a pause has cost a request its replay.
+    reported: bool,
 }
 
 /// The token that was refused.
@@ -46,8 +48,8 @@ pub(crate) struct Refused {
 /// The decision on a token that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Replace the token. `shared` is set from the second token in a row on: another process seems
-    /// to use the credentials as well.
+    /// Replace the token. `shared` is set for the second token in a row, because another process
+    /// seems to use the credentials as well. The third and those after it say nothing new.
     Renew { shared: bool },
     /// Leave the token in use until then. `breaker` is set if the reason is that no token is ever
     /// accepted.
@@ -81,7 +83,7 @@ impl Cooldown {
         self.never_accepted =
             if token.accepted { 0 } else { self.never_accepted.saturating_add(1) };
         self.jitter = random.clamp(0.0, 1.0);
-        Decision::Renew { shared: self.early > 1 }
+        Decision::Renew { shared: self.early == 2 }
     }
 
     /// Notes that a token was replaced for another reason than a refusal. The count starts again if
@@ -91,6 +93,12 @@ impl Cooldown {
         if !refused && now.saturating_duration_since(times.sent.at) >= times.lifetime / 2 {
             *self = Self::default();
         }
+    }
+
+    /// Notes that a pause has cost a request its replay. Returns whether that is news, which it is
+    /// once until the count starts again.
+    pub(crate) fn report(&mut self) -> bool {
+        !std::mem::replace(&mut self.reported, true)
     }
 
     /// Returns the age that a token must have to be replaced, before jitter: none for the first two
@@ -222,7 +230,8 @@ mod tests {
             let (policy, start) = (RefreshPolicy::default(), clock::now());
             let now = start + Duration::from_secs(age);
             let jitter = random.clamp(0.0, 1.0);
-            let mut cooldown = Cooldown { early, never_accepted, jitter, waiting: false };
+            let mut cooldown =
+                Cooldown { early, never_accepted, jitter, ..Cooldown::default() };
             let decision = cooldown.refused(token(start, false), now, &policy, random);
             if let Decision::Wait { until, .. } = decision {
                 prop_assert!(until > now && until <= start + policy.cooldown_cap);

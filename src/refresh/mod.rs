@@ -5,6 +5,7 @@ pub(crate) mod attempts;
 pub(crate) mod backoff;
 pub(crate) mod cooldown;
 pub(crate) mod gate;
+pub(crate) mod outage;
 mod policy;
 
 pub use self::policy::RefreshPolicy;

@@ -49,7 +49,7 @@ impl<S, ResB, K> Refused<S, Response<ResB>, K> {
     {
         let Self { response, replay: Replayable { kept, handle }, .. } = self;
         if let Err(error) = result {
-            return Err(give_up(response, error));
+            return Err(give_up(response, error, &handle.signer));
         }
         // The 401 is dropped, and its connection with it, before a service is asked whether it is
         // ready.
@@ -81,14 +81,12 @@ pub(crate) fn decline<ResB>(
 }
 
 /// Returns the 401 as it was answered, with the reason why there is no replay.
-fn give_up<ResB>(mut response: Response<ResB>, error: AuthError) -> Response<ResB> {
-    isolate(|| {
-        tracing::warn!(
-            target: TARGET,
-            error = &error as &(dyn std::error::Error + 'static),
-            "a request was answered 401 and the token could not be renewed",
-        );
-    });
+fn give_up<ResB>(
+    mut response: Response<ResB>,
+    error: AuthError,
+    signer: &Signer,
+) -> Response<ResB> {
+    signer.cache.handle().not_renewed(error.clone());
     response.extensions_mut().insert(error);
     response
 }

@@ -5,13 +5,17 @@ use std::{
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
+    time::Duration,
 };
 
 use support::{Endpoint, Resource, Step, URI, get, settle};
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::Instant,
+};
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, ServiceExt};
-use tower_reauth::{AuthLayer, TokenCache, cache::TokenFuture};
+use tower_reauth::{AuthLayer, RefreshPolicy, TokenCache, cache::TokenFuture};
 
 /// A runtime whose clock goes on when nothing else is left to do.
 fn paused() -> Runtime {
@@ -132,6 +136,50 @@ fn a_waiter_on_a_runtime_that_stood_still_gets_the_token_of_the_refresh_that_too
     still.block_on(async { assert_pending!(early.poll()) });
     assert_eq!(driven.block_on(cache.token()).unwrap().sequence(), 2);
     assert_eq!(still.block_on(early).unwrap().sequence(), 2);
+}
+
+#[test]
+fn a_worker_that_blocks_delays_callers_on_others_by_the_bound_of_a_refresh_at_most() {
+    let short = RefreshPolicy::default()
+        .attempt_timeout(Duration::from_millis(300))
+        .deadline(Duration::from_millis(500))
+        .drain_timeout(Duration::from_millis(100));
+    for (policy, bound) in [
+        (RefreshPolicy::default(), Duration::from_secs(2 + 2 * 30)),
+        (short, Duration::from_millis(100 + 2 * 500)),
+    ] {
+        let endpoint = Endpoint::exclusive();
+        let cache = TokenCache::builder(endpoint.clone()).refresh_policy(policy).build().unwrap();
+        // The refresh lies in the queue of a worker of a server with a runtime per core, whose
+        // next task computes for long.
+        let (blocked, other) = (paused(), paused());
+        lead(&blocked, &cache);
+        let waited = other.block_on(async {
+            let started = Instant::now();
+            cache.token().await.unwrap();
+            started.elapsed()
+        });
+        assert!(waited <= bound + Duration::from_millis(10), "{waited:?} of {bound:?}");
+        assert_eq!(endpoint.calls(), 1);
+    }
+}
+
+#[test]
+fn a_worker_that_blocks_for_less_costs_no_second_request_for_a_token() {
+    let endpoint = Endpoint::exclusive();
+    let cache = TokenCache::new(endpoint.clone());
+    let (blocked, other) = (paused(), paused());
+    lead(&blocked, &cache);
+    other.block_on(async {
+        let mut waiter = task::spawn(cache.token());
+        assert_pending!(waiter.poll());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(!waiter.is_woken());
+        thread::scope(|scope| scope.spawn(|| drive(&blocked)).join().unwrap());
+        assert!(waiter.is_woken());
+        assert_ready_ok!(waiter.poll());
+    });
+    assert_eq!(endpoint.calls(), 1);
 }
 
 #[test]

@@ -1,12 +1,14 @@
-//! Memory that is freed holds no secret of a caller.
+//! Memory that is freed holds no secret of a caller or a client, and no token.
 
 use std::{future::ready, thread};
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full};
 use memory_scan::{SECRET, freed_with_the_secret};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{
-    AuthError, AuthLayer, BoxError, TokenCache, TokenEndpoint,
+    AuthError, AuthLayer, BoxError, Credentials, SendPayments, TokenCache, TokenEndpoint,
     endpoint::{IssuedToken, Rotation},
 };
 
@@ -100,4 +102,84 @@ fn a_callers_sensitive_header_is_wiped_if_the_head_is_too_long_to_be_kept() {
         });
     });
     assert_eq!(freed, 0);
+}
+
+/// Refreshes a token three times by the Send Payments contract, signs requests, and ends, on a
+/// thread of its own. `response` makes the body of the endpoint's responses.
+fn refresh(
+    status: u16,
+    client_secret: &'static str,
+    response: impl Fn() -> Vec<u8> + Clone + Send + Sync + 'static,
+) {
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let http = service_fn(move |request: Request<Full<Bytes>>| {
+                let response = response.clone();
+                async move {
+                    let sent = request.into_body().collect().await?.to_bytes();
+                    let secret = client_secret.as_bytes();
+                    assert!(sent.windows(secret.len()).any(|window| window == secret));
+                    // In memory of its own, as HTTP clients give it.
+                    let body = Full::new(Bytes::from(response()));
+                    Ok::<_, BoxError>(Response::builder().status(status).body(body)?)
+                }
+            });
+            let credentials = Credentials::new("id", client_secret);
+            let endpoint = SendPayments::new("https://api.example.com", http, credentials);
+            let cache = TokenCache::new(endpoint.unwrap());
+            let inner = service_fn(|request: Request<String>| {
+                assert!(request.headers()["authorization"].is_sensitive());
+                ready(Ok::<_, BoxError>(Response::new(())))
+            });
+            let service = AuthLayer::new(cache.clone()).layer(inner);
+            for _ in 0..3 {
+                let refreshed = cache.refresh().await;
+                assert_eq!(refreshed.is_ok(), status == 201, "{refreshed:?}");
+                let request =
+                    Request::get("https://api.example.com/x").body(String::new()).unwrap();
+                let response = service.clone().oneshot(request).await;
+                assert_eq!(response.is_ok(), status == 201);
+            }
+        });
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn a_clients_secret_is_wiped_from_what_a_refresh_leaves_behind() {
+    let issues = || br#"{"accessToken": "opaque", "expiresAt": "2026-11-24T02:49:00Z"}"#.to_vec();
+    let freed = freed_with_the_secret(|| refresh(201, SECRET, issues));
+    assert_eq!(freed, 0);
+    // The endpoint refuses the secret, and shows it, in memory that the test does not free.
+    let percent = concat!(
+        "%63%30%30%6b%69%65%2d%6f%66%2d%74%68%65%2d%63%61%6c%6c%65%72%2d",
+        "%30%31%32%33%34%35%36%37%38%39",
+    );
+    let not_utf8 = concat!(
+        "%ff%ff%63%30%30%6b%69%65%2d%6f%66%2d%74%68%65%2d%63%61%6c%6c%65%72%2d",
+        "%30%31%32%33%34%35%36%37%38%39",
+    );
+    let base64 = "YzAwa2llLW9mLXRoZS1jYWxsZXItMDEyMzQ1Njc4OQ==";
+    for shown in [SECRET, "C00KIE-OF-THE-CALLER-0123456789", percent, not_utf8, base64] {
+        let refuses =
+            move || [r#"{"message": "no client has the secret "#, shown, r#""}"#].concat().into();
+        let freed = freed_with_the_secret(|| refresh(401, SECRET, refuses));
+        assert_eq!(freed, 0, "{shown}");
+    }
+}
+
+#[test]
+fn a_token_is_wiped_from_what_a_refresh_and_a_request_leave_behind() {
+    for rest in [
+        "}",
+        r#", "expiresAt": "2026-11-24T02:49:00Z"}"#,
+        // A key that is there twice takes another way.
+        r#", "expiresAt": "2026-11-24T02:49:00Z", "expiresAt": "2026-11-24T02:49:00Z"}"#,
+    ] {
+        let issues = move || [r#"{"accessToken": ""#, SECRET, "\"", rest].concat().into();
+        let freed = freed_with_the_secret(|| refresh(201, "the-secret-of-the-client", issues));
+        assert_eq!(freed, 0, "{rest}");
+    }
 }
