@@ -12,6 +12,7 @@ mod guards;
 mod hold_timeout;
 mod metrics;
 mod origins;
+mod refusal_proofs;
 mod refusals;
 mod renewal;
 mod replay_property;
