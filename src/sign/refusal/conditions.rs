@@ -116,7 +116,8 @@ impl Classify for Challenge {
 /// Creates a classification by which the token is refused with a response that has a [`Mark`], and
 /// with no other. A 2xx and a 304 without it accept the token.
 ///
-/// Without an inner layer that sets the mark, nothing is refused.
+/// Without a [`RefusalLayer`](super::RefusalLayer) as an inner layer, or another one that sets the
+/// mark, nothing is refused.
 ///
 /// # Examples
 ///
@@ -147,7 +148,8 @@ impl Classify for Marked {
 
 /// Marks a response whose body says that the token is refused. Found in its extensions.
 ///
-/// An inner layer sets it.
+/// A [`RefusalLayer`](super::RefusalLayer) sets it. An inner layer of your own may do so too, for
+/// bodies that are no JSON.
 ///
 /// # Examples
 ///

@@ -8,7 +8,7 @@
 //! | a 401 | [`Unauthorized`] | most APIs |
 //! | another status | [`statuses`] | Vault (403), Laravel (419) |
 //! | a challenge | [`challenge()`] | a 403 with `Bearer error="invalid_token"` |
-//! | a mark of an inner layer | [`marked`] | a body with a code |
+//! | a code in a JSON body | [`marked`], and a [`RefusalLayer`] | Lark, WeChat, DingTalk, APNs |
 //! | one of several | [`Classify::or`] | |
 //! | anything else in the head | a [`Classify`] of your own | |
 //!
@@ -18,16 +18,42 @@
 //!
 //! # Examples
 //!
-//! ```
-//! use tower_reauth::refusal::{self, Classify, Unauthorized};
+//! Lark answers 200 or 400 with the same code for an expired token:
 //!
-//! # fn f(auth: tower_reauth::AuthLayer) -> Result<(), tower_reauth::ConfigError> {
-//! let auth = auth.refusals(Unauthorized.or(refusal::statuses([419])?));
-//! # Ok(())
-//! # }
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use tower::{BoxError, Service, ServiceBuilder, service_fn};
+//! use tower_reauth::{
+//!     AuthLayer, ConfigError,
+//!     refusal::{self, Classify, RefusalLayer, Unauthorized},
+//! };
+//!
+//! async fn send(request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, BoxError> {
+//!     # drop(request);
+//!     // Sends the request over a connection.
+//!     Ok(Response::new(Full::default()))
+//! }
+//!
+//! fn client(auth: AuthLayer) -> Result<impl Service<Request<Full<Bytes>>>, ConfigError> {
+//!     Ok(ServiceBuilder::new()
+//!         .layer(auth.refusals(Unauthorized.or(refusal::marked())))
+//!         .layer(RefusalLayer::json("/code", [99991663, 99991664])?)
+//!         .service(service_fn(send)))
+//! }
 //! ```
 
+mod codes;
 mod conditions;
+mod future;
+mod layer;
+mod peeked;
 
-pub use self::conditions::{Challenge, Mark, Marked, Statuses, challenge, marked, statuses};
+pub use self::{
+    conditions::{Challenge, Mark, Marked, Statuses, challenge, marked, statuses},
+    future::PeekFuture,
+    layer::{Peek, RefusalLayer},
+    peeked::Peeked,
+};
 pub use super::classify::{Classification, Classify, Or, Unauthorized};
