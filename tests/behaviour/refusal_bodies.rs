@@ -1,4 +1,4 @@
-//! What `RefusalLayer` does with the bodies of responses.
+//! Bodies of responses, as `RefusalLayer` reads them and gives them back.
 
 use std::{
     cell::Cell,

@@ -1,4 +1,4 @@
-//! What counts as a refusal, if that is not a 401 alone.
+//! Refusals of the token that are not a 401 alone: by status, by challenge, by a code in a body.
 
 use bytes::Bytes;
 use http::Response;

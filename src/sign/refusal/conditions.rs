@@ -272,7 +272,7 @@ mod tests {
         }
         assert!(statuses([300, 999]).is_ok());
         for (scheme, error, given) in
-            [("", "invalid_token", ""), ("Bearer ", "x", "Bearer "), ("Bearer", "", "")]
+            [("", "x", ""), ("Bearer ", "x", "Bearer "), ("a/b", "x", "a/b"), ("Bearer", "", "")]
         {
             assert_eq!(reason(challenge(scheme, error).unwrap_err()), given);
         }

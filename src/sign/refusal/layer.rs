@@ -26,10 +26,10 @@ use crate::error::ConfigError;
 ///
 /// 1. It reads bodies of type `application/json`, or of a type that ends with `+json`, that have no
 ///    `Content-Encoding` and at most 4 KiB. All other responses pass untouched and undelayed. The
-///    status is not looked at.
+///    status is not checked.
 /// 2. If the length is not known, it reads up to 4 KiB, or 64 frames. A body that turns out to be
 ///    longer is not marked.
-/// 3. It looks at one JSON pointer (RFC 6901) as soon as the first JSON value is complete. A
+/// 3. It checks one JSON pointer (RFC 6901) as soon as the first JSON value is complete. A
 ///    number, a string or a boolean there is compared with the codes as text, so `40001` and
 ///    `"40001"` are one code. If it is one of them, the response gets a [`Mark`](super::Mark).
 /// 4. The caller gets status, headers, frames, trailers and errors as they were, in a [`Peeked`]

@@ -1,4 +1,4 @@
-//! What "refused" looks like, for APIs that do not answer 401 when a token has expired.
+//! Choices of which responses refuse a token, for APIs that do not answer 401 when it has expired.
 //!
 //! By default the [`AuthLayer`](crate::AuthLayer) follows the RFCs: see [`Unauthorized`].
 //! [`AuthLayer::refusals`](crate::AuthLayer::refusals) takes another [`Classify`]:
