@@ -26,7 +26,7 @@ use tower_reauth::refusal::{Mark, Peeked, RefusalLayer};
 
 const REFUSED: &str = r#"{"code": 99991663}"#;
 
-/// What one poll of a body meets.
+/// The result of one poll of a body.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     Data(Bytes),
@@ -194,7 +194,7 @@ async fn what_is_no_small_json_body_passes_untouched_and_at_once() {
         (&[JSON, ("content-length", "99999999999999999999999")], None),
         (&[JSON, ("content-length", "-1")], None),
         (&[JSON], Some(long as fn() -> Script)),
-        // Of a HEAD and of a 204.
+        // A HEAD and a 204 have no body.
         (&[JSON, ("content-length", "18")], Some(|| Script::new([]))),
     ] {
         let script = make.map_or_else(|| Script::new([data(REFUSED), Never]), |make| make());
@@ -281,7 +281,7 @@ async fn a_body_that_was_read_is_the_body_that_was_sent() {
         for make in makes {
             let response = through(&layer(), json(make(script.clone()))).await;
             assert_eq!(is_marked(&response), marked, "{script:?}");
-            // What the body says of itself before each frame is what it said without the layer.
+            // The body says of itself before each frame what it said without the layer.
             let mut peeked = Box::pin(response.into_body());
             let mut untouched = Box::pin(make(script.clone()));
             loop {

@@ -13,7 +13,7 @@ use tower_reauth::{
     replay::{Declined, ReplayBody, ReplayLayer},
 };
 
-/// As a resource that wants a nonce in the proof (RFC 9449, section 9).
+/// The response of a resource that wants a nonce in the proof (RFC 9449, section 9).
 fn nonce_wanted<B: From<&'static str>>() -> Response<B> {
     Response::builder()
         .status(401)

@@ -31,7 +31,7 @@ fn lark() -> RefusalLayer {
     RefusalLayer::json("/code", [99_991_663, 99_991_664]).unwrap()
 }
 
-/// What came of one request to a resource that refuses `token-1` with this response.
+/// The end of one request to a resource that refuses `token-1`.
 struct End {
     status: u16,
     body: Bytes,
@@ -94,7 +94,7 @@ async fn other_answers_that_mean_expired_are_replayed() {
         || json(400, LARK),
         || json(200, LARK_AS_TEXT),
         || json(400, LARK_AS_TEXT),
-        // As ever.
+        // The default stands beside the mark.
         || unauthorized(),
     ] {
         is_replayed(marked(), lark(), lark_says).await;

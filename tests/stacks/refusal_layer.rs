@@ -32,7 +32,7 @@ fn is_old(headers: &HeaderMap) -> bool {
     headers.get(header::AUTHORIZATION).is_some_and(|token| token == "Bearer token-1")
 }
 
-/// As Lark: whatever has a wrong token, the status is 200.
+/// Answers 200 to a wrong token too, as Lark does.
 async fn lark(headers: HeaderMap) -> impl IntoResponse {
     Json(if is_old(&headers) { json!({"code": 99_991_663}) } else { json!({"code": 0}) })
 }

@@ -105,7 +105,7 @@ mod tests {
             ("{", None),
             (r#"{"code": 99991663"#, None),
             (r#"{"code": 99991663, "msg": "in"#, None),
-            // What follows the value does not count.
+            // Bytes after the value do not count.
             ("{\"code\": 99991663}\n{\"code\"", Some(true)),
             (r#"{"code": 1}{"code": 99991663}"#, Some(false)),
             ("\u{feff} {\"code\": 99991663}", Some(true)),

@@ -36,7 +36,7 @@ use crate::error::ConfigError;
 ///    body.
 ///
 /// The response is delayed until that JSON value is there, for a [second](Self::timeout) at most.
-/// So a slow small body delays its own response, and no other. Until then the request counts as in
+/// A slow small body delays its own response, and no other. Until then the request counts as in
 /// flight, and a renewal waits for it.
 ///
 /// A runtime without Tokio's timers can't bound that. There a body is read only as far as it is
