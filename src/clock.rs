@@ -48,6 +48,16 @@ impl Alarm {
         Self(isolate(|| Box::pin(sleep_until(at))))
     }
 
+    /// Returns a timer that never ends.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// Returns whether the timer ends at all.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Polls the timer, on the runtime where it was made.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(sleep) = &mut self.0 else { return Poll::Pending };

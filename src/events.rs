@@ -132,7 +132,8 @@ tally! {
     joined: Count as u64 = "tower_reauth_joined_total",
     /// Callers that got the error of an earlier refresh at once, during back-off.
     backed_off: Count as u64 = "tower_reauth_backed_off_total",
-    /// Requests of ours that a resource answered 401, first attempts and replays alike.
+    /// Requests of ours that a resource answered 401, or otherwise
+    /// [refused](crate::AuthLayer::refusals) for their token. First attempts and replays alike.
     unauthorized: Count as u64 = "tower_reauth_unauthorized_total",
     /// Those of [`unauthorized`](Counters::unauthorized) whose token had expired by then.
     unauthorized_expired: Count as u64 = "tower_reauth_unauthorized_expired_total",
@@ -147,7 +148,11 @@ tally! {
     cooled_down: Count as u64 = "tower_reauth_cooled_down_total",
     /// Those of [`cooled_down`](Counters::cooled_down) that came while no token was ever accepted.
     breaker_open: Count as u64 = "tower_reauth_breaker_open_total",
-    /// Requests sent a second time, with a newer token.
+    /// Requests of ours that a resource refused for what stands beside the token, such as a DPoP
+    /// proof without its nonce. First attempts and replays alike.
+    proofs_refused: Count as u64 = "tower_reauth_proofs_refused_total",
+    /// Requests sent a second time, with a newer token, or with the same one after the refusal of a
+    /// proof.
     replays: Count as u64 = "tower_reauth_replays_total",
     /// 401s without a replay, because the body could not be sent again.
     replays_declined: Count as u64 = "tower_reauth_replays_declined_total",

@@ -52,6 +52,7 @@
 //! | another provider's endpoint | [`endpoint`] |
 //! | rotated secrets, vaults, mounted files | [`credentials`] |
 //! | what went wrong and whether to try again | [`Error`], [`AuthError`] |
+//! | APIs that refuse a token otherwise than with a 401 | [`refusal`] |
 //! | bounds: timeouts, retries | [`RefreshPolicy`] |
 //!
 //! # Features
@@ -97,6 +98,8 @@ mod token;
 #[cfg_attr(docsrs, doc(cfg(feature = "verify")))]
 pub use jsonwebtoken;
 
+#[doc(inline)]
+pub use crate::sign::refusal;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use crate::sign::{GrpcAuth, GrpcBody, GrpcFuture, GrpcLayer};

@@ -243,6 +243,7 @@ async fn metrics(State(gateway): State<Gateway>) -> impl IntoResponse {
         ("unauthorized_foreign", counters.unauthorized_foreign),
         ("cooled_down", counters.cooled_down),
         ("breaker_open", counters.breaker_open),
+        ("proofs_refused", counters.proofs_refused),
         ("replays", counters.replays),
         ("replays_declined", counters.replays_declined),
         ("holds", counters.holds),

@@ -440,6 +440,10 @@ impl OnResponse for Core {
         self.refuse(token);
     }
 
+    fn proof_refused(&self) {
+        self.tally.proofs_refused.add();
+    }
+
     fn accepted(&self, token: &AccessToken) {
         self.transition(|locked, inputs| {
             let is_current = locked.state.current.as_ref().is_some_and(|it| it.token.is(token));

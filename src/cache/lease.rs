@@ -23,6 +23,9 @@ pub(crate) trait OnResponse: Send + Sync {
     /// Handles a 401 to a request that was signed with `token`.
     fn refused(&self, token: &AccessToken);
 
+    /// Handles a refusal for what stands beside the token.
+    fn proof_refused(&self) {}
+
     /// Handles the first acceptance of `token` on a lease.
     fn accepted(&self, token: &AccessToken);
 }
@@ -115,6 +118,13 @@ impl Lease {
     pub(crate) fn refuse(&self) {
         if let Some(on_response) = self.on_response.upgrade() {
             on_response.refused(&self.token);
+        }
+    }
+
+    /// Reports that a resource refused what stands beside the token.
+    pub(crate) fn refuse_proof(&self) {
+        if let Some(on_response) = self.on_response.upgrade() {
+            on_response.proof_refused();
         }
     }
 

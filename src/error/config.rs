@@ -50,6 +50,14 @@ pub enum ConfigError {
     /// A duration of the refresh policy is zero, or one contradicts another.
     #[error("the refresh policy can't work: {0}")]
     InvalidPolicy(&'static str),
+    /// A status, challenge, JSON pointer or code that can't tell a refusal.
+    #[error("{given:?} can't tell a refusal: {reason}")]
+    InvalidRefusal {
+        /// The value. Empty if there is none.
+        given: String,
+        /// The fault, and what to give instead.
+        reason: &'static str,
+    },
     /// The TLS configuration of the built-in client can't be made, for example because the
     /// platform's trust roots can't be loaded.
     #[error(

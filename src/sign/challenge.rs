@@ -1,6 +1,11 @@
 //! Reads `WWW-Authenticate` (RFC 9110, section 11.6.1): does a 401 blame the token? Pure.
 
-use http::{HeaderMap, header};
+use std::iter;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// The header with the nonce that the next DPoP proof has to hold (RFC 9449, section 8).
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// Returns whether a 401 with these headers blames the token.
 ///
@@ -12,12 +17,9 @@ use http::{HeaderMap, header};
 pub(crate) fn blames_token(headers: &HeaderMap) -> bool {
     let mut blames_request = false;
     for value in headers.get_all(header::WWW_AUTHENTICATE) {
-        let mut challenges = Challenges { rest: value.as_bytes(), is_bearer: false };
-        while let Some(param) = challenges.next_param() {
-            if !challenges.is_bearer || !param.name.eq_ignore_ascii_case(b"error") {
-                continue;
-            }
-            if param.value_is("invalid_token") {
+        let mut challenges = Challenges::new(value);
+        while let Some(error) = challenges.next_error("Bearer") {
+            if error.value_is("invalid_token") {
                 return true;
             }
             blames_request = true;
@@ -26,11 +28,35 @@ pub(crate) fn blames_token(headers: &HeaderMap) -> bool {
     !blames_request
 }
 
+/// Returns whether a 401 with these headers asks for another DPoP proof with the same token (RFC
+/// 9449, section 9).
+///
+/// A `DPoP` challenge has the error `use_dpop_nonce` then, and the nonce is beside it. A `Bearer`
+/// challenge with the error `invalid_token` blames the token all the same.
+pub(crate) fn asks_for_nonce(headers: &HeaderMap) -> bool {
+    headers.contains_key(DPOP_NONCE)
+        && has_error(headers, "DPoP", "use_dpop_nonce")
+        && !has_error(headers, "Bearer", "invalid_token")
+}
+
+/// Returns whether a challenge of this scheme has this error. Both are compared in any case.
+pub(super) fn has_error(headers: &HeaderMap, scheme: &str, error: &str) -> bool {
+    headers.get_all(header::WWW_AUTHENTICATE).iter().any(|value| {
+        let mut challenges = Challenges::new(value);
+        iter::from_fn(|| challenges.next_error(scheme)).any(|param| param.value_is(error))
+    })
+}
+
+/// Returns whether `scheme` can be the scheme of a challenge (RFC 9110, section 11.1).
+pub(super) fn is_scheme(scheme: &str) -> bool {
+    !scheme.is_empty() && scheme.bytes().all(|byte| is_token(byte) && byte != b'/')
+}
+
 /// The challenges of one header value.
 struct Challenges<'a> {
     rest: &'a [u8],
-    /// The challenge that is being read has the scheme `Bearer`.
-    is_bearer: bool,
+    /// The scheme of the challenge that is being read. Empty before the first one.
+    scheme: &'a [u8],
 }
 
 struct Param<'a> {
@@ -43,7 +69,7 @@ impl Param<'_> {
     /// Compares the value without its escapes, in any case.
     fn value_is(&self, expected: &str) -> bool {
         let mut bytes = self.value.iter();
-        let mut unescaped = std::iter::from_fn(|| match bytes.next()? {
+        let mut unescaped = iter::from_fn(|| match bytes.next()? {
             b'\\' => bytes.next(),
             byte => Some(byte),
         });
@@ -55,6 +81,22 @@ impl Param<'_> {
 }
 
 impl<'a> Challenges<'a> {
+    fn new(value: &'a HeaderValue) -> Self {
+        Self { rest: value.as_bytes(), scheme: &[] }
+    }
+
+    /// Returns the next `error` of a challenge of this scheme.
+    fn next_error(&mut self, scheme: &str) -> Option<Param<'a>> {
+        loop {
+            let param = self.next_param()?;
+            if self.scheme.eq_ignore_ascii_case(scheme.as_bytes())
+                && param.name.eq_ignore_ascii_case(b"error")
+            {
+                return Some(param);
+            }
+        }
+    }
+
     /// Returns the next parameter, of this challenge or a later one.
     fn next_param(&mut self) -> Option<Param<'a>> {
         loop {
@@ -73,7 +115,7 @@ impl<'a> Challenges<'a> {
             if self.rest.first() != Some(&b'=') {
                 // A token without `=` is a scheme. What follows it, after a blank, are its
                 // parameters, or one `token68`.
-                self.is_bearer = name.eq_ignore_ascii_case(b"bearer");
+                self.scheme = name;
                 continue;
             }
             self.skip(|byte| byte == b'=');
@@ -128,17 +170,20 @@ fn is_token(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
 
-    fn blames(values: &[&str]) -> bool {
+    fn headers(values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_str(value).unwrap());
         }
-        blames_token(&headers)
+        headers
+    }
+
+    fn blames(values: &[&str]) -> bool {
+        blames_token(&headers(values))
     }
 
     #[test]
@@ -176,6 +221,29 @@ mod tests {
             (&[r#"Bearer error="""#], false),
         ] {
             assert_eq!(blames(values), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_nonce_is_asked_for_by_a_dpop_challenge_that_comes_with_one() {
+        const ASKS: &str = r#"DPoP error="use_dpop_nonce", algs="ES256""#;
+        for (values, expected) in [
+            (&[ASKS][..], true),
+            (&["dpop error=USE_DPOP_NONCE"], true),
+            (&["Bearer", ASKS], true),
+            (&[r#"Bearer error="insufficient_scope""#, ASKS], true),
+            (&[r#"Bearer error="invalid_token""#, ASKS], false),
+            (&[ASKS, r#"Bearer error="invalid_token""#], false),
+            (&[r#"DPoP error="invalid_token""#], false),
+            (&[r#"DPoP error="invalid_dpop_proof""#], false),
+            (&["DPoP algs=ES256"], false),
+            (&[r#"Bearer error="use_dpop_nonce""#], false),
+            (&[], false),
+        ] {
+            let mut headers = headers(values);
+            assert!(!asks_for_nonce(&headers), "no nonce: {values:?}");
+            headers.insert(DPOP_NONCE, HeaderValue::from_static("eyJ7S_zG"));
+            assert_eq!(asks_for_nonce(&headers), expected, "{values:?}");
         }
     }
 

@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use super::{
     attempt::{Refused, Replayable, Unsent, decline},
-    classify::{Classification, classify},
+    classify::{Classification, Classify, Unauthorized},
     handle::ServiceHandle,
 };
 use crate::{
@@ -29,20 +29,22 @@ pin_project! {
     ///
     /// If no new token can be obtained after a 401, the 401 is the response, body and all, and the
     /// [`AuthError`] that says why is in its extensions. If the request body can't be sent again, a
-    /// [`Declined`](crate::replay::Declined) is there.
+    /// [`Declined`](crate::replay::Declined) is there. The same goes for each response that the
+    /// layer's [`Classify`] calls a refusal.
     ///
     /// # Cancel safety
     ///
     /// Dropping it drops the request like any HTTP future. A refresh that it started or joined goes
     /// on, and its token is kept for the next request.
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, B, R>
+    pub struct ResponseFuture<S, B, R, C = Unauthorized>
     where
         S: Service<Request<B>>,
         R: Replay<B>,
     {
         #[pin]
         state: State<S, B, R>,
+        classify: C,
     }
 }
 
@@ -70,22 +72,23 @@ pin_project! {
             lease: Option<sync::Arc<Lease>>,
             replay: Option<Replayable<S, R::Kept>>,
         },
-        // The request was answered 401, and waits for a newer token.
+        // The request was answered 401, and waits for a newer token. Or its proof was refused, and
+        // any token that can be sent will do.
         Renewing { refused: Option<Box<Refused<S, S::Response, R::Kept>>>, wait: Wait },
     }
 }
 
-impl<S, B, R> ResponseFuture<S, B, R>
+impl<S, B, R, C> ResponseFuture<S, B, R, C>
 where
     S: Service<Request<B>>,
     R: Replay<B>,
 {
-    pub(crate) fn refused(error: AuthError) -> Self {
-        Self { state: State::Refusing { error: Some(error) } }
+    pub(crate) fn refused(error: AuthError, classify: C) -> Self {
+        Self { state: State::Refusing { error: Some(error) }, classify }
     }
 
-    pub(crate) fn passing(future: S::Future) -> Self {
-        Self { state: State::Passing { future } }
+    pub(crate) fn passing(future: S::Future, classify: C) -> Self {
+        Self { state: State::Passing { future }, classify }
     }
 
     #[inline]
@@ -93,26 +96,33 @@ where
         future: S::Future,
         lease: sync::Arc<Lease>,
         replay: Option<Replayable<S, R::Kept>>,
+        classify: C,
     ) -> Self {
-        Self { state: State::Sending { future, lease: Some(lease), replay } }
+        Self { state: State::Sending { future, lease: Some(lease), replay }, classify }
     }
 
-    pub(crate) fn acquiring(request: Request<B>, handle: Arc<ServiceHandle<S>>) -> Self {
+    pub(crate) fn acquiring(
+        request: Request<B>,
+        handle: Arc<ServiceHandle<S>>,
+        classify: C,
+    ) -> Self {
         let unsent = Unsent { request: Box::new(request), handle, is_replay: false };
-        Self { state: State::acquiring(unsent) }
+        Self { state: State::acquiring(unsent), classify }
     }
 }
 
-impl<S, B, ResB, R> Future for ResponseFuture<S, B, R>
+impl<S, B, ResB, R, C> Future for ResponseFuture<S, B, R, C>
 where
     S: Service<Request<B>, Response = Response<ResB>> + Clone,
     S::Error: Into<BoxError>,
     R: Replay<B>,
+    C: Classify,
 {
     type Output = Result<Response<ResB>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let this = self.project();
+        let mut state = this.state;
         loop {
             let StateProj::Sending { future, lease, replay } = state.as_mut().project() else {
                 match ready!(state.as_mut().poll_slow(cx)) {
@@ -131,13 +141,13 @@ where
             // The response is checked where it lies, because a move of it costs as much as the
             // check.
             if let (Ok(response), Some(lease)) = (result, lease) {
-                match classify(response) {
+                match this.classify.classify(response) {
                     Classification::Accepted => lease.accept(),
                     Classification::Neutral => {}
-                    Classification::TokenRefused => {
+                    refusal @ (Classification::TokenRefused | Classification::ProofRefused) => {
                         let replay = replay.take();
                         let Poll::Ready(Ok(response)) = polled else { return Poll::Pending };
-                        match State::after_401(response, &lease, replay) {
+                        match State::after_refusal(refusal, response, &lease, replay) {
                             Ok(next) => state.set(next),
                             Err(response) => return Poll::Ready(Ok(response)),
                         }
@@ -248,8 +258,9 @@ where
                 }
                 // ## Renewing => (Acquiring | done)
                 //
-                // There is a newer token, and the request is made again. If there will be none, or
-                // the body can't be sent again, the 401 is the caller's.
+                // There is a newer token, or one that can be sent if only the proof was refused.
+                // The request is made again. If there will be none, or the body can't be sent
+                // again, the 401 is the caller's.
                 StateProj::Renewing { refused, wait } => {
                     let Some(waiting) = refused else { return Poll::Pending };
                     let handle = waiting.replay.handle.signer.cache.handle();
@@ -269,8 +280,40 @@ where
         }
     }
 
-    /// Decides what comes after a 401. The error is the caller's response.
+    /// Decides what comes after a refusal. The error is the caller's response.
     #[cold]
+    fn after_refusal(
+        refusal: Classification,
+        response: Response<ResB>,
+        lease: &Lease,
+        replay: Option<Replayable<S, R::Kept>>,
+    ) -> Result<Self, Response<ResB>> {
+        if refusal == Classification::ProofRefused {
+            Self::after_refused_proof(response, lease, replay)
+        } else {
+            Self::after_401(response, lease, replay)
+        }
+    }
+
+    /// Decides what comes after the refusal of a proof: the same token once more, or a newer one if
+    /// it has been replaced or has expired by then. The error is the caller's response.
+    fn after_refused_proof(
+        response: Response<ResB>,
+        lease: &Lease,
+        replay: Option<Replayable<S, R::Kept>>,
+    ) -> Result<Self, Response<ResB>> {
+        lease.refuse_proof();
+        let Some(replay) = replay else { return Err(response) };
+        if !R::pause(&replay.kept) {
+            return Err(decline(response, &replay.handle.signer, true));
+        }
+        let requirement = Requirement::Usable;
+        let refused = Some(Box::new(Refused { response, replay, requirement }));
+        Ok(State::Renewing { refused, wait: Wait::new() })
+    }
+
+    /// Decides what comes after a 401, or another refusal of the token. The error is the caller's
+    /// response.
     fn after_401(
         response: Response<ResB>,
         lease: &Lease,
@@ -322,7 +365,7 @@ fn inner(error: impl Into<BoxError>) -> Error {
     Error::Inner(error.into())
 }
 
-impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>
+impl<S, B, R, C> fmt::Debug for ResponseFuture<S, B, R, C>
 where
     S: Service<Request<B>>,
     R: Replay<B>,

@@ -86,7 +86,7 @@ struct Watched {
 
 impl GrpcLayer {
     /// Creates a layer that marks the tokens of `auth`, in the header where `auth` puts them.
-    pub fn new<R>(auth: &AuthLayer<R>) -> Self {
+    pub fn new<R, C>(auth: &AuthLayer<R, C>) -> Self {
         let (cache, header) = (auth.cache().clone(), auth.header().clone());
         Self(Arc::new(Watched { cache, header }))
     }

@@ -6,6 +6,7 @@ use http::{HeaderName, header};
 use tower_layer::Layer;
 
 use super::{
+    classify::{Classify, Unauthorized},
     guard::{CrossOriginRequests, Guard},
     service::Auth,
     signer::{CallerAuthorization, Signer},
@@ -24,7 +25,7 @@ use crate::{
 ///    or a [`ReplayBody`](crate::replay::ReplayBody) within its cap. A 401 says that the request
 ///    has not been applied (RFC 9110, section 15.5.2), so a replay is safe for a `POST`, too. A
 ///    gRPC call that was refused as unauthenticated before any message (`grpc-status: 16` in the
-///    response's headers) counts as a 401.
+///    response's headers) counts as a 401. [`refusals`](Self::refusals) names other refusals.
 /// 3. Only the token endpoint's own origin (RFC 6454) sees the token, unless more are
 ///    [allowed](Self::allow_origin). Requests to others are [refused](CrossOriginRequests::Refuse)
 ///    by default, and never signed.
@@ -99,9 +100,10 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-pub struct AuthLayer<R = ReplayOnce> {
+pub struct AuthLayer<R = ReplayOnce, C = Unauthorized> {
     signer: Arc<Signer>,
     replay: PhantomData<R>,
+    classify: C,
 }
 
 impl AuthLayer {
@@ -116,7 +118,7 @@ impl AuthLayer {
             header: header::AUTHORIZATION,
             caller_authorization: CallerAuthorization::default(),
         };
-        Self { signer: Arc::new(signer), replay: PhantomData }
+        Self { signer: Arc::new(signer), replay: PhantomData, classify: Unauthorized }
     }
 
     /// Creates a layer for the Send Payments API at `base_url`. It asks for tokens through the
@@ -148,16 +150,41 @@ impl AuthLayer {
             crate::endpoint::SendPayments::new(base_url, crate::client::https()?, credentials)?;
         Ok(Self::new(TokenCache::new(endpoint)))
     }
+}
 
+impl<C> AuthLayer<ReplayOnce, C> {
     /// Returns a 401 to the caller as it is. The token is renewed for the next request all the
     /// same. A body need not be `Clone` then. Defaults to one replay.
     #[must_use]
-    pub fn without_replay(self) -> AuthLayer<NoReplay> {
-        AuthLayer { signer: self.signer, replay: PhantomData }
+    pub fn without_replay(self) -> AuthLayer<NoReplay, C> {
+        AuthLayer { signer: self.signer, replay: PhantomData, classify: self.classify }
     }
 }
 
-impl<R> AuthLayer<R> {
+impl<R, C> AuthLayer<R, C> {
+    /// Sets which responses refuse the token. The module [`refusal`](crate::refusal) has the
+    /// choices, and says which providers need them. Defaults to [`Unauthorized`].
+    ///
+    /// A request that is refused is sent once more. So only a response that says that the request
+    /// was not applied may be called a refusal.
+    ///
+    /// # Examples
+    ///
+    /// A service that answers 403 for an expired token, as Vault does:
+    ///
+    /// ```
+    /// use tower_reauth::{AuthLayer, ConfigError, TokenCache, refusal};
+    ///
+    /// # fn f(cache: TokenCache) -> Result<(), ConfigError> {
+    /// let auth = AuthLayer::new(cache).refusals(refusal::statuses([403])?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn refusals<D: Classify>(self, classify: D) -> AuthLayer<R, D> {
+        AuthLayer { signer: self.signer, replay: PhantomData, classify }
+    }
+
     /// Adds an origin (`https://host[:port]`, RFC 6454) that may see the token. A path is ignored.
     /// Defaults to the token endpoint's own origin alone.
     ///
@@ -223,21 +250,22 @@ impl<R> AuthLayer<R> {
     }
 }
 
-impl<S, R> Layer<S> for AuthLayer<R> {
-    type Service = Auth<S, R>;
+impl<S, R, C: Clone> Layer<S> for AuthLayer<R, C> {
+    type Service = Auth<S, R, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Auth::new(inner, Arc::clone(&self.signer))
+        Auth::new(inner, Arc::clone(&self.signer), self.classify.clone())
     }
 }
 
-impl<R> Clone for AuthLayer<R> {
+impl<R, C: Clone> Clone for AuthLayer<R, C> {
     fn clone(&self) -> Self {
-        Self { signer: Arc::clone(&self.signer), replay: PhantomData }
+        let signer = Arc::clone(&self.signer);
+        Self { signer, replay: PhantomData, classify: self.classify.clone() }
     }
 }
 
-impl<R> fmt::Debug for AuthLayer<R> {
+impl<R, C> fmt::Debug for AuthLayer<R, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("AuthLayer").field(&self.signer).finish()
     }

@@ -11,6 +11,7 @@ mod grpc;
 mod guard;
 mod handle;
 mod layer;
+pub mod refusal;
 #[cfg(feature = "reqwest-middleware")]
 mod reqwest_middleware;
 mod service;

@@ -15,7 +15,7 @@ use reqwest_middleware::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::layer::AuthLayer;
+use super::{classify::Classify, layer::AuthLayer};
 use crate::{
     error::{BoxError, Error},
     replay::{Replay, ReplayableBody},
@@ -26,6 +26,8 @@ use crate::{
 ///
 /// - Only a body that reqwest can clone is replayed: bytes, a string, JSON, a form. A stream is
 ///   sent once, and its 401 is the caller's.
+/// - An inner middleware may set a [`refusal::Mark`](crate::refusal::Mark) in the extensions of a
+///   response, for [`refusal::marked`](crate::refusal::marked) to find.
 /// - The `reqwest::Client` itself follows redirects, inside of all middlewares and past the layer's
 ///   guard. It drops `Authorization` on the way to another origin, and no header of another name.
 ///   So build the client with `redirect::Policy::none()`.
@@ -59,9 +61,10 @@ use crate::{
 /// # }
 /// ```
 #[async_trait::async_trait]
-impl<R> Middleware for AuthLayer<R>
+impl<R, C> Middleware for AuthLayer<R, C>
 where
     R: Replay<Whole, Kept: Send> + Send + Sync + 'static,
+    C: Classify,
 {
     async fn handle(
         &self,
@@ -82,7 +85,8 @@ where
         match result {
             Ok(response) => {
                 let (parts, mut response) = response.into_parts();
-                // If there was no replay because no token was to be had, the reason is among them.
+                // The response's own come back. If there was no replay because no token was to be
+                // had, the reason is among them.
                 response.extensions_mut().extend(parts.extensions);
                 Ok(response)
             }
@@ -148,10 +152,12 @@ impl<'a> Service<http::Request<Whole>> for InnerService<'a> {
             let mut own = extensions.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let result = next.run(request, &mut own).await;
             *extensions.lock().unwrap_or_else(PoisonError::into_inner) = own;
-            let response = result?;
+            let mut response = result?;
             let mut head = http::Response::new(());
             *head.status_mut() = response.status();
             *head.headers_mut() = response.headers().clone();
+            // They may hold the mark of an inner middleware.
+            *head.extensions_mut() = mem::take(response.extensions_mut());
             Ok(head.map(|()| response))
         })
     }

@@ -13,6 +13,7 @@ use tower_service::Service;
 
 use super::{
     attempt::Replayable,
+    classify::{Classify, Unauthorized},
     future::ResponseFuture,
     handle::Inner,
     signer::{NotSigned, Signer},
@@ -42,17 +43,18 @@ use crate::{
 /// can't be replayed: see [`replay`](crate::replay).
 // The compiler shows the line of the name in that case, and no other word of this crate.
 #[rustfmt::skip]
-pub struct Auth<S, R = ReplayOnce> { // `S` must be Clone, and its body too, or behind a ReplayLayer
+pub struct Auth<S, R = ReplayOnce, C = Unauthorized> { // `S`: Clone; body too, or ReplayLayer
     inner: S,
     shared: Arc<Inner<S>>,
     cached: CachedLease,
     replay: PhantomData<R>,
+    classify: C,
 }
 
-impl<S, R> Auth<S, R> {
-    pub(crate) fn new(inner: S, signer: Arc<Signer>) -> Self {
+impl<S, R, C> Auth<S, R, C> {
+    pub(crate) fn new(inner: S, signer: Arc<Signer>, classify: C) -> Self {
         let shared = Arc::new(Inner::new(signer));
-        Self { inner, shared, cached: CachedLease::default(), replay: PhantomData }
+        Self { inner, shared, cached: CachedLease::default(), replay: PhantomData, classify }
     }
 
     /// Returns the inner service. To change what its clones do not share, use
@@ -74,15 +76,16 @@ impl<S, R> Auth<S, R> {
     }
 }
 
-impl<S, R, B, ResB> Service<Request<B>> for Auth<S, R>
+impl<S, R, C, B, ResB> Service<Request<B>> for Auth<S, R, C>
 where
     S: Service<Request<B>, Response = Response<ResB>> + Clone,
     S::Error: Into<BoxError>,
     R: Replay<B>,
+    C: Classify,
 {
     type Response = Response<ResB>;
     type Error = Error;
-    type Future = ResponseFuture<S, B, R>;
+    type Future = ResponseFuture<S, B, R, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx).map_err(|error| Error::Inner(error.into()))
@@ -107,11 +110,11 @@ where
         if let Err(error) = signer.sign(request.headers_mut(), &lease) {
             return self.call_unsigned(request, NotSigned::Refused(error));
         }
-        ResponseFuture::signed(self.inner.call(request), lease, replay)
+        ResponseFuture::signed(self.inner.call(request), lease, replay, self.classify.clone())
     }
 }
 
-impl<S, R> Auth<S, R> {
+impl<S, R, C> Auth<S, R, C> {
     /// Handles the few requests that are not signed at once. They are handled here so that the code
     /// of the signed ones stays small.
     #[inline(never)]
@@ -119,16 +122,18 @@ impl<S, R> Auth<S, R> {
         &mut self,
         request: Request<B>,
         unsigned: NotSigned,
-    ) -> ResponseFuture<S, B, R>
+    ) -> ResponseFuture<S, B, R, C>
     where
         S: Service<Request<B>, Response = Response<ResB>> + Clone,
         R: Replay<B>,
+        C: Classify,
     {
+        let classify = self.classify.clone();
         match unsigned {
-            NotSigned::PassThrough => ResponseFuture::passing(self.inner.call(request)),
+            NotSigned::PassThrough => ResponseFuture::passing(self.inner.call(request), classify),
             NotSigned::Refused(error) => {
                 drop(take_ready(&mut self.inner));
-                ResponseFuture::refused(error)
+                ResponseFuture::refused(error, classify)
             }
             NotSigned::NoToken => {
                 // The ready service may hold a permit of a limit. The permit is released for the
@@ -136,7 +141,7 @@ impl<S, R> Auth<S, R> {
                 drop(take_ready(&mut self.inner));
                 let handle = self.shared.handle(&self.inner);
                 handle.update(self.inner.clone());
-                ResponseFuture::acquiring(request, handle)
+                ResponseFuture::acquiring(request, handle, classify)
             }
         }
     }
@@ -149,18 +154,19 @@ fn take_ready<S: Clone>(inner: &mut S) -> S {
     mem::replace(inner, clone)
 }
 
-impl<S: Clone, R> Clone for Auth<S, R> {
+impl<S: Clone, R, C: Clone> Clone for Auth<S, R, C> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
             shared: Arc::clone(&self.shared),
             cached: CachedLease::default(),
             replay: PhantomData,
+            classify: self.classify.clone(),
         }
     }
 }
 
-impl<S: fmt::Debug, R> fmt::Debug for Auth<S, R> {
+impl<S: fmt::Debug, R, C> fmt::Debug for Auth<S, R, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Auth")
             .field("inner", &self.inner)

@@ -6,6 +6,7 @@ mod endpoint_answers;
 mod grpc;
 mod grpc_layer;
 mod real_sockets;
+mod refusal_layer;
 mod replay_bodies;
 mod reqwest_middleware;
 mod sandbox;

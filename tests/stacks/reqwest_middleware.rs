@@ -9,6 +9,7 @@ use reqwest_middleware::{
 };
 use tower_reauth::{
     AuthError, AuthLayer, Credentials, Error,
+    refusal::{self, Classify, Mark, Unauthorized},
     replay::Declined,
     sandbox::{AuthFault, Sandbox},
 };
@@ -141,4 +142,36 @@ async fn the_extensions_of_a_request_go_through_both_attempts() {
         201
     );
     assert_eq!(extensions.get(), Some(&Attempts(2)));
+}
+
+/// Marks the response to a first attempt.
+struct Marks;
+
+#[async_trait::async_trait]
+impl Middleware for Marks {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        let mut response = next.run(request, extensions).await?;
+        response.extensions_mut().insert(Attempts(7));
+        if extensions.insert(Mark).is_none() {
+            response.extensions_mut().insert(Mark);
+        }
+        Ok(response)
+    }
+}
+
+#[tokio::test]
+async fn the_mark_of_an_inner_middleware_is_seen_and_a_response_keeps_its_extensions() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let auth = auth(&sandbox).refusals(Unauthorized.or(refusal::marked()));
+    let client = ClientBuilder::new(http()).with(auth.clone()).with(Marks).build();
+    let response = create(&client, &sandbox).body(ADA).send().await.unwrap();
+    assert_eq!(response.status(), 201);
+    assert_eq!(response.extensions().get(), Some(&Attempts(7)));
+    assert!(response.remote_addr().is_some());
+    assert_eq!((sandbox.counters().auth_requests, auth.cache().counters().replays), (2, 1));
 }
