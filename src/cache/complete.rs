@@ -131,7 +131,14 @@ fn fail(
     // A runtime that went away, or has no timers, says nothing about the endpoint, and one panic is
     // an accident.
     if !(error.is_interrupted() || error.is_of_runtime()) || state.panics > 1 {
-        let gate = Gate::after(state.gate(), error.clone(), now.at, &rules.policy, *random);
+        let mut gate = Gate::after(state.gate(), error.clone(), now.at, &rules.policy, *random);
+        if let Some(token) = state.alive(now) {
+            let end = token.times().at(token.times().schedule.unusable, now);
+            let left = end.saturating_duration_since(now.at);
+            if !left.is_zero() {
+                gate = gate.within(left, now.at, &rules.policy);
+            }
+        }
         state.set_gate(Some(gate), effects);
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     token::AccessToken,
 };
 
-/// The number of times that a renewal checks for an idle moment in its window.
+/// About how many times a renewal checks for an idle moment in its window.
 const CHECKS: u32 = 64;
 
 /// How long all requests wait for the one that goes first after a hold that timed out.
@@ -177,9 +177,12 @@ impl RefreshTask {
     /// flight is expedited.
     async fn wait_until_idle(&self, plan: &DrainPlan) {
         let window = plan.hold.saturating_duration_since(clock::now());
-        let step = (window / CHECKS).max(Duration::from_millis(1));
+        let step = window / CHECKS;
         while clock::now() < plan.hold && !self.core.hold_if_idle(self.start.sequence) {
-            let next = clock::later(clock::now(), step).min(plan.hold);
+            // The steps are uneven, because even ones may keep time with periodic traffic, and then
+            // each finds a request in flight.
+            let uneven = step.mul_f64(0.5 + fastrand::f64()).max(Duration::from_millis(1));
+            let next = clock::later(clock::now(), uneven).min(plan.hold);
             if timeout_at(next, self.expedite.notified()).await.is_ok() {
                 return;
             }

@@ -42,11 +42,7 @@ impl Gate {
         random: f64,
     ) -> Self {
         let failures = previous.map_or(0, |gate| gate.failures).saturating_add(1);
-        let base = if error.is_transient() {
-            policy.retry_base
-        } else {
-            policy.retry_base.max(REFUSED_BASE)
-        };
+        let base = base(&error, policy);
         let longest = base
             .saturating_mul(2_u32.saturating_pow(failures - 1))
             .min(policy.max_backoff.max(base));
@@ -54,6 +50,17 @@ impl Gate {
         let asked = error.retry_after().unwrap_or_default().min(policy.max_retry_after);
         let pause = pause.max(asked);
         Self { error, until: clock::later(now, pause), failures, checked: now }
+    }
+
+    /// Shortens back-off to half of the time that is `left` to the token in use, but not below its
+    /// least base. An endpoint that recovers before the token's end is thus asked before it. A
+    /// `Retry-After` is respected all the same.
+    pub(crate) fn within(mut self, left: Duration, now: Instant, policy: &RefreshPolicy) -> Self {
+        if self.error.retry_after().is_none() {
+            let most = (left / 2).max(base(&self.error, policy));
+            self.until = self.until.min(clock::later(now, most));
+        }
+        self
     }
 
     /// Returns whether it is time to check if the credentials have changed, which were refused, or
@@ -70,6 +77,11 @@ impl Gate {
     pub(crate) fn is_backing_off(&self, now: Instant) -> bool {
         now < self.until
     }
+}
+
+/// Returns the least base of back-off after `error`.
+fn base(error: &AuthError, policy: &RefreshPolicy) -> Duration {
+    if error.is_transient() { policy.retry_base } else { policy.retry_base.max(REFUSED_BASE) }
 }
 
 #[cfg(test)]
@@ -116,6 +128,22 @@ mod tests {
         let status = http::StatusCode::SERVICE_UNAVAILABLE;
         let error = AuthError::answered(Kind::Transient, "x", status).with_retry_after(day);
         assert!((pauses(&error, 0.5)[0] - 600.0).abs() < 0.001);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_ends_soon_shortens_the_pause_and_a_retry_after_does_not() {
+        let (policy, now) = (RefreshPolicy::default(), clock::now());
+        let after = |error: AuthError, left: u64| {
+            let previous = Gate { error: error.clone(), until: now, failures: 20, checked: now };
+            let gate = Gate::after(Some(&previous), error, now, &policy, 1.0);
+            (gate.within(Duration::from_secs(left), now, &policy).until - now).as_millis()
+        };
+        assert_eq!(after(AuthError::transient("x"), 300), 30_000);
+        assert_eq!(after(AuthError::transient("x"), 20), 10_000);
+        assert_eq!(after(AuthError::transient("x"), 0), 200);
+        assert_eq!(after(AuthError::rejected("x"), 0), 1000);
+        let asked = AuthError::transient("x").with_retry_after(Some(Duration::from_secs(60)));
+        assert_eq!(after(asked, 20), 60_000);
     }
 
     proptest! {

@@ -530,3 +530,27 @@ fn a_due_renewal_on_a_runtime_that_nobody_drives_strands_nobody() {
         assert!(started.elapsed() <= Duration::from_secs(63), "{:?}", started.elapsed());
     });
 }
+
+/// Requests come at the pace of the checks for an idle moment, and each check would meet one.
+#[tokio::test(start_paused = true)]
+async fn periodic_traffic_does_not_hide_its_idle_moments() {
+    let endpoint = Endpoint::exclusive();
+    let policy = RefreshPolicy::default().jitter(0.0);
+    let cache = cache(&endpoint, policy);
+    let resource = Resource::of(&endpoint, Duration::from_millis(400)).forgetful();
+    let service = AuthLayer::new(cache.clone()).layer(resource);
+    // Due at 236 s, held from 271.4 s on, and about 64 checks between: one in 545 ms.
+    let step = Duration::from_millis(540);
+    let started = Instant::now();
+    for number in 0..500 {
+        tokio::time::sleep_until(started + step * number).await;
+        let service = service.clone();
+        tokio::spawn(async move { service.oneshot(get(URI)).await.unwrap() });
+        if endpoint.calls() == 2 {
+            let renewed = started.elapsed().as_secs_f64();
+            assert!((236.0..260.0).contains(&renewed), "{renewed}");
+            return;
+        }
+    }
+    panic!("no renewal");
+}

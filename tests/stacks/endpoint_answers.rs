@@ -194,8 +194,12 @@ async fn a_page_in_place_of_a_renewal_costs_no_request() {
             if is_alive { support::ok() } else { support::unauthorized() }
         });
         let service = AuthLayer::new(cache.clone()).layer(resource.forgetful());
+        let started = Instant::now();
         for _ in 0..3000 {
-            let response = service.clone().oneshot(support::get(support::URI)).await.unwrap();
+            let response = service.clone().oneshot(support::get(support::URI)).await;
+            let response = response.unwrap_or_else(|error| {
+                panic!("after {:?}: {error}; {:?}", started.elapsed(), cache.counters())
+            });
             assert_eq!(response.status(), 200);
             sleep(Duration::from_millis(100)).await;
         }
