@@ -53,7 +53,7 @@ impl Alarm {
         Self(None)
     }
 
-    /// Returns whether the timer ends at all.
+    /// Returns whether there is a timer that can end.
     pub(crate) fn is_set(&self) -> bool {
         self.0.is_some()
     }

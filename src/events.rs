@@ -148,11 +148,19 @@ tally! {
     cooled_down: Count as u64 = "tower_reauth_cooled_down_total",
     /// Those of [`cooled_down`](Counters::cooled_down) that came while no token was ever accepted.
     breaker_open: Count as u64 = "tower_reauth_breaker_open_total",
+    /// Routes that were sent a refused request again, with the same token, to learn whether the
+    /// token or the resource is at fault.
+    doubts: Count as u64 = "tower_reauth_doubts_total",
+    /// Those of [`doubts`](Counters::doubts) that ended with an acceptance of the token.
+    doubts_cleared: Count as u64 = "tower_reauth_doubts_cleared_total",
+    /// Requests sent again with the token that had been refused: for a doubt, after the refusal of a
+    /// proof, or because the token was young
+    /// ([`RefreshPolicy::propagation_delay`](crate::RefreshPolicy::propagation_delay)).
+    same_token_retries: Count as u64 = "tower_reauth_same_token_retries_total",
     /// Requests of ours that a resource refused for what stands beside the token, such as a DPoP
     /// proof without its nonce. First attempts and replays alike.
     proofs_refused: Count as u64 = "tower_reauth_proofs_refused_total",
-    /// Requests sent a second time, with a newer token, or with the same one after the refusal of a
-    /// proof.
+    /// Requests sent again with a newer token.
     replays: Count as u64 = "tower_reauth_replays_total",
     /// 401s without a replay, because the body could not be sent again.
     replays_declined: Count as u64 = "tower_reauth_replays_declined_total",

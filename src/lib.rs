@@ -5,8 +5,8 @@
 //!   [`TokenCache`].
 //! - The cache asks its [`TokenEndpoint`] for a token when one is needed. It makes one request at a
 //!   time, whatever the number of callers is, in a task that no caller's cancellation stops.
-//! - A request that is answered 401 is sent once more with a newer token, unless the 401 says that
-//!   the token is not to blame.
+//! - A request that is answered 401 is sent again, with a newer token if the old one is to blame. A
+//!   resource that refuses every token costs the callers of the others nothing.
 //! - A token is renewed before it expires. If the new token kills the old one, it is renewed at a
 //!   moment without requests in flight, or while new requests are held back.
 //! - The token goes to the origins that may see it, and nowhere else. A request is never sent
@@ -87,6 +87,7 @@ mod isolate;
 mod origin;
 mod refresh;
 pub mod replay;
+mod route;
 #[cfg(feature = "sandbox")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub mod sandbox;

@@ -4,6 +4,7 @@ use super::{
     effect::{Effect, Effects, Ended, NewLeases, Record},
     flight::Outcome,
     state::{CurrentToken, Inputs, Requirement, Standing, State},
+    verdict::DoubtOutcome,
 };
 use crate::{
     endpoint::Rotation,
@@ -94,13 +95,17 @@ pub(super) fn complete_unchanged(state: &mut State, sequence: u64, error: AuthEr
 }
 
 fn adopt(state: &mut State, token: &AccessToken, inputs: &Inputs<'_>, effects: &mut Effects) {
+    if state.doubts.end().is_some() {
+        effects.doubt = Some(DoubtOutcome::Renew);
+    }
+    state.doubts.adopted();
     let is_cut = |token: &AccessToken| token.times().schedule.clamped;
     let was_cut = state.current.as_ref().is_some_and(|old| is_cut(&old.token));
     if is_cut(token) && !was_cut {
         let lifetime = token.times().lifetime;
         effects.then.push(Effect::Log(Record::MarginCut { lifetime }));
     }
-    if let Some(old) = state.current.replace(CurrentToken::new(token.clone()))
+    if let Some(old) = state.current.replace(CurrentToken::new(token.clone(), inputs.now.at))
         && old.standing == Standing::Good
     {
         state.cooldown.replaced(inputs.now.at, old.token.times());

@@ -36,6 +36,13 @@
 //! After an error a back-off ([`Gate`](crate::refresh::gate::Gate)) may keep the next flight from
 //! starting. Then a caller without a token gets the stored error.
 //!
+//! # Doubts
+//!
+//! A 401 that nothing explains may be the resource's fault. Then one request of its route, the
+//! probe, is sent again with the same token, and the others of that route wait for what it finds.
+//! [`Doubts`](crate::refresh::doubt::Doubts) has the rules, and the routes that refuse every token.
+//! What responses say enters through [`respond`](super::respond).
+//!
 //! # Invariants
 //!
 //! 1. At most one flight is in progress, and each has a greater sequence number than the one
@@ -49,6 +56,8 @@
 //! 5. A flight ends exactly once: with a result, by being abandoned, or by its task being dropped.
 //!    Each of these wakes every waiter.
 //! 6. A refusal names the token that it means. It never withdraws a newer one.
+//! 7. A doubt ends exactly once: with its probe's response, with the probe itself, after 2 s, or
+//!    with the token. Each of these wakes every request that waits for it.
 //!
 //! # The lock rule
 //!
@@ -93,10 +102,13 @@
 //!   `CLOSED`. The swap in `close` acquires it, so a reader that was about to freshen either did so
 //!   before the mark or leaves the mark alone. Model:
 //!   `a_reader_that_found_a_lease_open_does_not_open_it_again_once_the_slot_was_withdrawn`.
-//! - **`Lease::accepted` and the token's own mark**. Stored `Relaxed` by the first response that
-//!   accepts the token. Loaded `Relaxed` when a refusal is judged. It pairs with nothing, because a
-//!   late read costs one renewal at most. Test:
-//!   `a_lost_answer_makes_the_token_suspect_and_its_first_401_renews_at_once`.
+//! - **`Lease::mark` and the token's own mark**. Changed `Relaxed` by the first response that
+//!   accepts the token, and by the core when the routes change that are watched. Loaded `Relaxed`
+//!   when a request is signed without replay, when a response accepts the token, and when a refusal
+//!   is judged. It pairs with nothing, because a late read costs one renewal, or a route that is
+//!   forgotten at its next acceptance. Tests:
+//!   `a_lost_answer_makes_the_token_suspect_and_its_first_401_renews_at_once`,
+//!   `a_route_that_accepts_a_token_is_forgotten`.
 //! - **Counters of the [`Tally`]**. `Relaxed` everywhere. They pair with nothing.
 
 use std::{
@@ -117,7 +129,7 @@ use super::{
     effect::{Effects, Ended},
     flight::Running,
     hold::{self, DrainPlan},
-    invalidate::{self, Refusal},
+    invalidate,
     lease::{Drained, Generations, Lease, OnResponse},
     locked::Locked,
     report,
@@ -144,7 +156,7 @@ pub(crate) struct Core {
     pub(crate) scheme: Box<str>,
     pub(crate) tally: Tally,
     /// Itself, for the leases.
-    on_response: Weak<Self>,
+    pub(super) on_response: Weak<Self>,
 }
 
 impl Core {
@@ -222,11 +234,10 @@ impl Core {
         self.slot.lease().is_some_and(|lease| lease.token.is(token))
     }
 
-    /// Takes in a 401. Returns whether the token is no longer served because of it.
-    pub(super) fn refuse(&self, token: &AccessToken) -> bool {
-        self.transition(|locked, inputs| {
-            invalidate::refused(&mut locked.state, Refusal { token }, inputs)
-        })
+    /// Takes in that a caller names `token` as refused. Returns whether it is no longer served
+    /// because of that.
+    pub(super) fn invalidate(&self, token: &AccessToken) -> bool {
+        self.transition(|locked, inputs| invalidate::invalidated(&mut locked.state, token, inputs))
     }
 
     /// Takes in the result of a flight.
@@ -271,6 +282,11 @@ impl Core {
         drop(locked);
         drop(deferred.carry_out(&self.tally, &self.changes));
         in_flight
+    }
+
+    /// Notes that this flight asks the endpoint from here on.
+    pub(super) fn asking(&self, sequence: u64) {
+        hold::asking(&mut self.lock().state, sequence);
     }
 
     /// Ends the hold of a flight whose request for a token takes long.
@@ -385,7 +401,10 @@ impl Core {
     }
 
     /// Locks, applies `step`, unlocks, and carries out its effects. For steps that start no flight.
-    fn transition<T>(&self, step: impl FnOnce(&mut Locked, &Inputs<'_>) -> (T, Effects)) -> T {
+    pub(super) fn transition<T>(
+        &self,
+        step: impl FnOnce(&mut Locked, &Inputs<'_>) -> (T, Effects),
+    ) -> T {
         let (mut locked, inputs) = self.enter();
         let (value, effects) = step(&mut locked, &inputs);
         let deferred = self.settle(&mut locked, effects, None, &inputs);
@@ -404,7 +423,7 @@ impl Core {
         runtime: Option<&Handle>,
         inputs: &Inputs<'_>,
     ) -> Deferred {
-        let Effects { leases, ended, start, publish, release, then } = effects;
+        let Effects { leases, ended, start, publish, release, doubt, then } = effects;
         let mut deferred = Deferred { then, ..Deferred::default() };
         let running = locked.flight.as_ref().filter(|_| release);
         deferred.released = running.map(|running| running.flight.clone());
@@ -424,6 +443,9 @@ impl Core {
         }
         let on_response: Weak<dyn OnResponse> = Weak::<Self>::clone(&self.on_response);
         deferred.leases = locked.start_leases(leases, &on_response);
+        deferred.doubt = doubt.and_then(|outcome| Some((locked.doubt.take()?, outcome)));
+        let watched = locked.state.doubts.watched(inputs.now.at);
+        locked.leases.iter_mut().for_each(|leases| leases.watch(watched));
         if publish {
             let until = locked.state.served_until(&inputs.now);
             match (&locked.leases, until) {
@@ -432,29 +454,6 @@ impl Core {
             }
         }
         deferred
-    }
-}
-
-impl OnResponse for Core {
-    fn refused(&self, token: &AccessToken) {
-        self.refuse(token);
-    }
-
-    fn proof_refused(&self) {
-        self.tally.proofs_refused.add();
-    }
-
-    fn accepted(&self, token: &AccessToken) {
-        self.transition(|locked, inputs| {
-            let is_current = locked.state.current.as_ref().is_some_and(|it| it.token.is(token));
-            // A response to a request of an earlier generation says nothing: it may have been
-            // authenticated before the token died.
-            if is_current && inputs.accepted_lately {
-                ((), hold::follow(&mut locked.state, None))
-            } else {
-                ((), Effects::default())
-            }
-        });
     }
 }
 

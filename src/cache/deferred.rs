@@ -5,10 +5,12 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::{
+    broadcast::Broadcast,
     changes::Changes,
     effect::{Effect, Start},
     flight::{Flight, Outcome, Running},
     lease::Leases,
+    verdict::DoubtOutcome,
 };
 use crate::events::Tally;
 
@@ -31,13 +33,15 @@ pub(super) struct Deferred {
     pub(super) leases: Option<Leases>,
     /// The flight whose waiters ask the cache again.
     pub(super) released: Option<Flight>,
+    /// The doubt that ended, and how.
+    pub(super) doubt: Option<(Broadcast<DoubtOutcome>, DoubtOutcome)>,
     pub(super) to_spawn: Option<ToSpawn>,
 }
 
 impl Deferred {
     /// Carries out what may run foreign code. Returns the flight that the caller has to spawn.
     pub(super) fn carry_out(self, tally: &Tally, changes: &Changes) -> Option<ToSpawn> {
-        let Self { ended, then, expedite, leases, released, to_spawn } = self;
+        let Self { ended, then, expedite, leases, released, doubt, to_spawn } = self;
         drop(leases);
         match ended {
             Some((running, Some(outcome))) => running.flight.end(outcome),
@@ -46,6 +50,9 @@ impl Deferred {
         }
         if let Some(flight) = released {
             flight.release();
+        }
+        if let Some((waiting, outcome)) = doubt {
+            waiting.end(outcome);
         }
         for effect in then {
             match effect {

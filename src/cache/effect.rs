@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::flight::Outcome;
+use super::{flight::Outcome, verdict::DoubtOutcome};
 use crate::{
     error::AuthError,
     events::{Count, TARGET, Tally, log_news},
@@ -28,6 +28,8 @@ pub(super) struct Effects {
     pub(super) publish: bool,
     /// The waiters of the flight ask the cache again, while the flight goes on.
     pub(super) release: bool,
+    /// The doubt in progress ended, and how.
+    pub(super) doubt: Option<DoubtOutcome>,
     /// Carried out in this order, without the lock.
     pub(super) then: Vec<Effect>,
 }

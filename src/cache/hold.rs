@@ -67,6 +67,13 @@ pub(super) fn hold(state: &mut State, sequence: u64, inputs: &Inputs<'_>) -> (bo
     (drains, effects)
 }
 
+/// Notes that the endpoint is asked from here on. A token in use may die of that.
+pub(super) fn asking(state: &mut State, sequence: u64) {
+    if let Some(flight) = state.flight_of(sequence) {
+        flight.asked = true;
+    }
+}
+
 /// Ends the hold of this flight, whose request for a token takes long. The token may have died by
 /// then, so one request goes first.
 pub(super) fn time_out(state: &mut State, sequence: u64, inputs: &Inputs<'_>) -> Effects {

@@ -4,30 +4,29 @@
 //! reference count of the leases *is* the number of requests in flight. Nothing else is counted.
 //! When the last reference is gone, the [`Drained`] that came with the leases resolves.
 
-use std::sync::{
-    self as std_sync,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{self as std_sync, atomic::Ordering};
 
 use futures_util::{FutureExt, future::Shared};
 use http::HeaderValue;
 
+use super::verdict::{Refusal, Verdict};
 use crate::{
     clock,
+    route::Route,
     sync::{Arc, AtomicU64, Striped, fence, oneshot},
     token::AccessToken,
 };
 
 /// Whoever wants to know what resources say of a token.
 pub(crate) trait OnResponse: Send + Sync {
-    /// Handles a 401 to a request that was signed with `token`.
-    fn refused(&self, token: &AccessToken);
+    /// Handles a 401 to a request that was signed with a token, and decides what follows.
+    fn refused(&self, refusal: &Refusal<'_>) -> Verdict;
 
     /// Handles a refusal for what stands beside the token.
     fn proof_refused(&self) {}
 
-    /// Handles the first acceptance of `token` on a lease.
-    fn accepted(&self, token: &AccessToken);
+    /// Handles the first acceptance of `token` on a lease, or one by a route that is watched.
+    fn accepted(&self, token: &AccessToken, route: Option<Route>);
 }
 
 /// A token in use by one request or more.
@@ -42,8 +41,9 @@ pub(crate) struct Lease {
     /// The end of the freshness by the coarse clock: before it, a service may take the lease
     /// without asking the slot. Otherwise [`CLOSED`] or [`OPEN`].
     fresh_until: AtomicU64,
-    /// A response to a request that held this copy of the lease has accepted the token.
-    accepted: AtomicBool,
+    /// [`ACCEPTED`] once a response to a request that held this copy of the lease has accepted the
+    /// token, and what [`Doubts::watched`](crate::refresh::doubt::Doubts::watched) returns.
+    mark: std_sync::atomic::AtomicU64,
     pub(crate) token: AccessToken,
     /// The cache that issued the lease. Requests do not keep it alive, because nobody is left to
     /// act on a 401 once the cache is gone.
@@ -52,11 +52,18 @@ pub(crate) struct Lease {
     _in_use: Arc<oneshot::Sender<()>>,
 }
 
+/// The references to each copy of a lease beside those of requests: of the [`Generations`] and of
+/// the slot.
+const HOLDERS: usize = 2;
+
 /// No reader can freshen the lease until [`Slot::publish`](super::slot::Slot::publish) opens it.
 const CLOSED: u64 = 0;
 
 /// The lease is in the slot and is not fresh.
 const OPEN: u64 = 1;
+
+/// The bit of [`Lease::mark`] that no route has.
+const ACCEPTED: u64 = 1;
 
 /// The copies of one lease, of which each thread always takes the same one. Their reference counts
 /// together are the number of requests in flight.
@@ -69,6 +76,7 @@ pub(crate) type Drained = Shared<oneshot::Receiver<()>>;
 impl Lease {
     pub(super) fn copies(
         token: &AccessToken,
+        watched: u64,
         on_response: &std_sync::Weak<dyn OnResponse>,
     ) -> (Leases, Drained) {
         let (sender, drained) = oneshot::channel();
@@ -79,7 +87,7 @@ impl Lease {
                 header: token.copy_header(),
                 fresh_until: AtomicU64::new(CLOSED),
                 on_response: std_sync::Weak::clone(on_response),
-                accepted: AtomicBool::new(false),
+                mark: std_sync::atomic::AtomicU64::new(watched),
                 _in_use: Arc::clone(&sender),
             })
         });
@@ -114,11 +122,17 @@ impl Lease {
         self.fresh_until.swap(CLOSED, Ordering::Acquire);
     }
 
-    /// Reports that a resource refused the token.
-    pub(crate) fn refuse(&self) {
-        if let Some(on_response) = self.on_response.upgrade() {
-            on_response.refused(&self.token);
-        }
+    /// Reports that a resource refused the token. The request is no longer in flight.
+    pub(crate) fn refuse(lease: Arc<Self>, refusal: &Refusal<'_>) -> Verdict {
+        let on_response = lease.on_response.upgrade();
+        drop(lease);
+        on_response.map_or(Verdict::Return, |on_response| on_response.refused(refusal))
+    }
+
+    /// Returns whether the route of a request may be asked for. Not so for nearly all requests.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.mark.load(Ordering::Relaxed) != ACCEPTED
     }
 
     /// Reports that a resource refused what stands beside the token.
@@ -129,21 +143,30 @@ impl Lease {
     }
 
     /// Records that a resource accepted the token. It is written once, and after that all cores
-    /// only read it.
+    /// only read it. `route` is called only for an acceptance that may have to be reported.
     #[inline]
-    pub(crate) fn accept(&self) {
-        if !self.accepted.load(Ordering::Relaxed) {
-            self.accept_slow();
+    pub(crate) fn accept(&self, route: impl FnOnce() -> Option<Route>) {
+        if self.is_watched() {
+            self.accept_slow(route());
         }
     }
 
     #[cold]
-    fn accept_slow(&self) {
-        self.accepted.store(true, Ordering::Relaxed);
+    fn accept_slow(&self, route: Option<Route>) {
+        let mark = self.mark.fetch_or(ACCEPTED, Ordering::Relaxed);
         self.token.accept();
-        if let Some(on_response) = self.on_response.upgrade() {
-            on_response.accepted(&self.token);
+        let is_watched = route.is_some_and(|route| mark & route.bit() != 0);
+        if (mark & ACCEPTED == 0 || is_watched)
+            && let Some(on_response) = self.on_response.upgrade()
+        {
+            on_response.accepted(&self.token, route);
         }
+    }
+
+    /// Sets the routes whose acceptances are reported.
+    fn watch(&self, watched: u64) {
+        self.mark.fetch_or(watched & !ACCEPTED, Ordering::Relaxed);
+        self.mark.fetch_and(watched | ACCEPTED, Ordering::Relaxed);
     }
 }
 
@@ -156,13 +179,28 @@ pub(super) struct Generations {
     /// Resolves when the current generation is held by nobody, not even here.
     drained: Drained,
     earlier: Vec<Drained>,
+    /// The bits of the routes whose acceptances are reported.
+    watched: u64,
 }
 
 impl Generations {
     /// Creates the first generation of leases on `token`.
     pub(super) fn new(token: &AccessToken, on_response: &std_sync::Weak<dyn OnResponse>) -> Self {
-        let (current, drained) = Lease::copies(token, on_response);
-        Self { current, drained, earlier: Vec::new() }
+        let (current, drained) = Lease::copies(token, 0, on_response);
+        Self { current, drained, earlier: Vec::new(), watched: 0 }
+    }
+
+    /// Sets the [bits](Route::bit) of the routes whose acceptances are reported.
+    pub(super) fn watch(&mut self, watched: u64) {
+        if self.watched != watched {
+            self.watched = watched;
+            self.current.iter().for_each(|lease| lease.watch(watched));
+        }
+    }
+
+    /// Returns whether requests are in flight, as far as can be told while others start and end.
+    pub(super) fn has_requests(&self) -> bool {
+        self.current.iter().any(|lease| Arc::strong_count(lease) > HOLDERS)
     }
 
     pub(super) fn current(&self) -> &Leases {
@@ -176,7 +214,7 @@ impl Generations {
 
     /// Returns whether a resource accepted the token on a lease of the current generation.
     pub(super) fn is_accepted(&self) -> bool {
-        self.current.iter().any(|lease| lease.accepted.load(Ordering::Relaxed))
+        self.current.iter().any(|lease| lease.mark.load(Ordering::Relaxed) & ACCEPTED != 0)
     }
 
     /// Returns whether no request is in flight. That lasts only while the slot is withdrawn.
@@ -189,7 +227,7 @@ impl Generations {
     /// of the lock.
     pub(super) fn advance(&mut self) -> Leases {
         let lease = self.current.local();
-        let (leases, drained) = Lease::copies(&lease.token, &lease.on_response);
+        let (leases, drained) = Lease::copies(&lease.token, self.watched, &lease.on_response);
         let old = std::mem::replace(&mut self.current, leases);
         self.earlier.retain(|drained| !is_over(drained));
         self.earlier.push(std::mem::replace(&mut self.drained, drained));

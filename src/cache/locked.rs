@@ -3,10 +3,12 @@
 use std::sync::Weak;
 
 use super::{
+    broadcast::Broadcast,
     effect::NewLeases,
     flight::{FlightHandle, Running, interrupted},
     lease::{Generations, Lease, Leases, OnResponse},
     state::State,
+    verdict::DoubtOutcome,
 };
 use crate::{
     error::AuthError,
@@ -20,6 +22,8 @@ pub(super) struct Locked {
     pub(super) state: State,
     pub(super) leases: Option<Generations>,
     pub(super) flight: Option<Running>,
+    /// Where the requests wait that were refused while a probe is out.
+    pub(super) doubt: Option<Broadcast<DoubtOutcome>>,
     /// The task that renews without traffic.
     pub(super) warmer: Option<AbortHandle>,
 }
@@ -35,13 +39,14 @@ pub(crate) enum Acquired {
 
 impl Locked {
     /// Returns what a waiter needs of the flight in progress. A waiter that `asks_again` does so
-    /// when the flight's hold has timed out.
+    /// when the flight's hold has timed out. One that needs the flight's own result, and not just a
+    /// token, does not: it could start another flight.
     pub(super) fn handle(&self, asks_again: bool) -> Acquired {
         let (Some(running), Some(flight)) = (&self.flight, &self.state.flight) else {
             return Acquired::Failed(interrupted(false));
         };
         Acquired::Waiting(FlightHandle {
-            outcome: running.flight.outcome(asks_again),
+            outcome: running.flight.listen(asks_again),
             runtime: running.runtime,
             overdue: flight.overdue,
         })

@@ -2,16 +2,18 @@ use super::{
     super::super::{
         lease::{Drained, Leases, OnResponse},
         slot::{CachedLease, Slot},
+        verdict::{Refusal, Verdict},
     },
     *,
 };
+use crate::route::Route;
 
 #[test]
 fn a_slot_that_was_withdrawn_gives_no_lease_and_the_last_one_that_it_gave_signals_its_end() {
     model(|| {
         let server = Server::default();
         let slot = Arc::new(Slot::default());
-        let (leases, gone) = Lease::copies(&fresh(1), &nobody());
+        let (leases, gone) = Lease::copies(&fresh(1), 0, &nobody());
         slot.publish(&leases, clock::now() + Duration::from_secs(1));
         let readers = [(); 2].map(|()| {
             let (slot, server) = (Arc::clone(&slot), server.clone());
@@ -84,7 +86,7 @@ fn a_reader_that_found_a_lease_open_does_not_open_it_again_once_the_slot_was_wit
 /// A slot, and a service that has had its lease a moment ago.
 fn used() -> (Arc<Slot>, Leases, Drained, CachedLease) {
     let (slot, mut recent) = (Arc::new(Slot::default()), CachedLease::default());
-    let (leases, gone) = Lease::copies(&fresh(1), &nobody());
+    let (leases, gone) = Lease::copies(&fresh(1), 0, &nobody());
     slot.publish(&leases, clock::now() + Duration::from_secs(1));
     // The copies take turns. The last one that the service has is the one that a reader gets when
     // the slot is published again.
@@ -103,8 +105,10 @@ fn is_unused(leases: &Leases) -> bool {
 fn nobody() -> std::sync::Weak<dyn OnResponse> {
     struct Nobody;
     impl OnResponse for Nobody {
-        fn refused(&self, _: &AccessToken) {}
-        fn accepted(&self, _: &AccessToken) {}
+        fn refused(&self, _: &Refusal<'_>) -> Verdict {
+            Verdict::Return
+        }
+        fn accepted(&self, _: &AccessToken, _: Option<Route>) {}
     }
     std::sync::Weak::<Nobody>::new()
 }

@@ -26,6 +26,7 @@
 //! ```
 
 mod acquire;
+mod broadcast;
 mod changes;
 mod complete;
 mod core;
@@ -39,22 +40,31 @@ mod invalidate;
 mod lease;
 mod locked;
 mod report;
+mod respond;
 mod slot;
 mod state;
 mod task;
+mod verdict;
 
 use std::{fmt, sync::Arc};
 
 use http::Uri;
 use tokio::runtime;
 
+use self::lease::OnResponse;
 pub use self::{changes::TokenUpdates, future::TokenFuture};
 use self::{
     core::Core,
     handle::{Handle, Tasks},
     state::Rules,
 };
-pub(crate) use self::{future::Wait, lease::Lease, slot::CachedLease, state::Requirement};
+pub(crate) use self::{
+    future::Wait,
+    lease::Lease,
+    slot::CachedLease,
+    state::Requirement,
+    verdict::{DoubtFuture, DoubtOutcome, Probe, Refusal, Verdict},
+};
 use crate::{
     endpoint::{DynEndpoint, Rotation, TokenEndpoint},
     error::ConfigError,
@@ -174,7 +184,7 @@ impl TokenCache {
     /// that pause, two processes on the same credentials would kill each other's tokens in turn,
     /// and a resource that refuses every token would cost a request to the endpoint each time.
     pub fn invalidate(&self, token: &AccessToken) -> bool {
-        self.0.core().refuse(token)
+        self.0.core().invalidate(token)
     }
 
     /// Asks for a new token whatever the state of the one in use, or joins the refresh in flight.
@@ -214,6 +224,11 @@ impl TokenCache {
     /// Returns where tokens are asked for, as the endpoint says.
     pub fn endpoint_uri(&self) -> Option<&Uri> {
         self.0.core().uri.as_ref()
+    }
+
+    /// Decides what a request does after its 401.
+    pub(crate) fn refused(&self, refusal: &Refusal<'_>) -> Verdict {
+        self.0.core().refused(refusal)
     }
 
     pub(crate) fn requiring(&self, requirement: Requirement) -> TokenFuture {

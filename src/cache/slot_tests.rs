@@ -3,9 +3,16 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tower::{Layer, Service, service_fn};
 
-use super::{super::lease::OnResponse, *};
+use super::{
+    super::{
+        lease::OnResponse,
+        verdict::{Refusal, Verdict},
+    },
+    *,
+};
 use crate::{
     AuthLayer, BoxError, Credentials, Error, SendPayments, TokenCache, clock,
+    route::Route,
     token::{AccessToken, Times, Windows, schedule::schedule},
 };
 
@@ -13,15 +20,17 @@ fn leases(sequence: u64) -> Leases {
     let lifetime = Duration::from_secs(300);
     let schedule = schedule(lifetime, &Windows::default(), 0.5);
     let times = Times { sent: clock::moment(), lifetime, schedule };
-    Lease::copies(&AccessToken::new("Bearer", "x", sequence, times).unwrap(), &nobody()).0
+    Lease::copies(&AccessToken::new("Bearer", "x", sequence, times).unwrap(), 0, &nobody()).0
 }
 
 /// A cache that is gone.
 fn nobody() -> std::sync::Weak<dyn OnResponse> {
     struct Nobody;
     impl OnResponse for Nobody {
-        fn refused(&self, _: &AccessToken) {}
-        fn accepted(&self, _: &AccessToken) {}
+        fn refused(&self, _: &Refusal<'_>) -> Verdict {
+            Verdict::Return
+        }
+        fn accepted(&self, _: &AccessToken, _: Option<Route>) {}
     }
     std::sync::Weak::<Nobody>::new()
 }

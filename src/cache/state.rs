@@ -15,7 +15,7 @@ use crate::{
     clock::{self, Moment},
     endpoint::Rotation,
     error::AuthError,
-    refresh::{RefreshPolicy, cooldown::Cooldown, gate::Gate, outage::Outage},
+    refresh::{RefreshPolicy, cooldown::Cooldown, doubt::Doubts, gate::Gate, outage::Outage},
     token::AccessToken,
 };
 
@@ -30,6 +30,7 @@ pub(super) struct State {
     /// The number of the newest flight, and of the token that it brings.
     pub(super) last_sequence: u64,
     pub(super) cooldown: Cooldown,
+    pub(super) doubts: Doubts,
     pub(super) outage: Outage,
     /// The last drain has timed out.
     pub(super) drain_timed_out: bool,
@@ -48,6 +49,8 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct CurrentToken {
     pub(super) token: AccessToken,
+    /// When it came.
+    pub(super) since: Instant,
     pub(super) standing: Standing,
     /// A request for its successor was sent, and whether that killed this token is unknown.
     pub(super) suspect: bool,
@@ -72,6 +75,8 @@ pub(super) enum Standing {
 pub(super) struct Flight {
     pub(super) sequence: u64,
     pub(super) stage: Stage,
+    /// The endpoint has been asked, as far as this cache knows.
+    pub(super) asked: bool,
     /// When the flight must have ended. After that, its runtime is not driven.
     pub(super) overdue: Instant,
     /// Its hold has timed out, and the endpoint has not responded yet.
@@ -196,6 +201,12 @@ impl State {
         self.alive(now).filter(|token| is_refused && token.is_accepted())
     }
 
+    /// Returns whether requests are held and the endpoint has not been asked yet, so the token in
+    /// use has not died of that.
+    pub(super) fn is_draining(&self) -> bool {
+        self.flight.is_some_and(|flight| flight.stage == Stage::Holding && !flight.asked)
+    }
+
     /// Returns the flight if it is this one.
     pub(super) fn flight_of(&mut self, sequence: u64) -> Option<&mut Flight> {
         self.flight.as_mut().filter(|flight| flight.sequence == sequence)
@@ -225,6 +236,7 @@ impl State {
         let overtaken = self.flight.replace(Flight {
             sequence,
             stage,
+            asked: false,
             overdue,
             hold_timed_out: false,
             suspects: false,
@@ -279,8 +291,8 @@ impl State {
 }
 
 impl CurrentToken {
-    pub(super) fn new(token: AccessToken) -> Self {
-        Self { token, standing: Standing::Good, suspect: false, hurried: false }
+    pub(super) fn new(token: AccessToken, since: Instant) -> Self {
+        Self { token, since, standing: Standing::Good, suspect: false, hurried: false }
     }
 }
 

@@ -11,8 +11,7 @@ use super::{
         acquire::{self, Acquisition},
         complete::{self, Completion},
         effect::{Effect, NewLeases, Record},
-        hold,
-        invalidate::{self, Refusal},
+        hold, invalidate,
     },
     *,
 };
@@ -143,8 +142,7 @@ impl World {
 
     fn refuse(&mut self, token: &AccessToken, accepted_lately: bool) -> (bool, Effects) {
         self.accepted_lately = accepted_lately;
-        let refusal = Refusal { token };
-        self.step(|state, inputs| invalidate::refused(state, refusal, inputs))
+        self.step(|state, inputs| invalidate::invalidated(state, token, inputs))
     }
 }
 

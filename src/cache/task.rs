@@ -110,6 +110,7 @@ impl RefreshTask {
         }
         let core = &*self.core;
         let held = self.drain().await;
+        core.asking(self.start.sequence);
         let attempts = Attempts {
             endpoint: &*core.endpoint,
             policy: &core.rules.policy,

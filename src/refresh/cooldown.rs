@@ -95,6 +95,12 @@ impl Cooldown {
         }
     }
 
+    /// Returns whether two renewals in a row were made for refusals of tokens that were young: another
+    /// process asks for tokens too, or a resource refuses all of them.
+    pub(crate) fn is_duel(&self) -> bool {
+        self.early >= 2
+    }
+
     /// Notes that a pause has cost a request its replay. Returns whether that is news, which it is
     /// once until the count starts again.
     pub(crate) fn report(&mut self) -> bool {

@@ -4,6 +4,7 @@
 pub(crate) mod attempts;
 pub(crate) mod backoff;
 pub(crate) mod cooldown;
+pub(crate) mod doubt;
 pub(crate) mod gate;
 pub(crate) mod outage;
 mod policy;

@@ -60,6 +60,7 @@ pub struct RefreshPolicy {
     pub(crate) max_retry_after: Duration,
     pub(crate) cooldown_base: Duration,
     pub(crate) cooldown_cap: Duration,
+    pub(crate) propagation_delay: Duration,
     pub(crate) windows: Windows,
     pub(crate) hold_timeout: Duration,
     pub(crate) hold: bool,
@@ -76,6 +77,7 @@ impl Default for RefreshPolicy {
             max_retry_after: Duration::from_secs(600),
             cooldown_base: Duration::from_secs(1),
             cooldown_cap: Duration::from_secs(30),
+            propagation_delay: Duration::from_secs(2),
             windows: Windows::default(),
             hold_timeout: Duration::from_secs(1),
             hold: true,
@@ -269,6 +271,22 @@ impl RefreshPolicy {
     #[must_use]
     pub fn hold_timeout(mut self, timeout: Duration) -> Self {
         self.hold_timeout = timeout;
+        self
+    }
+
+    /// Sets how long it may take until every resource knows a new token. A replica of the resource
+    /// may learn of it late, or its clock may be behind.
+    ///
+    /// A request that is refused with a younger token is sent again with the same one, up to five
+    /// times within 2 seconds, and only then is the token renewed. A request that can't be sent
+    /// again gets its 401, and the token stays.
+    ///
+    /// With 5 seconds, a resource whose clock is 4 seconds behind costs no renewals. With zero, a
+    /// young token is treated like any other. A quarter of a token's lifetime is the most. Defaults
+    /// to 2 seconds.
+    #[must_use]
+    pub fn propagation_delay(mut self, delay: Duration) -> Self {
+        self.propagation_delay = delay;
         self
     }
 

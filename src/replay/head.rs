@@ -29,6 +29,8 @@ use http::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::route::Route;
+
 /// A request's method, URI, version and headers, kept without an allocation if they fit inline and
 /// the pool is not empty.
 ///
@@ -114,6 +116,16 @@ impl KeptHead {
             return Self::default();
         }
         Self(Some(head))
+    }
+
+    /// Returns the route of the request. Returns `None` if nothing was kept.
+    pub(super) fn route(&self) -> Option<Route> {
+        let head = self.0.as_ref()?;
+        let (mut inline, mut overflow) = (&head.inline[..head.used], &head.overflow[..]);
+        let mut next = || if inline.is_empty() { take(&mut overflow) } else { take(&mut inline) };
+        let ((method, scheme, _), (authority, path, _)) = (next()?, next()?);
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        Some(Route::new(text(method)?, text(scheme)?, text(authority)?, text(path)?))
     }
 
     /// Makes a request with this head and `body`. Returns `None` if nothing was kept, because a

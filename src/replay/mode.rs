@@ -6,6 +6,7 @@ use std::{convert::Infallible, fmt};
 use http::{Extensions, Request};
 
 use super::{head::KeptHead, replayable::ReplayableBody};
+use crate::route::Route;
 
 /// Decides whether a request is sent again after a 401. Implemented by [`ReplayOnce`] and
 /// [`NoReplay`].
@@ -21,6 +22,10 @@ use super::{head::KeptHead, replayable::ReplayableBody};
 pub trait Replay<B>: Clone + sealed::Sealed {
     #[doc(hidden)]
     type Kept;
+
+    /// What is left of a request that is not kept.
+    #[doc(hidden)]
+    type Trace: Default + Send + Sync;
 
     /// `true` if requests are kept for a replay.
     #[doc(hidden)]
@@ -42,6 +47,14 @@ pub trait Replay<B>: Clone + sealed::Sealed {
         }
     }
 
+    /// Notes the route of a request, if it is not kept and `is_watched` says that somebody may ask.
+    #[doc(hidden)]
+    fn trace(is_watched: bool, request: &Request<B>) -> Self::Trace;
+
+    /// Returns the route of a request.
+    #[doc(hidden)]
+    fn route(kept: Option<&Self::Kept>, trace: &Self::Trace) -> Option<Route>;
+
     /// Pauses the body of the attempt in flight until `kept` is restored or dropped. Returns
     /// `false` if the body can't be sent again.
     #[doc(hidden)]
@@ -53,7 +66,7 @@ pub trait Replay<B>: Clone + sealed::Sealed {
     fn restore(kept: Self::Kept) -> Option<Request<B>>;
 }
 
-/// Sends a request that was answered 401 once more with a newer token. The default.
+/// Sends a request that was answered 401 again, and once with a newer token. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReplayOnce;
 
@@ -102,6 +115,7 @@ impl<K> fmt::Debug for KeptRequest<K> {
 #[diagnostic::do_not_recommend]
 impl<B: ReplayableBody> Replay<B> for ReplayOnce {
     type Kept = KeptRequest<B::Kept>;
+    type Trace = ();
 
     const KEEPS: bool = true;
 
@@ -111,6 +125,13 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
         // Extensions that were taken out leave an empty map behind, whose clone would allocate.
         let extensions = if extensions.is_empty() { Extensions::new() } else { extensions.clone() };
         Some(KeptRequest { head, extensions, body: request.body().keep() })
+    }
+
+    #[inline]
+    fn trace(_: bool, _: &Request<B>) {}
+
+    fn route(kept: Option<&KeptRequest<B::Kept>>, (): &()) -> Option<Route> {
+        kept?.head.route()
     }
 
     fn pause(kept: &KeptRequest<B::Kept>) -> bool {
@@ -126,11 +147,21 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
 
 impl<B> Replay<B> for NoReplay {
     type Kept = Infallible;
+    type Trace = Option<Route>;
 
     const KEEPS: bool = false;
 
     fn keep_with(_: KeptHead, _: &Request<B>) -> Option<Infallible> {
         None
+    }
+
+    #[inline]
+    fn trace(is_watched: bool, request: &Request<B>) -> Option<Route> {
+        is_watched.then(|| Route::of(request))
+    }
+
+    fn route(_: Option<&Infallible>, trace: &Option<Route>) -> Option<Route> {
+        *trace
     }
 
     fn pause(kept: &Infallible) -> bool {

@@ -1,18 +1,12 @@
-//! The parts that a request takes along on its way: [`Unsent`], [`Replayable`] and [`Refused`].
+//! The parts that a request takes along on its way: [`Unsent`], [`Replayable`], [`Attempt`] and
+//! [`Resent`].
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::Request;
 
-use super::{handle::ServiceHandle, signer::Signer};
-use crate::{
-    cache::Requirement,
-    error::AuthError,
-    events::TARGET,
-    isolate::isolate,
-    replay::{Declined, Replay},
-    token::AccessToken,
-};
+use super::handle::ServiceHandle;
+use crate::{cache::Probe, events::Tally, refresh::doubt::Sends};
 
 /// A request that is to be signed and sent.
 ///
@@ -20,7 +14,8 @@ use crate::{
 pub(crate) struct Unsent<S, B> {
     pub(crate) request: Box<Request<B>>,
     pub(crate) handle: Arc<ServiceHandle<S>>,
-    pub(crate) is_replay: bool,
+    /// The sends before this one. `None` for the first.
+    pub(crate) attempt: Option<Box<Attempt>>,
 }
 
 /// The means to send a request again.
@@ -29,64 +24,50 @@ pub(crate) struct Replayable<S, K> {
     pub(crate) handle: Arc<ServiceHandle<S>>,
 }
 
-/// A 401, and what it takes to send its request again. Both are kept until there is a newer token.
-/// If there will be none, the 401 is the caller's, and its body can still be read.
-pub(crate) struct Refused<S, Res, K> {
-    pub(crate) response: Res,
-    pub(crate) replay: Replayable<S, K>,
-    pub(crate) requirement: Requirement,
+/// The history of a request that was refused.
+#[derive(Default)]
+pub(crate) struct Attempt {
+    /// The sequence number of the token that was refused last.
+    pub(crate) refused: u64,
+    pub(crate) sends: Sends,
+    /// It was sent again because its proof was refused.
+    pub(crate) proof: bool,
+    /// The part of the request in the doubt in progress.
+    pub(crate) probe: Option<Probe>,
 }
 
-impl<S, ResB, K> Refused<S, Response<ResB>, K> {
-    /// Makes the request again, now that there is a newer token. The error is the caller's
-    /// response.
-    pub(crate) fn restore<B, R>(
-        self,
-        result: Result<AccessToken, AuthError>,
-    ) -> Result<Unsent<S, B>, Response<ResB>>
-    where
-        R: Replay<B, Kept = K>,
-    {
-        let Self { response, replay: Replayable { kept, handle }, .. } = self;
-        if let Err(error) = result {
-            return Err(give_up(response, error, &handle.signer));
-        }
-        // The 401 is dropped, and its connection with it, before a service is asked whether it is
-        // ready.
-        match R::restore(kept) {
-            Some(request) => Ok(Unsent { request: Box::new(request), handle, is_replay: true }),
-            None => Err(decline(response, &handle.signer, true)),
+/// A request that is in flight again.
+pub(crate) struct Resent<S, K> {
+    pub(crate) replay: Option<Replayable<S, K>>,
+    pub(crate) attempt: Box<Attempt>,
+}
+
+impl Attempt {
+    /// Notes that the request is to be sent again with the token that was refused, as a probe if
+    /// there is one.
+    pub(crate) fn again(&mut self, probe: Option<Probe>) {
+        let Some(probe) = probe else {
+            self.sends.pauses = self.sends.pauses.saturating_add(1);
+            return;
+        };
+        self.sends.probe = Some(probe.id());
+        self.probe = Some(probe);
+        self.probes();
+    }
+
+    /// Notes that the request is to be sent as a probe.
+    pub(crate) fn probes(&mut self) {
+        self.sends.again = true;
+        self.sends.probes = self.sends.probes.saturating_add(1);
+    }
+
+    /// Counts a send with the token `sequence`.
+    pub(crate) fn sent(&mut self, sequence: u64, tally: &Tally) {
+        if sequence == self.refused {
+            tally.same_token_retries.add();
+        } else {
+            self.sends.replays = self.sends.replays.saturating_add(1);
+            tally.replays.add();
         }
     }
-}
-
-/// Returns the 401 as it was answered. If the token is renewed, so that sending again would be of
-/// use, it carries the mark that its body can't be.
-pub(crate) fn decline<ResB>(
-    mut response: Response<ResB>,
-    signer: &Signer,
-    is_renewed: bool,
-) -> Response<ResB> {
-    signer.cache.tally().replays_declined.add();
-    isolate(|| {
-        tracing::debug!(
-            target: TARGET,
-            "a request was answered 401 and its body can't be sent again",
-        );
-    });
-    if is_renewed {
-        response.extensions_mut().insert(Declined);
-    }
-    response
-}
-
-/// Returns the 401 as it was answered, with the reason why there is no replay.
-fn give_up<ResB>(
-    mut response: Response<ResB>,
-    error: AuthError,
-    signer: &Signer,
-) -> Response<ResB> {
-    signer.cache.handle().not_renewed(error.clone());
-    response.extensions_mut().insert(error);
-    response
 }

@@ -21,11 +21,12 @@ use crate::{
 ///
 /// 1. A request that finds a valid token takes no lock, and costs one header. A request that finds
 ///    none waits for the refresh, which all of them share.
-/// 2. A request that is answered 401 is sent once more with a newer token, if its body is `Clone`,
-///    or a [`ReplayBody`](crate::replay::ReplayBody) within its cap. A 401 says that the request
-///    has not been applied (RFC 9110, section 15.5.2), so a replay is safe for a `POST`, too. A
-///    gRPC call that was refused as unauthenticated before any message (`grpc-status: 16` in the
-///    response's headers) counts as a 401. [`refusals`](Self::refusals) names other refusals.
+/// 2. A request that is answered 401 is sent again, if its body is `Clone`, or a
+///    [`ReplayBody`](crate::replay::ReplayBody) within its cap: with the same token if that may be
+///    good all the same ([below](#after-a-401)), and once with a newer one. A 401 says that the
+///    request has not been applied (RFC 9110, section 15.5.2), so a replay is safe for a `POST`,
+///    too. A gRPC call that was refused as unauthenticated before any message (`grpc-status: 16` in
+///    the response's headers) counts as a 401. [`refusals`](Self::refusals) names other refusals.
 /// 3. Only the token endpoint's own origin (RFC 6454) sees the token, unless more are
 ///    [allowed](Self::allow_origin). Requests to others are [refused](CrossOriginRequests::Refuse)
 ///    by default, and never signed.
@@ -50,6 +51,24 @@ use crate::{
 /// A request that waits for a token holds neither the readiness of the inner service nor a permit
 /// of a limit there. The service is made ready again before the request is sent, and before a
 /// replay. To bound how many requests wait, make a limit an outer layer.
+///
+/// # After a 401
+///
+/// A renewal at an exclusive endpoint kills the token that all other requests use. So a 401 is
+/// looked into first:
+///
+/// - A token younger than [`RefreshPolicy::propagation_delay`][delay] may not be known everywhere.
+///   The request is sent again with it, up to five times within 2 seconds.
+/// - A token that some resource has accepted is sent once more to the route that refused it: its
+///   method, origin and path, without the ids in it. Other requests of that route wait for the
+///   outcome, for 2 seconds at most. Only if the token is refused again is it renewed.
+/// - A route that refuses the new token too is remembered, for 30 seconds to 10 minutes. Its 401s
+///   are its callers', at once, and cost no token. Its first acceptance ends that.
+///
+/// With [`without_replay`](Self::without_replay), the first and the second are left out, because
+/// the request can't be sent again. A young token then stays in use.
+///
+/// [delay]: crate::RefreshPolicy::propagation_delay
 ///
 /// # Errors
 ///
@@ -154,7 +173,7 @@ impl AuthLayer {
 
 impl<C> AuthLayer<ReplayOnce, C> {
     /// Returns a 401 to the caller as it is. The token is renewed for the next request all the
-    /// same. A body need not be `Clone` then. Defaults to one replay.
+    /// same. A body need not be `Clone` then. By default a request is sent again.
     #[must_use]
     pub fn without_replay(self) -> AuthLayer<NoReplay, C> {
         AuthLayer { signer: self.signer, replay: PhantomData, classify: self.classify }
@@ -165,7 +184,7 @@ impl<R, C> AuthLayer<R, C> {
     /// Sets which responses refuse the token. The module [`refusal`](crate::refusal) has the
     /// choices, and says which providers need them. Defaults to [`Unauthorized`].
     ///
-    /// A request that is refused is sent once more. So only a response that says that the request
+    /// A request that is refused is sent again. So only a response that says that the request
     /// was not applied may be called a refusal.
     ///
     /// # Examples

@@ -12,10 +12,12 @@ mod guard;
 mod handle;
 mod layer;
 pub mod refusal;
+mod refused;
 #[cfg(feature = "reqwest-middleware")]
 mod reqwest_middleware;
 mod service;
 mod signer;
+mod state;
 
 #[cfg(fuzzing)]
 pub(crate) use self::challenge::blames_token;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use support::{Endpoint, Step, URI, authorization, get, ok, unauthorized};
+use support::{Endpoint, Step, URI, authorization, get, known_at_once, ok, unauthorized};
 use tower::{Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_reauth::{Auth, AuthError, AuthLayer, BoxError, Error, TokenCache};
 
@@ -111,7 +111,7 @@ async fn readiness_is_asked_for_once_before_each_call_and_used_or_given_back() {
     for kind in KINDS {
         let strict = Strict::new(kind, usize::MAX);
         let mut service =
-            AuthLayer::new(TokenCache::new(Endpoint::exclusive())).layer(strict.clone());
+            AuthLayer::new(known_at_once(Endpoint::exclusive())).layer(strict.clone());
         // Without a token; refused, and replayed; with a good one; to a foreign origin; again.
         for (uri, status) in
             [(URI, Some(200)), (URI, Some(200)), ("https://evil.example/", None), (URI, Some(200))]

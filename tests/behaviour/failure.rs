@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use support::{Endpoint, Resource, Step, URI, get, log::Log};
+use support::{Endpoint, Resource, Step, URI, get, known_at_once, log::Log};
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt};
 use tower_reauth::{
@@ -199,7 +199,7 @@ async fn after_a_success_back_off_starts_at_its_base_again() {
 #[tokio::test(start_paused = true)]
 async fn during_back_off_a_401_makes_no_request_and_is_the_callers() {
     let endpoint = Endpoint::exclusive();
-    let cache = cache(&endpoint);
+    let cache = known_at_once(endpoint.clone());
     let service = AuthLayer::new(cache.clone()).layer(Resource::accepting("token-3"));
     cache.token().await.unwrap();
     endpoint.then(Step::Fail(AuthError::rejected("not now")));

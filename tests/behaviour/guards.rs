@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use support::{Endpoint, Resource, Step, URI, get, ok, unauthorized};
+use support::{Endpoint, Resource, Step, URI, get, known_at_once, ok, unauthorized};
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt};
 use tower_http::follow_redirect::FollowRedirectLayer;
@@ -213,7 +213,7 @@ async fn a_service_that_loses_its_readiness_on_clone_works_and_is_ready_before_t
     // `Resource` loses its readiness on clone, and panics when called without it.
     let endpoint = Endpoint::exclusive();
     let resource = Resource::accepting("token-2");
-    let mut service = AuthLayer::new(TokenCache::new(endpoint)).layer(resource.clone());
+    let mut service = AuthLayer::new(known_at_once(endpoint)).layer(resource.clone());
     for _ in 0..3 {
         let response = service.ready().await.unwrap().call(get(URI)).await.unwrap();
         assert_eq!(response.status(), 200);

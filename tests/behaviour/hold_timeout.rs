@@ -21,7 +21,8 @@ fn no_jitter() -> RefreshPolicy {
 
 /// A cache with a token, whose next requests for one hang until the gate is opened.
 async fn about_to_renew(endpoint: &Endpoint) -> (TokenCache, tokio::sync::oneshot::Sender<()>) {
-    let cache = TokenCache::builder(endpoint.clone()).refresh_policy(no_jitter()).build().unwrap();
+    let policy = no_jitter().propagation_delay(Duration::ZERO);
+    let cache = TokenCache::builder(endpoint.clone()).refresh_policy(policy).build().unwrap();
     cache.token().await.unwrap();
     let gate = endpoint.gate();
     (cache, gate)

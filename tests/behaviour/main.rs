@@ -3,6 +3,7 @@
 mod cancellation;
 mod compile_message;
 mod contract;
+mod doubts;
 mod failure;
 mod foreign_code;
 mod foreign_runtimes;

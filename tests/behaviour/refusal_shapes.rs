@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use http::Response;
 use http_body_util::BodyExt;
-use support::{Endpoint, Resource, Step, URI, authorization, get, ok, unauthorized};
+use support::{Endpoint, Resource, Step, URI, authorization, get, known_at_once, ok, unauthorized};
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_reauth::{
-    AuthError, AuthLayer, Counters, TokenCache,
+    AuthError, AuthLayer, Counters,
     refusal::{self, Classify, RefusalLayer, Unauthorized},
 };
 
@@ -44,7 +44,7 @@ async fn end(
     codes: RefusalLayer,
     refusal: fn() -> Response<String>,
 ) -> End {
-    let cache = TokenCache::new(Endpoint::exclusive());
+    let cache = known_at_once(Endpoint::exclusive());
     let resource =
         Resource::new(
             move |_, request| {
@@ -137,7 +137,7 @@ async fn an_answer_that_was_not_named_is_the_callers() {
 #[tokio::test(start_paused = true)]
 async fn if_there_is_no_newer_token_the_refusal_comes_with_its_body_and_the_cause() {
     let endpoint = Endpoint::exclusive();
-    let cache = TokenCache::new(endpoint.clone());
+    let cache = known_at_once(endpoint.clone());
     cache.token().await.unwrap();
     endpoint.then(Step::Fail(AuthError::rejected("the client was closed")));
     let service = ServiceBuilder::new()
@@ -152,7 +152,7 @@ async fn if_there_is_no_newer_token_the_refusal_comes_with_its_body_and_the_caus
 
 #[tokio::test(start_paused = true)]
 async fn without_replay_another_refusal_still_marks_the_token() {
-    let cache = TokenCache::new(Endpoint::exclusive());
+    let cache = known_at_once(Endpoint::exclusive());
     let service = AuthLayer::new(cache.clone())
         .refusals(refusal::statuses([403]).unwrap())
         .without_replay()

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::{Request, Response, StatusCode};
-use support::{Endpoint, Resource, Step, URI, authorization, get, ok, settle, unauthorized};
+use support::{
+    Endpoint, Resource, Step, URI, authorization, get, known_at_once, ok, settle, unauthorized,
+};
 use tokio::time::{Instant, sleep};
 use tower::{
     BoxError, Service, ServiceBuilder, ServiceExt,
@@ -13,10 +15,10 @@ use tower::{
     retry::{Policy, RetryLayer},
     timeout::{TimeoutLayer, error::Elapsed},
 };
-use tower_reauth::{AuthError, AuthLayer, Error, TokenCache};
+use tower_reauth::{AuthError, AuthLayer, Error};
 
 fn auth(endpoint: &Endpoint) -> AuthLayer {
-    AuthLayer::new(TokenCache::new(endpoint.clone()))
+    AuthLayer::new(known_at_once(endpoint.clone()))
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::join_all;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use support::{
-    Endpoint, Resource, Step, URI, authorization, get, log::Log, ok, settle, unauthorized,
+    Endpoint, Resource, Step, URI, authorization, get, known_at_once, log::Log, ok, settle,
+    unauthorized,
 };
 use tower::{Layer, Service, ServiceExt};
 use tower_reauth::{
@@ -14,7 +15,7 @@ use tower_reauth::{
 use tracing::Level;
 
 fn cache(endpoint: &Endpoint) -> TokenCache {
-    TokenCache::new(endpoint.clone())
+    known_at_once(endpoint.clone())
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use serde_json::json;
-use support::Endpoint;
+use support::{Endpoint, known_at_once};
 use tokio::{net::TcpListener, time::timeout};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_reauth::{
@@ -103,7 +103,7 @@ async fn a_code_is_found_in_real_bodies_and_others_are_not_delayed() {
     for http2 in [false, true] {
         for path in ["/lark", "/in-frames"] {
             let http = Client::builder(TokioExecutor::new()).http2_only(http2).build_http();
-            let cache = TokenCache::new(Endpoint::overlapping());
+            let cache = known_at_once(Endpoint::overlapping());
             let signed = Signed { base: base.clone(), cache, http };
             let (response, tokens) = signed.send(Method::GET, path).await;
             assert_eq!((response.status().as_u16(), tokens), (200, 2), "{path}");

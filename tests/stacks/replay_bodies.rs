@@ -14,7 +14,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use support::{
-    Endpoint, Step,
+    Endpoint, Step, known_at_once,
     tls::{self, Tls},
 };
 use tower::{
@@ -102,7 +102,7 @@ async fn send(
     request: Request<Upload>,
 ) -> (Response<Incoming>, Endpoint) {
     let endpoint = Endpoint::exclusive();
-    let cache = TokenCache::new(endpoint.clone());
+    let cache = known_at_once(endpoint.clone());
     (send_with(cache, refuses, http2, request).await, endpoint)
 }
 
@@ -165,7 +165,7 @@ async fn a_streaming_upload_is_replayed_byte_for_byte_whenever_the_401_comes() {
 async fn a_megabyte_over_the_cap_goes_up_untouched_and_its_401_is_the_callers() {
     for http2 in [false, true] {
         let endpoint = Endpoint::exclusive();
-        let cache = TokenCache::new(endpoint.clone());
+        let cache = known_at_once(endpoint.clone());
         let response = send_with(cache.clone(), Refuses::AtTheEnd, http2, post(1024)).await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert!(response.extensions().get::<AuthError>().is_none());
@@ -185,7 +185,7 @@ async fn if_the_refresh_fails_the_401_of_an_upload_under_way_can_be_read_to_its_
     for http2 in [false, true] {
         let endpoint = Endpoint::exclusive();
         endpoint.then(Step::Issue).then(Step::Fail(AuthError::rejected("no such client")));
-        let response = send_with(TokenCache::new(endpoint), Refuses::Early, http2, post(40)).await;
+        let response = send_with(known_at_once(endpoint), Refuses::Early, http2, post(40)).await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert!(response.extensions().get::<AuthError>().is_some_and(AuthError::is_rejected));
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -212,7 +212,7 @@ async fn uploads_that_expect_100_continue_are_replayed() {
 async fn a_body_that_is_clone_stays_the_type_it_is() {
     let server = serve(Refuses::AtTheEnd, true).await;
     let client = client::https_with::<Full<Bytes>>(server.trusting.clone());
-    let auth = AuthLayer::new(TokenCache::new(Endpoint::exclusive()))
+    let auth = AuthLayer::new(known_at_once(Endpoint::exclusive()))
         .allow_origin(server.base_url())
         .unwrap();
     let request = Request::post(server.base_url()).body(Full::from("hello")).unwrap();
@@ -265,7 +265,7 @@ async fn redirects_are_followed_below_the_replay_layer() {
     let service = ServiceBuilder::new()
         .layer(ReplayLayer::new())
         .layer(FollowRedirectLayer::new())
-        .layer(AuthLayer::new(TokenCache::new(Endpoint::exclusive())))
+        .layer(AuthLayer::new(known_at_once(Endpoint::exclusive())))
         .service(resource);
     let request = Request::post(support::URI).body(Full::from("hello")).unwrap();
     assert_eq!(service.oneshot(request).await.unwrap().into_body(), "GET of 0 bytes");
@@ -295,7 +295,7 @@ async fn towers_retry_repeats_a_body_and_each_retry_has_its_own_replay() {
     let service = ServiceBuilder::new()
         .layer(ReplayLayer::new())
         .layer(RetryLayer::new(Retries))
-        .layer(AuthLayer::new(TokenCache::new(Endpoint::exclusive())))
+        .layer(AuthLayer::new(known_at_once(Endpoint::exclusive())))
         .service(resource);
     let request = Request::post(support::URI).body(Full::from("hello")).unwrap();
     assert_eq!(service.oneshot(request).await.unwrap().status(), 200);
@@ -316,7 +316,7 @@ async fn a_401_whose_token_goes_on_being_used_does_not_ask_to_be_sent_again() {
     let endpoint = Endpoint::exclusive();
     let service = ServiceBuilder::new()
         .layer(ReplayLayer::new().cap(4))
-        .layer(AuthLayer::new(TokenCache::new(endpoint.clone())))
+        .layer(AuthLayer::new(known_at_once(endpoint.clone())))
         .service(tower::service_fn(|_: Request<ReplayBody<Full<Bytes>>>| {
             std::future::ready(Ok::<_, BoxError>(support::unauthorized()))
         }));

@@ -12,10 +12,10 @@ use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
-use support::Endpoint;
+use support::{Endpoint, known_at_once};
 use tower::{Service, ServiceBuilder};
 use tower_reauth::{
-    AuthLayer, TokenCache,
+    AuthLayer,
     replay::{ReplayBody, ReplayLayer},
 };
 
@@ -87,7 +87,7 @@ fn a_replayable_upload_of_64_kib_is_sent_and_replayed_without_a_second_copy_of_i
         .build()
         .unwrap();
     let _guard = runtime.enter();
-    let cache = TokenCache::new(Endpoint::exclusive());
+    let cache = known_at_once(Endpoint::exclusive());
     runtime.block_on(cache.token()).unwrap();
     let mut service =
         ServiceBuilder::new().layer(ReplayLayer::new()).layer(AuthLayer::new(cache)).service(Reads);

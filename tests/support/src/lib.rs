@@ -25,7 +25,7 @@ use http::{Request, Response, StatusCode, header};
 use tokio::sync::oneshot;
 use tower::Service;
 use tower_reauth::{
-    AuthError, BoxError,
+    AuthError, BoxError, RefreshPolicy, TokenCache,
     endpoint::{IssuedToken, Rotation, TokenEndpoint},
 };
 
@@ -306,4 +306,15 @@ pub async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Returns a cache that takes a new token for known everywhere. So a refused token that no resource
+/// has accepted is renewed at once, and its request is sent twice.
+///
+/// # Panics
+///
+/// Panics if the cache can't be built.
+pub fn known_at_once(endpoint: impl TokenEndpoint) -> TokenCache {
+    let policy = RefreshPolicy::default().propagation_delay(Duration::ZERO);
+    TokenCache::builder(endpoint).refresh_policy(policy).build().expect("a policy that can work")
 }

@@ -1,0 +1,594 @@
+//! [`Doubts`]: decides whether a 401 speaks against the token or against the resource that sent it.
+//! Pure.
+//!
+//! At an exclusive endpoint a renewal kills the token that everybody uses, so a renewal for a
+//! resource that refuses every token hurts the callers of all others. The rules come from a
+//! simulation. They are tried in this order:
+//!
+//! 1. A route that refused the successor of a token that it had refused is remembered, for 30
+//!    seconds at first and 10 minutes at last. Its 401s are its callers', at once.
+//! 2. A token that is younger than the policy's `propagation_delay` may not be known everywhere. The
+//!    request is sent again with it, up to five times.
+//! 3. A route that has asked for this token's renewal, or for that of an earlier token, and refuses
+//!    the newer one too is remembered from now on.
+//! 4. A request that was sent with two tokens asks for no third.
+//! 5. The first refused request of a route is the probe: it is sent again with the same token. The
+//!    others of its route wait for what it finds. If it is accepted, all of them are sent again.
+//!    If it is refused, or another route refuses the token meanwhile, the token is renewed.
+//!
+//! An acceptance by another route acquits nobody. It may come from a cache, a public resource or
+//! from before the token died.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{clock, endpoint::Rotation, route::Route};
+
+/// The number of routes that are remembered, and of those that have asked for a renewal.
+const ROUTES: usize = 64;
+
+/// How long a route is remembered when it first refuses a successor.
+const FIRST_PERIOD: Duration = Duration::from_secs(30);
+
+/// The factor from one period of a route to the next.
+const GROWTH: u32 = 4;
+
+const LAST_PERIOD: Duration = Duration::from_secs(600);
+
+/// How long requests wait for the probe of their route.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pauses before a request is sent again with a token that is young.
+const YOUNG: [Duration; 5] = [
+    Duration::from_millis(50),
+    Duration::from_millis(150),
+    Duration::from_millis(300),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
+
+/// How long the routes of requests that are not kept are noted after a refusal of an unknown route.
+const TRACED: Duration = Duration::from_secs(3600);
+
+/// The bit of [`Doubts::watched`] that no route has.
+const TRACE: u64 = 2;
+
+/// How often a route is probed in one doubt if the token has survived a doubt before.
+const PROBES: u8 = 3;
+
+/// The unit of the pauses between the probes of a doubt: two of it before the second, three before
+/// the third.
+const BETWEEN_PROBES: Duration = Duration::from_millis(50);
+
+/// The memory of the routes, and the doubt in progress.
+#[derive(Debug, Default)]
+pub(crate) struct Doubts {
+    /// The routes that refuse every token.
+    remembered: Vec<Remembered>,
+    /// The routes that asked for the renewal of a token, and that token.
+    suspected: Vec<Suspected>,
+    open: Option<Doubt>,
+    last_id: u64,
+    /// The route whose acceptance of the current token came first.
+    reference: Option<Route>,
+    /// How many doubts the current token has survived.
+    survived: u32,
+    /// Until then, requests that are not kept note their routes, because one of unknown route was
+    /// refused.
+    traced_until: Option<Instant>,
+    /// The current token was refused, and not renewed for that. It is not probed until a resource
+    /// accepts it.
+    condemned: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Remembered {
+    route: Route,
+    /// The newest token that the route refused.
+    sequence: u64,
+    until: Instant,
+    period: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Suspected {
+    route: Route,
+    sequence: u64,
+    since: Instant,
+}
+
+/// A doubt in progress.
+#[derive(Debug)]
+pub(crate) struct Doubt {
+    id: u64,
+    started: Instant,
+    /// The route that is probed.
+    route: Route,
+}
+
+/// A refusal of the current token, as the rules see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused {
+    pub(crate) route: Option<Route>,
+    pub(crate) sequence: u64,
+    /// How long the token has been in use.
+    pub(crate) age: Duration,
+    /// A resource has accepted the token.
+    pub(crate) accepted: bool,
+    pub(crate) sends: Sends,
+    /// The request can be sent again.
+    pub(crate) resendable: bool,
+}
+
+/// The sends of one request, as far as the rules ask for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sends {
+    /// With how many tokens after the first one.
+    pub(crate) replays: u8,
+    /// How often with a token that was young.
+    pub(crate) pauses: u8,
+    /// How often as a probe.
+    pub(crate) probes: u8,
+    /// It was sent again with the token that had refused it, because of a doubt.
+    pub(crate) again: bool,
+    /// The doubt whose probe it is.
+    pub(crate) probe: Option<u64>,
+}
+
+/// The circumstances of a refusal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Circumstances {
+    pub(crate) propagation_delay: Duration,
+    /// The last renewals in a row were made for refusals of tokens that had just been issued:
+    /// somebody else asks for tokens too.
+    pub(crate) duel: bool,
+    pub(crate) rotation: Rotation,
+    /// New requests are held, and the request for the next token has not been sent.
+    pub(crate) draining: bool,
+    /// Other requests are in flight with the token.
+    pub(crate) others: bool,
+}
+
+/// What follows from a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// The 401 is its caller's.
+    Return,
+    /// The request is sent again with the same token after this pause.
+    Pause(Duration),
+    /// The request is sent again with the same token after this pause, as the probe of this doubt.
+    Probe { id: u64, after: Duration },
+    /// The request waits for the probe of this doubt, until then at most.
+    Wait { id: u64, until: Instant },
+    /// The request waits for the newer token that is about to be asked for. `is_dead` says that the
+    /// token is refused where it was accepted first, so nothing is left to protect.
+    Drained { is_dead: bool },
+    /// The token is to be renewed.
+    Renew,
+}
+
+impl Doubts {
+    /// Decides what follows from the refusal of the current token.
+    pub(crate) fn refused(
+        &mut self,
+        refused: &Refused,
+        circumstances: &Circumstances,
+        now: Instant,
+    ) -> Decision {
+        let Refused { route, sequence, age, accepted, sends, resendable } = *refused;
+        if route.is_none() {
+            self.traced_until = Some(clock::later(now, TRACED));
+        }
+        if route.is_some_and(|route| self.is_remembered(route, sequence, now)) {
+            return Decision::Return;
+        }
+        let is_young = age < circumstances.propagation_delay || sends.pauses > 0;
+        if is_young && !circumstances.duel && !circumstances.propagation_delay.is_zero() {
+            if !resendable {
+                return Decision::Return;
+            }
+            if let Some(pause) = YOUNG.get(usize::from(sends.pauses)) {
+                return Decision::Pause(*pause);
+            }
+        }
+        if let Some(route) = route
+            && self.has_refused_before(route, sequence, sends)
+        {
+            self.remember(route, sequence, now);
+            return Decision::Return;
+        }
+        if sends.replays > 0 {
+            return Decision::Return;
+        }
+        if circumstances.draining {
+            self.suspect(route.filter(|_| accepted), sequence, now);
+            let is_dead = route.is_some() && route == self.reference;
+            return Decision::Drained { is_dead };
+        }
+        self.doubt(refused, circumstances, now)
+    }
+
+    /// Decides what a refusal means for the doubt in progress, or opens one.
+    fn doubt(
+        &mut self,
+        refused: &Refused,
+        circumstances: &Circumstances,
+        now: Instant,
+    ) -> Decision {
+        let Refused { route, accepted, sends, resendable, .. } = *refused;
+        if let Some(open) = &self.open {
+            if route != Some(open.route) {
+                return Decision::Renew;
+            }
+            if sends.probe != Some(open.id) {
+                let until = clock::later(open.started, PATIENCE);
+                return Decision::Wait { id: open.id, until };
+            }
+            if sends.probes < PROBES && self.survived > 0 {
+                let after = BETWEEN_PROBES * u32::from(sends.probes + 1);
+                return Decision::Probe { id: open.id, after };
+            }
+            return Decision::Renew;
+        }
+        if sends.again && circumstances.others {
+            return Decision::Return;
+        }
+        // A renewal at an overlapping endpoint hurts nobody.
+        let is_worth_it = circumstances.rotation == Rotation::Exclusive && accepted;
+        let can_probe = is_worth_it && !self.condemned && resendable && !sends.again;
+        let Some(route) = route.filter(|_| can_probe) else { return Decision::Renew };
+        self.last_id += 1;
+        self.open = Some(Doubt { id: self.last_id, started: now, route });
+        Decision::Probe { id: self.last_id, after: Duration::ZERO }
+    }
+
+    /// Ends the doubt in progress.
+    pub(crate) fn end(&mut self) -> Option<Doubt> {
+        self.open.take()
+    }
+
+    /// Ends the doubt if it is this one: its probe was accepted, or its probe is gone.
+    pub(crate) fn end_if(&mut self, id: u64) -> Option<Doubt> {
+        self.open.take_if(|open| open.id == id)
+    }
+
+    /// Notes that a doubt was for nothing.
+    pub(crate) fn clear(&mut self) {
+        self.survived = self.survived.saturating_add(1);
+    }
+
+    /// Notes that the token `sequence` is renewed for refusals by these routes.
+    pub(crate) fn renewing(
+        &mut self,
+        doubt: Option<&Doubt>,
+        route: Option<Route>,
+        sequence: u64,
+        now: Instant,
+    ) {
+        self.suspect(doubt.map(|doubt| doubt.route), sequence, now);
+        self.suspect(route, sequence, now);
+    }
+
+    /// Notes that a token that was refused is not renewed.
+    pub(crate) fn condemn(&mut self) {
+        self.condemned = true;
+    }
+
+    /// Starts over for a new token.
+    pub(crate) fn adopted(&mut self) {
+        (self.reference, self.survived, self.condemned) = (None, 0, false);
+    }
+
+    /// Takes in that a route has accepted the current token.
+    pub(crate) fn accepted(&mut self, route: Option<Route>) {
+        self.condemned = false;
+        let Some(route) = route else { return };
+        self.reference.get_or_insert(route);
+        self.remembered.retain(|it| it.route != route);
+        self.suspected.retain(|it| it.route != route);
+    }
+
+    /// Returns the [bits](Route::bit) of the routes whose acceptances matter, all of them if every
+    /// acceptance does. One more bit is set if nothing but the routes of refusals does.
+    pub(crate) fn watched(&self, now: Instant) -> u64 {
+        if self.condemned {
+            return !1;
+        }
+        let is_traced = self.traced_until.is_some_and(|until| now < until);
+        let trace = if is_traced { TRACE } else { 0 };
+        let remembered = self.remembered.iter().map(|it| it.route);
+        let suspected = self.suspected.iter().map(|it| it.route);
+        remembered.chain(suspected).fold(trace, |bits, route| bits | route.bit())
+    }
+
+    /// Returns whether `route` is known to refuse every token. A token that it has not refused yet
+    /// prolongs the memory.
+    fn is_remembered(&mut self, route: Route, sequence: u64, now: Instant) -> bool {
+        let Some(it) = self.remembered.iter_mut().find(|it| it.route == route) else {
+            return false;
+        };
+        if it.sequence != sequence {
+            it.grow(sequence, now);
+            return true;
+        }
+        now < it.until
+    }
+
+    /// Returns whether `route` asked for the renewal that has brought this token, and so refuses
+    /// the successor too.
+    fn has_refused_before(&mut self, route: Route, sequence: u64, sends: Sends) -> bool {
+        let before = self.suspected.len();
+        let refused =
+            |it: &Suspected| it.route == route && (it.sequence != sequence || sends.replays > 0);
+        self.suspected.retain(|it| !refused(it));
+        self.suspected.len() < before
+    }
+
+    fn remember(&mut self, route: Route, sequence: u64, now: Instant) {
+        if let Some(it) = self.remembered.iter_mut().find(|it| it.route == route) {
+            it.grow(sequence, now);
+            return;
+        }
+        if self.remembered.len() >= ROUTES {
+            let oldest = self.remembered.iter().enumerate().min_by_key(|(_, it)| it.until);
+            if let Some((index, _)) = oldest {
+                self.remembered.swap_remove(index);
+            }
+        }
+        let (period, until) = (FIRST_PERIOD, clock::later(now, FIRST_PERIOD));
+        self.remembered.push(Remembered { route, sequence, until, period });
+    }
+
+    fn suspect(&mut self, route: Option<Route>, sequence: u64, now: Instant) {
+        let Some(route) = route else { return };
+        self.suspected.retain(|it| it.route != route);
+        if self.suspected.len() >= ROUTES {
+            let oldest = self.suspected.iter().enumerate().min_by_key(|(_, it)| it.since);
+            if let Some((index, _)) = oldest {
+                self.suspected.swap_remove(index);
+            }
+        }
+        self.suspected.push(Suspected { route, sequence, since: now });
+    }
+}
+
+impl Remembered {
+    fn grow(&mut self, sequence: u64, now: Instant) {
+        self.period = (self.period * GROWTH).min(LAST_PERIOD);
+        (self.sequence, self.until) = (sequence, clock::later(now, self.period));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rules at a moment that only the test advances, at an exclusive endpoint.
+    struct World {
+        doubts: Doubts,
+        now: Instant,
+        /// The sequence number of the current token, and since when it is in use.
+        token: (u64, Instant),
+        circumstances: Circumstances,
+    }
+
+    const BAD: &str = "/forbidden";
+    const GOOD: &str = "/accounts/1";
+
+    fn route(path: &str) -> Route {
+        Route::new("GET", "https", "api.example.com", path)
+    }
+
+    impl World {
+        fn new() -> Self {
+            let now = clock::now();
+            let circumstances = Circumstances {
+                propagation_delay: Duration::from_secs(2),
+                duel: false,
+                rotation: Rotation::Exclusive,
+                draining: false,
+                others: true,
+            };
+            let mut world = Self { doubts: Doubts::default(), now, token: (0, now), circumstances };
+            world.renew();
+            world
+        }
+
+        /// Brings a token that the good route accepts, and lets it age.
+        fn renew(&mut self) {
+            self.token = (self.token.0 + 1, self.now);
+            self.doubts.adopted();
+            self.doubts.accepted(Some(route(GOOD)));
+            self.advance(10.0);
+        }
+
+        fn advance(&mut self, seconds: f64) {
+            self.now += Duration::from_secs_f64(seconds);
+        }
+
+        fn refuse(&mut self, path: &str, sends: Sends) -> Decision {
+            let refused = Refused {
+                route: Some(route(path)),
+                sequence: self.token.0,
+                age: self.now - self.token.1,
+                accepted: true,
+                sends,
+                resendable: true,
+            };
+            self.doubts.refused(&refused, &self.circumstances, self.now)
+        }
+
+        /// Has the token renewed for a refusal by this route, and refused again by it.
+        fn refuse_successor(&mut self, path: &str) -> Decision {
+            let probe = self.refuse(path, Sends::default());
+            assert!(matches!(probe, Decision::Probe { .. }), "{probe:?}");
+            let doubt = self.doubts.end();
+            self.doubts.renewing(doubt.as_ref(), None, self.token.0, self.now);
+            self.renew();
+            self.refuse(path, Sends { replays: 1, ..Sends::default() })
+        }
+    }
+
+    fn probe_of(decision: Decision) -> (u64, Sends) {
+        let Decision::Probe { id, after } = decision else { panic!("{decision:?}") };
+        assert_eq!(after, Duration::ZERO);
+        (id, Sends { probes: 1, again: true, probe: Some(id), ..Sends::default() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_of_a_route_probes_and_the_others_wait() {
+        let mut world = World::new();
+        let (id, probe) = probe_of(world.refuse(BAD, Sends::default()));
+        let until = world.now + PATIENCE;
+        assert_eq!(world.refuse(BAD, Sends::default()), Decision::Wait { id, until });
+        assert_eq!(world.refuse(BAD, probe), Decision::Renew);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_by_another_route_ends_the_doubt() {
+        let mut world = World::new();
+        probe_of(world.refuse(BAD, Sends::default()));
+        assert_eq!(world.refuse(GOOD, Sends::default()), Decision::Renew);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_survived_a_doubt_is_probed_three_times() {
+        let mut world = World::new();
+        let (id, _) = probe_of(world.refuse(BAD, Sends::default()));
+        assert!(world.doubts.end_if(id).is_some());
+        world.doubts.clear();
+        let (id, mut probe) = probe_of(world.refuse(BAD, Sends::default()));
+        for pause in [100, 150] {
+            let after = Duration::from_millis(pause);
+            assert_eq!(world.refuse(BAD, probe), Decision::Probe { id, after });
+            probe.probes += 1;
+        }
+        assert_eq!(world.refuse(BAD, probe), Decision::Renew);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_probed_is_renewed_or_returned() {
+        let again = Sends { again: true, ..Sends::default() };
+        let mut world = World::new();
+        assert_eq!(world.refuse(BAD, again), Decision::Return, "its doubt is over");
+        world.circumstances.others = false;
+        assert_eq!(world.refuse(BAD, again), Decision::Renew, "and nobody is hurt");
+        world.doubts.condemn();
+        assert_eq!(world.refuse(BAD, Sends::default()), Decision::Renew);
+        world.doubts.accepted(None);
+        probe_of(world.refuse(BAD, Sends::default()));
+        world.doubts.end();
+        world.circumstances.rotation = Rotation::Overlapping;
+        assert_eq!(world.refuse(BAD, Sends::default()), Decision::Renew);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_young_token_is_tried_five_times_unless_there_is_a_duel() {
+        let mut world = World::new();
+        world.token.1 = world.now;
+        let mut sends = Sends::default();
+        for pause in [50, 150, 300, 500, 1000] {
+            let pause = Duration::from_millis(pause);
+            assert_eq!(world.refuse(BAD, sends), Decision::Pause(pause));
+            sends.pauses += 1;
+            world.advance(pause.as_secs_f64());
+        }
+        assert!(matches!(world.refuse(BAD, sends), Decision::Probe { .. }));
+        world.doubts.end();
+        world.token.1 = world.now;
+        world.circumstances.duel = true;
+        assert!(matches!(world.refuse(BAD, Sends::default()), Decision::Probe { .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_route_is_remembered_for_longer_each_time_up_to_ten_minutes() {
+        let mut world = World::new();
+        assert_eq!(world.refuse_successor(BAD), Decision::Return);
+        for period in [30, 120, 480, 600, 600] {
+            let remembered = world.doubts.remembered[0];
+            assert_eq!(remembered.period.as_secs(), period);
+            assert_eq!(remembered.until - world.now, remembered.period);
+            world.advance(3600.0);
+            // A token that came by itself.
+            world.renew();
+            assert_eq!(world.refuse(BAD, Sends::default()), Decision::Return);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_route_is_probed_again_when_its_period_is_over() {
+        let mut world = World::new();
+        assert_eq!(world.refuse_successor(BAD), Decision::Return);
+        world.advance(29.9);
+        assert_eq!(world.refuse(BAD, Sends::default()), Decision::Return);
+        world.advance(0.2);
+        probe_of(world.refuse(BAD, Sends::default()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_came_by_itself_prolongs_the_memory() {
+        let mut world = World::new();
+        assert_eq!(world.refuse_successor(BAD), Decision::Return);
+        world.advance(3600.0);
+        world.renew();
+        assert_eq!(world.refuse(BAD, Sends::default()), Decision::Return);
+        world.advance(119.0);
+        assert_eq!(world.refuse(BAD, Sends::default()), Decision::Return);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_acceptance_by_the_route_alone_forgets_it() {
+        let mut world = World::new();
+        world.refuse_successor(BAD);
+        assert_ne!(world.doubts.watched(world.now) & route(BAD).bit(), 0);
+        world.doubts.accepted(Some(route(GOOD)));
+        assert_eq!(world.refuse(BAD, Sends::default()), Decision::Return);
+        world.doubts.accepted(Some(route(BAD)));
+        assert_eq!(world.doubts.watched(world.now), 0);
+        probe_of(world.refuse(BAD, Sends::default()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sixty_four_routes_are_remembered_and_the_oldest_goes() {
+        let mut world = World::new();
+        let path = |number: usize| format!("/{}", "x".repeat(number));
+        for number in 1..=65 {
+            world.doubts.remember(route(&path(number)), world.token.0, world.now);
+            world.advance(0.1);
+        }
+        probe_of(world.refuse(&path(1), Sends::default()));
+        assert_eq!(world.refuse(&path(2), Sends::default()), Decision::Return);
+        assert_eq!(world.doubts.remembered.len(), 64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_requests_are_drained_the_reference_says_that_the_token_is_dead() {
+        let mut world = World::new();
+        world.circumstances.draining = true;
+        assert_eq!(world.refuse(BAD, Sends::default()), Decision::Drained { is_dead: false });
+        assert_eq!(world.refuse(GOOD, Sends::default()), Decision::Drained { is_dead: true });
+        world.circumstances.draining = false;
+        world.renew();
+        assert_eq!(world.refuse(BAD, Sends::default()), Decision::Return, "it was noted");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_route_has_the_others_traced_for_an_hour() {
+        let mut world = World::new();
+        assert_eq!(world.doubts.watched(world.now), 0);
+        let refused = Refused {
+            route: None,
+            sequence: 1,
+            age: Duration::from_secs(10),
+            accepted: true,
+            sends: Sends::default(),
+            resendable: false,
+        };
+        let decision = world.doubts.refused(&refused, &world.circumstances, world.now);
+        assert_eq!(decision, Decision::Renew);
+        assert_eq!(world.doubts.watched(world.now), TRACE);
+        world.advance(3601.0);
+        assert_eq!(world.doubts.watched(world.now), 0);
+    }
+}

@@ -1,0 +1,334 @@
+//! [`State`]: the way of a request, and what drives it on.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::{
+    attempt::{Replayable, Resent, Unsent},
+    classify::{Classification, Classify},
+    refused::{Next, Refused, after_refusal},
+};
+use crate::{
+    cache::{DoubtFuture, DoubtOutcome, Lease, Probe, Requirement, Wait},
+    clock::{self, Alarm},
+    error::{AuthError, BoxError, Error},
+    replay::Replay,
+    sync,
+};
+
+pin_project! {
+    #[project = StateProj]
+    pub(super) enum State<S, B, R>
+    where
+        S: Service<Request<B>>,
+        R: Replay<B>,
+    {
+        // The guard does not let the request carry the token, or there is no place for it.
+        Refusing { error: Option<AuthError> },
+        // The request is not signed.
+        Passing { #[pin] future: S::Future },
+        // The request waits for a token. It has no service meanwhile, so that it holds no permit of
+        // a limit below.
+        Acquiring { unsent: Option<Unsent<S, B>>, wait: Wait },
+        // The request waits for a service to be ready. The service is boxed because most are ready
+        // at once, and every future would carry the place for it.
+        Readying { unsent: Option<Unsent<S, B>>, service: Option<Box<S>> },
+        // The request is in flight. The lease is held until the response head arrives.
+        Sending {
+            #[pin]
+            future: S::Future,
+            lease: Option<sync::Arc<Lease>>,
+            replay: Option<Replayable<S, R::Kept>>,
+            trace: R::Trace,
+        },
+        // The request was answered 401, and is sent again after a pause.
+        Pausing { refused: Option<Box<Refused<S, S::Response, R::Kept>>>, alarm: Alarm },
+        // The request was answered 401, and waits for what the probe of its route finds.
+        Doubting {
+            refused: Option<Box<Refused<S, S::Response, R::Kept>>>,
+            doubt: Box<DoubtFuture>,
+        },
+        // The request was answered 401, or its proof was refused, and it waits for a token.
+        Renewing { refused: Option<Box<Refused<S, S::Response, R::Kept>>>, wait: Wait },
+        // The request is in flight again.
+        Resending {
+            #[pin]
+            future: S::Future,
+            lease: Option<sync::Arc<Lease>>,
+            resent: Option<Box<Resent<S, R::Kept>>>,
+        },
+    }
+}
+
+impl<S, B, R> State<S, B, R>
+where
+    S: Service<Request<B>>,
+    R: Replay<B>,
+{
+    pub(super) fn acquiring(unsent: Unsent<S, B>) -> Self {
+        Self::Acquiring { unsent: Some(unsent), wait: Wait::new() }
+    }
+}
+
+impl<S, B, ResB, R> State<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<ResB>> + Clone,
+    S::Error: Into<BoxError>,
+    R: Replay<B>,
+{
+    /// Drives the request until it is in flight (`None`) or ends before that (`Some`).
+    ///
+    /// A state other than `Passing` and `Sending` has ended if its `Option` is empty. Polled again,
+    /// it stays pending.
+    #[inline(never)]
+    pub(super) fn poll_slow<C: Classify>(
+        mut self: Pin<&mut Self>,
+        classify: &C,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Response<ResB>, Error>>> {
+        loop {
+            let next = match self.as_mut().project() {
+                // ## Refusing => done
+                //
+                // The request is not sent. The caller gets the reason.
+                StateProj::Refusing { error } => {
+                    let Some(error) = error.take() else { return Poll::Pending };
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                // ## Passing => done
+                //
+                // The response is the caller's, whatever it says.
+                StateProj::Passing { future } => {
+                    let response = ready!(future.poll(cx));
+                    return Poll::Ready(Some(response.map_err(inner)));
+                }
+                // ## Acquiring => (Sending | Readying | Acquiring | done)
+                //
+                // There is a token, and the service is ready at once or becomes so. Without a
+                // token the caller gets the error of the refresh that it waited for.
+                StateProj::Acquiring { unsent, wait } => {
+                    let Some(waiting) = unsent else { return Poll::Pending };
+                    let cache = &waiting.handle.signer.cache;
+                    let mut lease = None;
+                    let result = ready!(wait.poll(
+                        cache.handle(),
+                        &Requirement::Usable,
+                        R::KEEPS && waiting.attempt.is_none(),
+                        |token| {
+                            lease = cache.lease();
+                            lease.is_some() || token.is_usable()
+                        },
+                        cx,
+                    ));
+                    let Some(unsent) = unsent.take() else { return Poll::Pending };
+                    let (lease, is_scout) = match result {
+                        Ok(granted) => (granted.scout.clone().or(lease), granted.scout.is_some()),
+                        Err(error) => return Poll::Ready(Some(Err(error.into()))),
+                    };
+                    let mut service = unsent.handle.service();
+                    match service.poll_ready(cx) {
+                        Poll::Ready(Ok(())) => unsent.send(service, lease),
+                        Poll::Ready(Err(error)) => {
+                            return Poll::Ready(Some(Err(inner(error))));
+                        }
+                        // The lease is dropped here. Held for longer, it would delay a renewal.
+                        Poll::Pending => {
+                            if is_scout {
+                                unsent.handle.signer.cache.handle().give_up_scouting();
+                            }
+                            let service = Some(Box::new(service));
+                            self.set(State::Readying { unsent: Some(unsent), service });
+                            return Poll::Pending;
+                        }
+                    }
+                }
+                // ## Readying => (Sending | Acquiring | done)
+                //
+                // The service is ready. If that took longer than the token lasted, the request
+                // waits for another token, without the service and the permit that it may hold.
+                StateProj::Readying { unsent, service } => {
+                    let Some(readying) = service else { return Poll::Pending };
+                    let result = ready!(readying.poll_ready(cx));
+                    let (Some(unsent), Some(service)) = (unsent.take(), service.take()) else {
+                        return Poll::Pending;
+                    };
+                    if let Err(error) = result {
+                        return Poll::Ready(Some(Err(inner(error))));
+                    }
+                    unsent.send(*service, None)
+                }
+                // The request was refused.
+                StateProj::Pausing { .. }
+                | StateProj::Doubting { .. }
+                | StateProj::Renewing { .. }
+                | StateProj::Resending { .. } => {
+                    match ready!(self.as_mut().poll_refused(classify, cx)) {
+                        Ok(next) => next,
+                        Err(ended) => return Poll::Ready(Some(ended)),
+                    }
+                }
+                // The request is in flight.
+                StateProj::Sending { .. } => return Poll::Ready(None),
+            };
+            self.set(next);
+        }
+    }
+
+    /// Drives a request that was refused until it is sent again. Returns the next state, or the end
+    /// of the request.
+    fn poll_refused<C: Classify>(
+        self: Pin<&mut Self>,
+        classify: &C,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Self, Result<Response<ResB>, Error>>> {
+        Poll::Ready(Ok(match self.project() {
+            // ## Pausing => Renewing
+            //
+            // The pause is over. The request is sent again with whichever token is in use.
+            StateProj::Pausing { refused, alarm } => {
+                if refused.is_none() {
+                    return Poll::Pending;
+                }
+                ready!(alarm.poll(cx));
+                State::Renewing { refused: refused.take(), wait: Wait::new() }
+            }
+            // ## Doubting => (Pausing | Doubting | Renewing | done)
+            //
+            // The doubt is over, and its outcome says which token the request waits for. If the
+            // probe went away, the request may be the next probe.
+            StateProj::Doubting { refused, doubt } => {
+                if refused.is_none() {
+                    return Poll::Pending;
+                }
+                let outcome = ready!(Pin::new(doubt).poll(cx));
+                let Some(refused) = refused.take() else { return Poll::Pending };
+                let next = match outcome {
+                    DoubtOutcome::Cleared => refused.clear(),
+                    DoubtOutcome::Renew => refused.renew(),
+                    DoubtOutcome::Undecided => refused.judge_again(),
+                };
+                match State::after(next) {
+                    Ok(next) => next,
+                    Err(response) => return Poll::Ready(Err(Ok(response))),
+                }
+            }
+            // ## Renewing => (Acquiring | done)
+            //
+            // There is the token that the request waits for, and the request is made again. If
+            // there will be none, or the body can't be sent again, the 401 is the caller's.
+            StateProj::Renewing { refused, wait } => {
+                let Some(waiting) = refused else { return Poll::Pending };
+                let handle = waiting.replay.handle.signer.cache.handle();
+                let can_send = |token: &_| handle.can_send(token);
+                let result = ready!(wait.poll(handle, &waiting.requirement, false, can_send, cx));
+                let Some(refused) = refused.take() else { return Poll::Pending };
+                match refused.restore::<B, R>(result.map(|granted| granted.token)) {
+                    Ok(unsent) => State::acquiring(unsent),
+                    Err(response) => return Poll::Ready(Err(Ok(response))),
+                }
+            }
+            // ## Resending => (Pausing | Doubting | Renewing | done)
+            //
+            // The response is judged like the first one. If it accepts the token, the doubt is
+            // over that the request was a probe for.
+            StateProj::Resending { future, lease, resent } => {
+                let result = ready!(future.poll(cx)).map_err(inner);
+                let (lease, resent) = (lease.take(), resent.take());
+                let (Ok(response), Some(lease), Some(resent)) = (&result, lease, resent) else {
+                    return Poll::Ready(Err(result));
+                };
+                let kept = resent.replay.as_ref().map(|replay| &replay.kept);
+                let classification = classify.classify(response);
+                match classification {
+                    Classification::Accepted => {
+                        lease.accept(|| R::route(kept, &R::Trace::default()));
+                        resent.attempt.probe.into_iter().for_each(Probe::clear);
+                        return Poll::Ready(Err(result));
+                    }
+                    Classification::Neutral => return Poll::Ready(Err(result)),
+                    Classification::TokenRefused | Classification::ProofRefused => {}
+                }
+                let route = R::route(kept, &R::Trace::default());
+                let Ok(response) = result else { return Poll::Pending };
+                let Resent { replay, attempt } = *resent;
+                match State::after(after_refusal::<_, _, R, _>(
+                    classification,
+                    response,
+                    lease,
+                    replay,
+                    route,
+                    attempt,
+                )) {
+                    Ok(next) => next,
+                    Err(response) => return Poll::Ready(Err(Ok(response))),
+                }
+            }
+            // The request was not refused.
+            _ => return Poll::Pending,
+        }))
+    }
+
+    /// Returns the state that comes after a 401. The error is the caller's response.
+    #[cold]
+    pub(super) fn after(next: Next<S, Response<ResB>, R::Kept>) -> Result<Self, Response<ResB>> {
+        Ok(match next {
+            Next::Return(response) => return Err(response),
+            Next::Pause(refused, after) => {
+                let alarm = Alarm::at(clock::later(clock::now(), after));
+                if after.is_zero() || !alarm.is_set() {
+                    Self::Renewing { refused: Some(refused), wait: Wait::new() }
+                } else {
+                    Self::Pausing { refused: Some(refused), alarm }
+                }
+            }
+            Next::Doubt(refused, doubt) => {
+                Self::Doubting { refused: Some(refused), doubt: Box::new(doubt) }
+            }
+            Next::Renew(refused) => Self::Renewing { refused: Some(refused), wait: Wait::new() },
+        })
+    }
+}
+
+impl<S, B> Unsent<S, B> {
+    /// Signs the request and hands it to the ready service. Without a lease it waits for another
+    /// token.
+    fn send<R>(mut self, mut service: S, lease: Option<sync::Arc<Lease>>) -> State<S, B, R>
+    where
+        S: Service<Request<B>>,
+        R: Replay<B>,
+    {
+        let signer = &self.handle.signer;
+        let Some(lease) = lease.or_else(|| signer.cache.lease()) else {
+            return State::acquiring(self);
+        };
+        if let Some(attempt) = &mut self.attempt {
+            attempt.sent(lease.token.sequence(), signer.cache.tally());
+        }
+        let trace = R::trace(lease.is_watched(), &self.request);
+        let kept = R::keep(&self.request);
+        if let Err(error) = signer.sign(self.request.headers_mut(), &lease) {
+            return State::Refusing { error: Some(error) };
+        }
+        let future = service.call(*self.request);
+        let replay = kept.map(|kept| Replayable { kept, handle: self.handle });
+        let lease = Some(lease);
+        match self.attempt {
+            None => State::Sending { future, lease, replay, trace },
+            Some(attempt) => State::Resending {
+                future,
+                lease,
+                resent: Some(Box::new(Resent { replay, attempt })),
+            },
+        }
+    }
+}
+
+fn inner(error: impl Into<BoxError>) -> Error {
+    Error::Inner(error.into())
+}
