@@ -49,7 +49,7 @@ pub trait Replay<B>: Clone + sealed::Sealed {
 
     /// Notes the route of a request, if it is not kept and `is_watched` says that somebody may ask.
     #[doc(hidden)]
-    fn trace(is_watched: bool, request: &Request<B>) -> Self::Trace;
+    fn trace(is_watched: impl FnOnce() -> bool, request: &Request<B>) -> Self::Trace;
 
     /// Returns the route of a request.
     #[doc(hidden)]
@@ -128,7 +128,7 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
     }
 
     #[inline]
-    fn trace(_: bool, _: &Request<B>) {}
+    fn trace(_: impl FnOnce() -> bool, _: &Request<B>) {}
 
     fn route(kept: Option<&KeptRequest<B::Kept>>, (): &()) -> Option<Route> {
         kept?.head.route()
@@ -156,8 +156,8 @@ impl<B> Replay<B> for NoReplay {
     }
 
     #[inline]
-    fn trace(is_watched: bool, request: &Request<B>) -> Option<Route> {
-        is_watched.then(|| Route::of(request))
+    fn trace(is_watched: impl FnOnce() -> bool, request: &Request<B>) -> Option<Route> {
+        is_watched().then(|| Route::of(request))
     }
 
     fn route(_: Option<&Infallible>, trace: &Option<Route>) -> Option<Route> {

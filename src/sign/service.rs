@@ -105,7 +105,7 @@ where
             Err(unsigned) => return self.call_unsigned(request, unsigned),
         };
         let handle = R::KEEPS.then(|| shared.handle(&self.inner));
-        let trace = R::trace(lease.is_watched(), &request);
+        let trace = R::trace(|| lease.is_watched(), &request);
         let kept = R::keep_with(head, &request);
         let replay = kept.zip(handle).map(|(kept, handle)| Replayable { kept, handle });
         if let Err(error) = signer.sign(request.headers_mut(), &lease) {

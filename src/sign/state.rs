@@ -310,7 +310,7 @@ impl<S, B> Unsent<S, B> {
         if let Some(attempt) = &mut self.attempt {
             attempt.sent(lease.token.sequence(), signer.cache.tally());
         }
-        let trace = R::trace(lease.is_watched(), &self.request);
+        let trace = R::trace(|| lease.is_watched(), &self.request);
         let kept = R::keep(&self.request);
         if let Err(error) = signer.sign(self.request.headers_mut(), &lease) {
             return State::Refusing { error: Some(error) };
