@@ -185,6 +185,7 @@ fn enter(core: &Core, sequence: u64) {
     locked.state.flight = Some(Flight {
         sequence,
         stage: Stage::Serving,
+        asked: false,
         overdue,
         hold_timed_out: false,
         suspects: false,

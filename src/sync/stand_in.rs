@@ -131,9 +131,10 @@ pub(crate) fn thread() -> usize {
     1
 }
 
-/// Tokio's `oneshot`, for one waiter.
+/// Tokio's `oneshot`, for one waiter. The sender is only ever dropped.
 pub(crate) mod oneshot {
     use std::{
+        marker::PhantomData,
         pin::Pin,
         sync::Arc,
         task::{Context, Poll, Waker},
@@ -144,28 +145,18 @@ pub(crate) mod oneshot {
     #[derive(Clone, Debug)]
     pub(crate) struct RecvError;
 
-    struct Channel<T> {
-        value: Option<T>,
+    #[derive(Default)]
+    struct Channel {
         closed: bool,
         waker: Option<Waker>,
     }
 
-    pub(crate) struct Sender<T>(Arc<Mutex<Channel<T>>>);
-    pub(crate) struct Receiver<T>(Arc<Mutex<Channel<T>>>);
+    pub(crate) struct Sender<T>(Arc<Mutex<Channel>>, PhantomData<T>);
+    pub(crate) struct Receiver<T>(Arc<Mutex<Channel>>, PhantomData<T>);
 
     pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
-        let channel = Arc::new(Mutex::new(Channel { value: None, closed: false, waker: None }));
-        (Sender(Arc::clone(&channel)), Receiver(channel))
-    }
-
-    impl<T> Sender<T> {
-        /// Sends `value`. Unlike the original, does not report that the receiver is gone, because
-        /// no caller asks for that.
-        #[expect(clippy::unnecessary_wraps, reason = "the original's signature")]
-        pub(crate) fn send(self, value: T) -> Result<(), T> {
-            self.0.lock().unwrap().value = Some(value);
-            Ok(())
-        }
+        let channel = Arc::new(Mutex::new(Channel::default()));
+        (Sender(Arc::clone(&channel), PhantomData), Receiver(channel, PhantomData))
     }
 
     impl<T> Drop for Sender<T> {
@@ -185,14 +176,11 @@ pub(crate) mod oneshot {
 
         fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
             let mut channel = self.0.lock().unwrap();
-            match channel.value.take() {
-                Some(value) => Poll::Ready(Ok(value)),
-                None if channel.closed => Poll::Ready(Err(RecvError)),
-                None => {
-                    channel.waker = Some(cx.waker().clone());
-                    Poll::Pending
-                }
+            if channel.closed {
+                return Poll::Ready(Err(RecvError));
             }
+            channel.waker = Some(cx.waker().clone());
+            Poll::Pending
         }
     }
 }
