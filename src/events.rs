@@ -153,8 +153,8 @@ tally! {
     doubts: Count as u64 = "tower_reauth_doubts_total",
     /// Those of [`doubts`](Counters::doubts) that ended with an acceptance of the token.
     doubts_cleared: Count as u64 = "tower_reauth_doubts_cleared_total",
-    /// Requests sent again with the token that had been refused: for a doubt, after the refusal of a
-    /// proof, or because the token was young
+    /// Requests sent again with the token that had been refused: for a doubt, after the refusal of
+    /// a proof, or because the token was young
     /// ([`RefreshPolicy::propagation_delay`](crate::RefreshPolicy::propagation_delay)).
     same_token_retries: Count as u64 = "tower_reauth_same_token_retries_total",
     /// Requests of ours that a resource refused for what stands beside the token, such as a DPoP

@@ -17,8 +17,8 @@ enum Progress<T> {
     Ended(T),
 }
 
-/// Resolves to the value of a [`Broadcast`]; to `None` if there is none yet, and its waiters have to
-/// ask the cache again.
+/// Resolves to the value of a [`Broadcast`]; to `None` if there is none yet, and its waiters have
+/// to ask the cache again.
 pub(crate) struct Listener<T> {
     broadcast: Broadcast<T>,
     /// The waiter asks the cache again when the waiters are released.

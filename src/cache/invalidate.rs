@@ -22,8 +22,8 @@ pub(super) use crate::refresh::doubt::Decision;
 
 /// Takes in a 401.
 ///
-/// A refusal of a token that has been replaced says nothing about the one in use. `others` says that
-/// other requests are in flight with the token in use.
+/// A refusal of a token that has been replaced says nothing about the one in use. `others` says
+/// that other requests are in flight with the token in use.
 pub(super) fn refused(
     state: &mut State,
     refusal: &Refusal<'_>,
@@ -45,7 +45,7 @@ pub(super) fn refused(
     let (sequence, accepted) = (token.sequence(), token.is_accepted());
     let seen = doubt::Refused { route, sequence, age, accepted, sends, resendable };
     let circumstances = Circumstances {
-        // Of a token that lives for a few seconds, most of its life would be young.
+        // A token that lives for a few seconds would be young for most of its life.
         propagation_delay: inputs.rules.policy.propagation_delay.min(token.lifetime() / 4),
         duel: state.cooldown.is_duel(),
         rotation: inputs.rules.rotation,

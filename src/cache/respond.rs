@@ -1,4 +1,4 @@
-//! What responses say of a token, as the [core](super::core) takes it in.
+//! Takes what responses say of a token into the [core](super::core).
 
 use std::sync::Weak;
 

@@ -26,7 +26,7 @@ pub(crate) struct Refusal<'a> {
     pub(crate) resendable: bool,
 }
 
-/// What a request does after its 401.
+/// The next step of a request that was answered 401.
 pub(crate) enum Verdict {
     /// Its caller gets the 401.
     Return,

@@ -41,7 +41,8 @@ struct Progress {
     thread: Option<Sender<()>>,
     /// Those who wait for the read in progress. `None` if there is none.
     waiting: Option<Vec<oneshot::Sender<Read>>>,
-    /// The result of a read that ended after everybody had stopped waiting. A FIFO gives it only once.
+    /// The result of a read that ended after everybody had stopped waiting. A FIFO gives it only
+    /// once.
     unclaimed: Option<Read>,
 }
 

@@ -95,8 +95,8 @@ impl Cooldown {
         }
     }
 
-    /// Returns whether two renewals in a row were made for refusals of tokens that were young: another
-    /// process asks for tokens too, or a resource refuses all of them.
+    /// Returns whether two renewals in a row were made for refusals of tokens that were young:
+    /// another process asks for tokens too, or a resource refuses all of them.
     pub(crate) fn is_duel(&self) -> bool {
         self.early >= 2
     }

@@ -14,9 +14,9 @@ use crate::error::{AuthError, Kind};
 pub(crate) struct Outage {
     /// Refreshes that have failed.
     failures: u64,
-    /// What refreshes have failed with.
+    /// The kinds of failure that refreshes have ended with.
     refreshes: Reported,
-    /// What has kept tokens from being renewed after a 401.
+    /// The kinds of failure that kept a token from being renewed after a 401.
     refusals: Reported,
 }
 

@@ -23,7 +23,7 @@ pub trait Replay<B>: Clone + sealed::Sealed {
     #[doc(hidden)]
     type Kept;
 
-    /// What is left of a request that is not kept.
+    /// The trace of a request that is not kept.
     #[doc(hidden)]
     type Trace: Default + Send + Sync;
 

@@ -33,7 +33,7 @@ pub(super) struct Refused<S, Res, K> {
     pub(super) requirement: Requirement,
 }
 
-/// What comes after a 401.
+/// The next step after a refusal.
 pub(super) enum Next<S, Res, K> {
     /// The 401 is the caller's.
     Return(Res),
