@@ -21,7 +21,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use crate::isolate::isolate;
 
@@ -43,8 +46,11 @@ pub(crate) fn has_timers() -> bool {
 pub(crate) struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
-    /// Sets a timer of the runtime that this is called on.
+    /// Sets a timer of the runtime that this is called on. Without a runtime there is none.
     pub(crate) fn at(at: Instant) -> Self {
+        if Handle::try_current().is_err() {
+            return Self::none();
+        }
         Self(isolate(|| Box::pin(sleep_until(at))))
     }
 

@@ -7,15 +7,25 @@ use std::{
 
 use http::Request;
 
-/// The least length of a path segment that is an id because it holds a digit.
-///
-/// A shorter one with a letter is more likely a word of the API, such as `v1` or `oauth2`.
+/// The least length of a part of a path segment that is an id because it has letters and digits.
+/// A shorter one is more likely a word of the API, such as `v1` or `oauth2`.
 const ID_LENGTH: usize = 8;
+
+/// The lowest bit, which is no route's: the token was accepted.
+pub(crate) const ACCEPTED: u64 = 1;
+
+/// The next bit, which is no route's: requests that are not kept note their routes.
+pub(crate) const TRACED: u64 = 2;
+
+/// The bits of all routes.
+pub(crate) const EVERY_ROUTE: u64 = !(ACCEPTED | TRACED);
 
 /// The method, origin and path template of a request, as a hash.
 ///
 /// Segments of the path that look like ids are one segment in the template: numbers, dates, UUIDs,
-/// hashes, and any other that has a digit and at least [`ID_LENGTH`] bytes. The query is left out.
+/// hashes, and words with an id after them, such as `cus_1Nv0FGQ9`. Names are no ids, such as
+/// `settlements-v2`, and nothing with a dot is one, such as gRPC's `bank.v1.Accounts`. The query is
+/// left out.
 ///
 /// Two routes with one hash would be taken for one, which costs their callers a 401 at worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +66,24 @@ impl Route {
 }
 
 fn is_id(segment: &str) -> bool {
-    let has_digit = segment.bytes().any(|byte| byte.is_ascii_digit());
-    has_digit
-        && (segment.len() >= ID_LENGTH || !segment.bytes().any(|byte| byte.is_ascii_alphabetic()))
+    let has = |part: &str, kind: fn(&u8) -> bool| part.as_bytes().iter().any(kind);
+    if segment.contains('.') || !has(segment, u8::is_ascii_digit) {
+        return false;
+    }
+    if !has(segment, u8::is_ascii_alphabetic) {
+        return true;
+    }
+    let is_hex = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    if segment.len() >= ID_LENGTH && segment.bytes().all(is_hex) {
+        return true;
+    }
+    // A word may end in a version.
+    let is_word = |part: &str| {
+        let name = part.trim_end_matches(|it: char| it.is_ascii_digit());
+        part.len() - name.len() <= 2 && !has(name, u8::is_ascii_digit)
+    };
+    let is_long = |part: &str| part.len() >= ID_LENGTH || !has(part, u8::is_ascii_alphabetic);
+    segment.split(['-', '_']).any(|part| !is_word(part) && is_long(part))
 }
 
 #[cfg(test)]
@@ -80,7 +105,9 @@ mod tests {
             ),
             ("/commits/9fceb02d0ae598e9", "/commits/1b2c3d4e"),
             ("/reports/2026-11-25", "/reports/2026-11-26"),
-            ("/customers/cus_1Nv0FGQ9RKHg", "/customers/cus_7h3x"),
+            ("/customers/cus_1Nv0FGQ9RKHg", "/customers/cus_7h3xFGQ9RKHg"),
+            ("/payments/payment-100234", "/payments/payment-100235"),
+            ("/files/a8Kd03jfLs0dk2", "/files/Zk39dkLs02kdLq"),
             ("/accounts/1?page=2", "/accounts/3?page=9"),
             ("/accounts/1", "/accounts/1?x"),
         ] {
@@ -93,6 +120,10 @@ mod tests {
             ("/accounts", "/accounts/"),
             ("/accounts/1", "/accounts/1/limits"),
             ("/payment-initiation-requests", "/payment-initiation-consents"),
+            ("/settlements-v2", "/statements-v2"),
+            ("/acme.admin.v1.Audit/List", "/acme.billing.v1.Invoices/List"),
+            ("/oauth2-clients", "/oauth2-grants"),
+            ("/s3-buckets", "/k8s-clusters"),
         ] {
             assert_ne!(get(one), get(other), "{one} {other}");
         }

@@ -53,7 +53,7 @@ pub(super) fn complete(
         Err(_) => {
             let its_own = state.current.as_ref().is_some_and(|it| it.token.sequence() == sequence);
             if !its_own {
-                doubt(state, completion.fate, inputs, &mut effects);
+                may_have_died(state, completion.fate, inputs, &mut effects);
             }
             return effects;
         }
@@ -98,7 +98,7 @@ fn adopt(state: &mut State, token: &AccessToken, inputs: &Inputs<'_>, effects: &
     if state.doubts.end().is_some() {
         effects.doubt = Some(DoubtOutcome::Renew);
     }
-    state.doubts.adopted();
+    state.doubts.adopted(inputs.now.at);
     let is_cut = |token: &AccessToken| token.times().schedule.clamped;
     let was_cut = state.current.as_ref().is_some_and(|old| is_cut(&old.token));
     if is_cut(token) && !was_cut {
@@ -123,7 +123,7 @@ fn fail(
     effects: &mut Effects,
 ) {
     let Inputs { rules, now, random, .. } = inputs;
-    doubt(state, completion.fate, inputs, effects);
+    may_have_died(state, completion.fate, inputs, effects);
     if let Some(current) = &mut state.current
         && current.standing == Standing::Refused
         && current.token.is_accepted()
@@ -150,7 +150,7 @@ fn fail(
 
 /// Takes in what became of a request for a token that brought none. At an exclusive endpoint it may
 /// have killed the token in use.
-fn doubt(state: &mut State, fate: Fate, inputs: &Inputs<'_>, effects: &mut Effects) {
+fn may_have_died(state: &mut State, fate: Fate, inputs: &Inputs<'_>, effects: &mut Effects) {
     let exclusive = inputs.rules.rotation == Rotation::Exclusive;
     let Some(current) = state.current.as_mut().filter(|_| exclusive) else { return };
     match fate {

@@ -56,8 +56,9 @@
 //! 5. A flight ends exactly once: with a result, by being abandoned, or by its task being dropped.
 //!    Each of these wakes every waiter.
 //! 6. A refusal names the token that it means. It never withdraws a newer one.
-//! 7. A doubt ends exactly once: with its probe's response, with the probe itself, after 2 s, or
-//!    with the token. Each of these wakes every request that waits for it.
+//! 7. A doubt ends exactly once: with its probe's response, with the probe itself, with the token,
+//!    or when a request has waited for it for 2 s. Each of these wakes every request that waits. One
+//!    that nobody has waited for ends with the next refusal after 2 s.
 //!
 //! # The lock rule
 //!
@@ -310,10 +311,10 @@ impl Core {
         self.lock().state.refused_token(&now).cloned()
     }
 
-    /// Returns whether the token in use died by other means.
-    pub(super) fn is_dead(&self) -> bool {
+    /// Returns whether nothing is worth waiting for before the endpoint is asked.
+    pub(super) fn is_drain_over(&self) -> bool {
         let now = clock::moment();
-        self.lock().state.alive(&now).is_none()
+        self.lock().state.is_drain_over(&now)
     }
 
     /// Returns the error of the last failed flight, if it still holds flights back.

@@ -4,11 +4,10 @@
 use super::{
     effect::{Effect, Effects, Record},
     hold,
-    state::{CurrentToken, Inputs, Stage, Standing, State},
+    state::{CurrentToken, Inputs, Standing, State},
     verdict::{DoubtOutcome, Refusal},
 };
 use crate::{
-    endpoint::Rotation,
     refresh::{
         cooldown,
         doubt::{self, Circumstances, Doubt},
@@ -31,17 +30,20 @@ pub(super) fn refused(
     inputs: &Inputs<'_>,
 ) -> (Decision, Effects) {
     let mut effects = Effects::default();
+    // A request is sent with two tokens at most.
+    let newer = if refusal.sends.replays > 0 { Decision::Return } else { Decision::Renew };
     let Some(current) = in_use(state, refusal.token, true, inputs, &mut effects) else {
-        return (Decision::Renew, effects);
+        return (newer, uncounted(effects, refusal));
     };
     if is_explained(current, refusal.token, inputs) {
         explained(state, inputs, &mut effects);
-        return (Decision::Renew, effects);
+        return (newer, uncounted(effects, refusal));
     }
     (current.suspect, current.hurried) = (false, false);
     effects.count(|tally| &tally.unauthorized_foreign);
+    effects = uncounted(effects, refusal);
     let age = inputs.now.at.saturating_duration_since(current.since);
-    let Refusal { token, route, sends, resendable } = *refusal;
+    let Refusal { token, route, sends, resendable, .. } = *refusal;
     let (sequence, accepted) = (token.sequence(), token.is_accepted());
     let seen = doubt::Refused { route, sequence, age, accepted, sends, resendable };
     let circumstances = Circumstances {
@@ -59,9 +61,9 @@ pub(super) fn refused(
             renew(state, doubt.as_ref(), route, inputs, &mut effects);
         }
         Decision::Drained { is_dead: true } => {
-            if let Some(current) = &mut state.current {
-                current.standing = Standing::Dead;
-            }
+            // Only the wait is cut. One refusal is no proof, so the token is served on if there is
+            // no successor.
+            state.flight.iter_mut().for_each(|flight| flight.cut = true);
             effects.then.push(Effect::Expedite);
         }
         Decision::Probe { id, .. } if sends.probe != Some(id) => {
@@ -145,11 +147,7 @@ fn in_use<'a>(
 ) -> Option<&'a mut CurrentToken> {
     effects.count(|tally| &tally.unauthorized);
     let is_draining = state.is_draining();
-    // The token dies by this cache's own request for its successor.
-    let dying = state.flight.is_some_and(|flight| {
-        let holds = flight.stage == Stage::Holding && !(is_draining && counts_in_drain);
-        inputs.rules.rotation == Rotation::Exclusive && (holds || !inputs.rules.policy.hold)
-    });
+    let dying = state.is_dying(inputs) || is_draining && !counts_in_drain;
     let counts = |it: &&mut CurrentToken| {
         let is_served =
             it.standing == Standing::Good || is_draining && it.standing == Standing::Refused;
@@ -160,6 +158,14 @@ fn in_use<'a>(
         effects.count(|tally| &tally.unauthorized_replaced);
     }
     current
+}
+
+/// Returns the effects without the counts, if the refusal was counted before.
+fn uncounted(mut effects: Effects, refusal: &Refusal<'_>) -> Effects {
+    if refusal.is_counted {
+        effects.then.retain(|effect| !matches!(effect, Effect::Count(_)));
+    }
+    effects
 }
 
 /// Returns whether a refusal needs no further explanation: the token has expired, or this cache's
@@ -215,6 +221,10 @@ fn renew(
     };
     let token = current.token.clone();
     let (sequence, accepted) = (token.sequence(), token.is_accepted());
+    if state.is_draining() || state.is_dying(inputs) {
+        // A successor is about to be asked for anyway.
+        return false;
+    }
     let is_slow = state.flight.is_some_and(|flight| flight.hold_timed_out);
     if accepted && (is_slow || state.backing_off(now).is_some()) {
         // No successor is to be had yet. The 401 is its caller's, and the token is served on.

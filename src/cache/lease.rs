@@ -12,7 +12,7 @@ use http::HeaderValue;
 use super::verdict::{Refusal, Verdict};
 use crate::{
     clock,
-    route::Route,
+    route::{ACCEPTED, Route},
     sync::{Arc, AtomicU64, Striped, fence, oneshot},
     token::AccessToken,
 };
@@ -61,9 +61,6 @@ const CLOSED: u64 = 0;
 
 /// The lease is in the slot and is not fresh.
 const OPEN: u64 = 1;
-
-/// The bit of [`Lease::mark`] that no route has.
-const ACCEPTED: u64 = 1;
 
 /// The copies of one lease, of which each thread always takes the same one. Their reference counts
 /// together are the number of requests in flight.
@@ -153,10 +150,14 @@ impl Lease {
 
     #[cold]
     fn accept_slow(&self, route: Option<Route>) {
-        let mark = self.mark.fetch_or(ACCEPTED, Ordering::Relaxed);
-        self.token.accept();
+        let mark = self.mark.load(Ordering::Relaxed);
+        let is_first = mark & ACCEPTED == 0;
+        if is_first {
+            self.mark.fetch_or(ACCEPTED, Ordering::Relaxed);
+            self.token.accept();
+        }
         let is_watched = route.is_some_and(|route| mark & route.bit() != 0);
-        if (mark & ACCEPTED == 0 || is_watched)
+        if (is_first || is_watched)
             && let Some(on_response) = self.on_response.upgrade()
         {
             on_response.accepted(&self.token, route);

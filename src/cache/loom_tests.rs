@@ -186,6 +186,7 @@ fn enter(core: &Core, sequence: u64) {
         sequence,
         stage: Stage::Serving,
         asked: false,
+        cut: false,
         overdue,
         hold_timed_out: false,
         suspects: false,

@@ -77,6 +77,8 @@ pub(super) struct Flight {
     pub(super) stage: Stage,
     /// The endpoint has been asked, as far as this cache knows.
     pub(super) asked: bool,
+    /// Requests in flight are not waited for any longer.
+    pub(super) cut: bool,
     /// When the flight must have ended. After that, its runtime is not driven.
     pub(super) overdue: Instant,
     /// Its hold has timed out, and the endpoint has not responded yet.
@@ -194,6 +196,21 @@ impl State {
         suspect && !inputs.accepted_lately
     }
 
+    /// Returns whether nothing is worth waiting for before the endpoint is asked.
+    pub(super) fn is_drain_over(&self, now: &Moment) -> bool {
+        self.alive(now).is_none() || self.flight.is_some_and(|flight| flight.cut)
+    }
+
+    /// Returns whether the token in use dies by this cache's own request for its successor. During
+    /// a drain it does not yet.
+    pub(super) fn is_dying(&self, inputs: &Inputs<'_>) -> bool {
+        self.flight.is_some_and(|flight| {
+            let is_asked = flight.stage == Stage::Holding && flight.asked;
+            let exclusive = inputs.rules.rotation == Rotation::Exclusive;
+            exclusive && (is_asked || !inputs.rules.policy.hold)
+        })
+    }
+
     /// Returns the token that a resource refused, if some resource had accepted it and it is not
     /// known to be dead. It is better than none.
     pub(super) fn refused_token(&self, now: &Moment) -> Option<&AccessToken> {
@@ -237,6 +254,7 @@ impl State {
             sequence,
             stage,
             asked: false,
+            cut: false,
             overdue,
             hold_timed_out: false,
             suspects: false,

@@ -168,7 +168,7 @@ impl RefreshTask {
                 let _ = generation.await;
             }
         };
-        let timed_out = timeout(plan.drain, self.or_dead(drained)).await.is_err();
+        let timed_out = timeout(plan.drain, self.or_over(drained)).await.is_err();
         core.end_drain(sequence, timed_out.then_some(plan.drain));
         core.tally.longest_drain.record(clock::now().saturating_duration_since(since));
         Some(Held { token: plan.token, since })
@@ -190,14 +190,15 @@ impl RefreshTask {
         }
     }
 
-    /// Waits for `drained`, or until the token is dead, so that nothing is left to protect.
-    async fn or_dead(&self, drained: impl Future<Output = ()>) {
-        let dead = async {
-            while !self.core.is_dead() {
+    /// Waits for `drained`, or until the token is taken for dead, so that nothing is left to
+    /// protect.
+    async fn or_over(&self, drained: impl Future<Output = ()>) {
+        let over = async {
+            while !self.core.is_drain_over() {
                 self.expedite.notified().await;
             }
         };
-        futures_util::future::select(std::pin::pin!(drained), std::pin::pin!(dead)).await;
+        futures_util::future::select(std::pin::pin!(drained), std::pin::pin!(over)).await;
     }
 }
 

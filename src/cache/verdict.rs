@@ -6,7 +6,7 @@
 use std::{
     pin::Pin,
     sync::Weak,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -24,6 +24,8 @@ pub(crate) struct Refusal<'a> {
     pub(crate) sends: Sends,
     /// The request can be sent again.
     pub(crate) resendable: bool,
+    /// The 401 has been judged before.
+    pub(crate) is_counted: bool,
 }
 
 /// The next step of a request that was answered 401.
@@ -116,6 +118,11 @@ impl DoubtFuture {
     ) -> Self {
         Self { doubts, id, listener, until, alarm: None }
     }
+
+    /// Returns when the wait ends at the latest.
+    pub(crate) fn until(&self) -> Instant {
+        self.until
+    }
 }
 
 impl Future for DoubtFuture {
@@ -126,7 +133,12 @@ impl Future for DoubtFuture {
         if let Poll::Ready(outcome) = Pin::new(&mut *listener).poll(cx) {
             return Poll::Ready(outcome.unwrap_or(DoubtOutcome::Undecided));
         }
-        ready!(alarm.get_or_insert_with(|| Alarm::at(*until)).poll(cx));
+        let had_timer = alarm.as_ref().is_some_and(Alarm::is_set);
+        let alarm = alarm.get_or_insert_with(|| Alarm::at(*until));
+        // A timer that is gone with its runtime counts as one that has ended.
+        if alarm.poll(cx).is_pending() && (alarm.is_set() || !had_timer) {
+            return Poll::Pending;
+        }
         // The probe has taken too long. Its doubt is over for all who wait.
         let Some(doubts) = doubts.upgrade() else { return Poll::Ready(DoubtOutcome::Renew) };
         doubts.time_out_doubt(*id);

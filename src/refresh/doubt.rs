@@ -23,7 +23,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{clock, endpoint::Rotation, route::Route};
+use crate::{
+    clock,
+    endpoint::Rotation,
+    route::{self, Route},
+};
 
 /// The number of routes that are remembered, and of those that have asked for a renewal.
 const ROUTES: usize = 64;
@@ -48,11 +52,12 @@ const YOUNG: [Duration; 5] = [
     Duration::from_secs(1),
 ];
 
+/// How long a route is kept that is not heard of. While any is kept, the route of each response that
+/// accepts a token is looked at.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+
 /// How long the routes of requests that are not kept are noted after a refusal of an unknown route.
 const TRACED: Duration = Duration::from_secs(3600);
-
-/// The bit of [`Doubts::watched`] that no route has.
-const TRACE: u64 = 2;
 
 /// How often a route is probed in one doubt if the token has survived a doubt before.
 const PROBES: u8 = 3;
@@ -134,6 +139,8 @@ pub(crate) struct Sends {
     pub(crate) again: bool,
     /// The doubt whose probe it is.
     pub(crate) probe: Option<u64>,
+    /// The end of its patience with probes, once it has waited for one.
+    pub(crate) patience: Option<Instant>,
 }
 
 /// The circumstances of a refusal.
@@ -217,13 +224,20 @@ impl Doubts {
         now: Instant,
     ) -> Decision {
         let Refused { route, accepted, sends, resendable, .. } = *refused;
+        // Nobody has waited for a probe that takes so long.
+        self.open.take_if(|open| now >= clock::later(open.started, PATIENCE));
         if let Some(open) = &self.open {
             if route != Some(open.route) {
                 return Decision::Renew;
             }
             if sends.probe != Some(open.id) {
-                let until = clock::later(open.started, PATIENCE);
-                return Decision::Wait { id: open.id, until };
+                let until = sends.patience.unwrap_or(clock::later(open.started, PATIENCE));
+                let is_over = now >= until;
+                return if is_over {
+                    Decision::Renew
+                } else {
+                    Decision::Wait { id: open.id, until }
+                };
             }
             if sends.probes < PROBES && self.survived > 0 {
                 let after = BETWEEN_PROBES * u32::from(sends.probes + 1);
@@ -276,8 +290,10 @@ impl Doubts {
     }
 
     /// Starts over for a new token.
-    pub(crate) fn adopted(&mut self) {
+    pub(crate) fn adopted(&mut self, now: Instant) {
         (self.reference, self.survived, self.condemned) = (None, 0, false);
+        self.remembered.retain(|it| now < clock::later(it.until, FORGOTTEN));
+        self.suspected.retain(|it| now < clock::later(it.since, FORGOTTEN));
     }
 
     /// Takes in that a route has accepted the current token.
@@ -290,13 +306,13 @@ impl Doubts {
     }
 
     /// Returns the [bits](Route::bit) of the routes whose acceptances matter, all of them if every
-    /// acceptance does. One more bit is set if nothing but the routes of refusals does.
+    /// acceptance does. [`TRACED`](route::TRACED) is set if the routes of refusals do.
     pub(crate) fn watched(&self, now: Instant) -> u64 {
         if self.condemned {
-            return !1;
+            return route::EVERY_ROUTE | route::TRACED;
         }
         let is_traced = self.traced_until.is_some_and(|until| now < until);
-        let trace = if is_traced { TRACE } else { 0 };
+        let trace = if is_traced { route::TRACED } else { 0 };
         let remembered = self.remembered.iter().map(|it| it.route);
         let suspected = self.suspected.iter().map(|it| it.route);
         remembered.chain(suspected).fold(trace, |bits, route| bits | route.bit())

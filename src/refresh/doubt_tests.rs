@@ -12,7 +12,7 @@ struct World {
 const BAD: &str = "/forbidden";
 const GOOD: &str = "/accounts/1";
 
-fn route(path: &str) -> Route {
+fn at(path: &str) -> Route {
     Route::new("GET", "https", "api.example.com", path)
 }
 
@@ -34,8 +34,8 @@ impl World {
     /// Brings a token that the good route accepts, and lets it age.
     fn renew(&mut self) {
         self.token = (self.token.0 + 1, self.now);
-        self.doubts.adopted();
-        self.doubts.accepted(Some(route(GOOD)));
+        self.doubts.adopted(self.now);
+        self.doubts.accepted(Some(at(GOOD)));
         self.advance(10.0);
     }
 
@@ -45,7 +45,7 @@ impl World {
 
     fn refuse(&mut self, path: &str, sends: Sends) -> Decision {
         let refused = Refused {
-            route: Some(route(path)),
+            route: Some(at(path)),
             sequence: self.token.0,
             age: self.now - self.token.1,
             accepted: true,
@@ -145,7 +145,7 @@ async fn a_route_is_remembered_for_longer_each_time_up_to_ten_minutes() {
         let remembered = world.doubts.remembered[0];
         assert_eq!(remembered.period.as_secs(), period);
         assert_eq!(remembered.until - world.now, remembered.period);
-        world.advance(3600.0);
+        world.advance(3000.0);
         // A token that came by itself.
         world.renew();
         assert_eq!(world.refuse(BAD, Sends::default()), Decision::Return);
@@ -166,7 +166,7 @@ async fn a_route_is_probed_again_when_its_period_is_over() {
 async fn a_token_that_came_by_itself_prolongs_the_memory() {
     let mut world = World::new();
     assert_eq!(world.refuse_successor(BAD), Decision::Return);
-    world.advance(3600.0);
+    world.advance(3000.0);
     world.renew();
     assert_eq!(world.refuse(BAD, Sends::default()), Decision::Return);
     world.advance(119.0);
@@ -177,10 +177,10 @@ async fn a_token_that_came_by_itself_prolongs_the_memory() {
 async fn an_acceptance_by_the_route_alone_forgets_it() {
     let mut world = World::new();
     world.refuse_successor(BAD);
-    assert_ne!(world.doubts.watched(world.now) & route(BAD).bit(), 0);
-    world.doubts.accepted(Some(route(GOOD)));
+    assert_ne!(world.doubts.watched(world.now) & at(BAD).bit(), 0);
+    world.doubts.accepted(Some(at(GOOD)));
     assert_eq!(world.refuse(BAD, Sends::default()), Decision::Return);
-    world.doubts.accepted(Some(route(BAD)));
+    world.doubts.accepted(Some(at(BAD)));
     assert_eq!(world.doubts.watched(world.now), 0);
     probe_of(world.refuse(BAD, Sends::default()));
 }
@@ -190,7 +190,7 @@ async fn sixty_four_routes_are_remembered_and_the_oldest_goes() {
     let mut world = World::new();
     let path = |number: usize| format!("/{}", "x".repeat(number));
     for number in 1..=65 {
-        world.doubts.remember(route(&path(number)), world.token.0, world.now);
+        world.doubts.remember(at(&path(number)), world.token.0, world.now);
         world.advance(0.1);
     }
     probe_of(world.refuse(&path(1), Sends::default()));
@@ -223,7 +223,41 @@ async fn an_unknown_route_has_the_others_traced_for_an_hour() {
     };
     let decision = world.doubts.refused(&refused, &world.circumstances, world.now);
     assert_eq!(decision, Decision::Renew);
-    assert_eq!(world.doubts.watched(world.now), TRACE);
+    assert_eq!(world.doubts.watched(world.now), route::TRACED);
     world.advance(3601.0);
     assert_eq!(world.doubts.watched(world.now), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_is_not_heard_of_is_forgotten() {
+    let mut world = World::new();
+    world.refuse_successor(BAD);
+    world.advance(3590.0);
+    world.renew();
+    assert_ne!(world.doubts.watched(world.now), 0);
+    world.advance(100.0);
+    world.renew();
+    assert_eq!(world.doubts.watched(world.now), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_takes_too_long_holds_up_no_other_doubt() {
+    let mut world = World::new();
+    probe_of(world.refuse(BAD, Sends::default()));
+    world.advance(2.0);
+    probe_of(world.refuse("/other", Sends::default()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_has_the_patience_for_one_probe() {
+    let mut world = World::new();
+    let (id, _) = probe_of(world.refuse(BAD, Sends::default()));
+    let until = world.now + PATIENCE;
+    let sends = Sends { patience: Some(until), ..Sends::default() };
+    world.advance(1.5);
+    assert!(world.doubts.end_if(id).is_some());
+    let (id, _) = probe_of(world.refuse(BAD, Sends::default()));
+    assert_eq!(world.refuse(BAD, sends), Decision::Wait { id, until });
+    world.advance(1.0);
+    assert_eq!(world.refuse(BAD, sends), Decision::Renew);
 }

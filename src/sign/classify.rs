@@ -71,8 +71,8 @@ pub enum Classification {
     /// The response says nothing about the token. It is the caller's.
     Neutral,
     /// The resource refused the token, and has not applied the request (as with a 401: RFC 9110,
-    /// section 15.5.2). The token is marked as refused, and the request is sent once more with a
-    /// newer one.
+    /// section 15.5.2). The token is marked as refused, and the request is sent again, once
+    /// with a newer one.
     TokenRefused,
     /// The resource refused the request for what stands beside the token, such as a DPoP proof
     /// without its nonce (RFC 9449, section 9), and has not applied it. The request is sent once

@@ -107,7 +107,7 @@ where
     };
     let Some(replay) = replay else {
         let sends = attempt.sends;
-        let refusal = Refusal { token: &token, route, sends, resendable: false };
+        let refusal = Refusal { token: &token, route, sends, resendable: false, is_counted: false };
         // Whatever the verdict is, the 401 is the caller's.
         drop(Lease::refuse(lease, &refusal));
         let Some(Replayable { handle, .. }) = declined else { return Next::Return(response) };
@@ -124,7 +124,8 @@ impl<S, ResB, K> Refused<S, Response<ResB>, K> {
     /// Asks for a verdict, and gives up the lease for it.
     fn judge(mut self: Box<Self>, lease: Option<sync::Arc<Lease>>) -> Next<S, Response<ResB>, K> {
         let sends = self.attempt.sends;
-        let refusal = Refusal { token: &self.token, route: self.route, sends, resendable: true };
+        let (token, route, is_counted) = (&self.token, self.route, lease.is_none());
+        let refusal = Refusal { token, route, sends, resendable: true, is_counted };
         let verdict = match lease {
             Some(lease) => Lease::refuse(lease, &refusal),
             None => self.replay.handle.signer.cache.refused(&refusal),
@@ -140,7 +141,10 @@ impl<S, ResB, K> Refused<S, Response<ResB>, K> {
                 self.attempt.probes();
                 Next::Pause(self, after)
             }
-            Verdict::Wait(doubt) => Next::Doubt(self, doubt),
+            Verdict::Wait(doubt) => {
+                self.attempt.sends.patience.get_or_insert(doubt.until());
+                Next::Doubt(self, doubt)
+            }
             Verdict::Renew => self.renew(),
         }
     }

@@ -48,7 +48,7 @@ pin_project! {
             trace: R::Trace,
         },
         // The request was answered 401, and is sent again after a pause.
-        Pausing { refused: Option<Box<Refused<S, S::Response, R::Kept>>>, alarm: Alarm },
+        Pausing { refused: Option<Box<Refused<S, S::Response, R::Kept>>>, alarm: Box<Alarm> },
         // The request was answered 401, and waits for what the probe of its route finds.
         Doubting {
             refused: Option<Box<Refused<S, S::Response, R::Kept>>>,
@@ -195,7 +195,10 @@ where
                 if refused.is_none() {
                     return Poll::Pending;
                 }
-                ready!(alarm.poll(cx));
+                // Without a timer there is no pause.
+                if alarm.poll(cx).is_pending() && alarm.is_set() {
+                    return Poll::Pending;
+                }
                 State::Renewing { refused: refused.take(), wait: Wait::new() }
             }
             // ## Doubting => (Pausing | Doubting | Renewing | done)
@@ -238,6 +241,9 @@ where
             // The response is judged like the first one. If it accepts the token, the doubt is
             // over that the request was a probe for.
             StateProj::Resending { future, lease, resent } => {
+                if resent.is_none() {
+                    return Poll::Pending;
+                }
                 let result = ready!(future.poll(cx)).map_err(inner);
                 let (lease, resent) = (lease.take(), resent.take());
                 let (Ok(response), Some(lease), Some(resent)) = (&result, lease, resent) else {
@@ -280,12 +286,12 @@ where
         Ok(match next {
             Next::Return(response) => return Err(response),
             Next::Pause(refused, after) => {
-                let alarm = Alarm::at(clock::later(clock::now(), after));
-                if after.is_zero() || !alarm.is_set() {
-                    Self::Renewing { refused: Some(refused), wait: Wait::new() }
+                let alarm = if after.is_zero() {
+                    Alarm::none()
                 } else {
-                    Self::Pausing { refused: Some(refused), alarm }
-                }
+                    Alarm::at(clock::later(clock::now(), after))
+                };
+                Self::Pausing { refused: Some(refused), alarm: Box::new(alarm) }
             }
             Next::Doubt(refused, doubt) => {
                 Self::Doubting { refused: Some(refused), doubt: Box::new(doubt) }

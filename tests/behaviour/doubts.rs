@@ -484,3 +484,120 @@ async fn at_an_overlapping_endpoint_there_is_no_probe_and_routes_are_remembered(
     }
     assert_eq!((endpoint.calls(), cache.counters().doubts), (2, 0));
 }
+
+// ---- What a refusal must not cost.
+
+/// The route that accepted the token first refuses it while requests are drained. That cuts the
+/// drain, and says nothing about a token that some resource accepts.
+#[tokio::test(start_paused = true)]
+async fn a_stray_401_during_a_drain_and_an_endpoint_that_fails_make_no_outage() {
+    for hangs in [false, true] {
+        let endpoint = Endpoint::exclusive();
+        let cache = cache(&endpoint);
+        let strays = Arc::new(AtomicBool::new(false));
+        let stray = Arc::clone(&strays);
+        let resource = Resource::new(move |_, request| {
+            let is_forbidden = request.uri().path() == "/forbidden";
+            let is_fine = !is_forbidden && !stray.swap(false, Ordering::SeqCst);
+            if is_fine { ok() } else { unauthorized() }
+        });
+        let auth = AuthLayer::new(cache.clone());
+        let slow = auth.clone().layer(resource.clone().taking(Duration::from_millis(300)));
+        let service = auth.layer(resource.forgetful());
+        assert_eq!(service.clone().oneshot(get(URI)).await.unwrap().status(), 200);
+        advance(SETTLED).await;
+        for _ in 0..100 {
+            let down = || Step::Fail(AuthError::transient("down"));
+            endpoint.then(if hangs { Step::Hang } else { down() });
+        }
+        let in_flight = tokio::spawn(slow.oneshot(get(URI)));
+        settle().await;
+        let refused = service.clone();
+        let refused = tokio::spawn(async move { refused.oneshot(get(FORBIDDEN)).await.unwrap() });
+        settle().await;
+        strays.store(true, Ordering::SeqCst);
+        sleep(Duration::from_secs(3)).await;
+        in_flight.abort();
+        for _ in 0..50 {
+            let call = timeout(Duration::from_secs(2), service.clone().oneshot(get(URI)));
+            assert_eq!(call.await.unwrap().unwrap().status(), 200, "hangs: {hangs}");
+            sleep(Duration::from_millis(100)).await;
+        }
+        refused.abort();
+    }
+}
+
+/// Each answer comes when the token of its request has been replaced.
+#[tokio::test(start_paused = true)]
+async fn a_route_that_answers_after_the_tokens_end_is_sent_two_tokens() {
+    let endpoint = Endpoint::custom(
+        tower_reauth::endpoint::Rotation::Overlapping,
+        "token",
+        Duration::from_secs(60),
+    );
+    let cache = TokenCache::builder(endpoint.clone()).keep_warm(true).build().unwrap();
+    let resource = Resource::new(|_, _| unauthorized()).taking(Duration::from_secs(90));
+    let service = AuthLayer::new(cache).layer(resource.clone());
+    let response = timeout(Duration::from_secs(1000), service.oneshot(get(URI))).await;
+    assert_eq!(response.unwrap().unwrap().status(), 401);
+    assert_eq!(resource.seen().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_call_that_was_sent_again_is_pending_when_polled_again() {
+    let resource = tower::service_fn({
+        let calls = Arc::new(AtomicUsize::new(0));
+        move |_: Request<String>| {
+            let number = calls.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let response: Response<String> = if number == 1 { unauthorized() } else { ok() };
+                Ok::<_, tower_reauth::BoxError>(response)
+            }
+        }
+    });
+    let service = AuthLayer::new(cache(&Endpoint::exclusive())).layer(resource);
+    assert_eq!(service.clone().oneshot(get(URI)).await.unwrap().status(), 200);
+    advance(SETTLED).await;
+    let mut service = service;
+    let mut call = tokio_test::task::spawn(tower::Service::call(&mut service, get(URI)));
+    let response = loop {
+        if let std::task::Poll::Ready(response) = call.poll() {
+            break response.unwrap();
+        }
+        settle().await;
+    };
+    assert_eq!(response.status(), 200);
+    tokio_test::assert_pending!(call.poll());
+}
+
+/// A probe that nobody waits for takes as long as it takes, and other routes are asked all the same.
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_hangs_takes_no_probe_from_other_routes() {
+    let endpoint = Endpoint::exclusive();
+    let resource = tower::service_fn({
+        let (polls, flaky) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        move |request: Request<String>| {
+            let number = match request.uri().path() {
+                "/events" => 10 + polls.fetch_add(1, Ordering::SeqCst),
+                _ => flaky.fetch_add(1, Ordering::SeqCst),
+            };
+            async move {
+                if number == 11 {
+                    std::future::pending::<()>().await;
+                }
+                let is_refused = number == 10 || number == 1;
+                let response: Response<String> = if is_refused { unauthorized() } else { ok() };
+                Ok::<_, tower_reauth::BoxError>(response)
+            }
+        }
+    });
+    let service = AuthLayer::new(cache(&endpoint)).layer(resource);
+    assert_eq!(service.clone().oneshot(get(URI)).await.unwrap().status(), 200);
+    advance(SETTLED).await;
+    let events = tokio::spawn(service.clone().oneshot(get("https://api.example.com/events")));
+    settle().await;
+    advance(SETTLED).await;
+    assert_eq!(service.oneshot(get(URI)).await.unwrap().status(), 200);
+    assert_eq!(endpoint.calls(), 1, "a probe has cleared it");
+    events.abort();
+}

@@ -12,7 +12,6 @@ use bytes::{Buf, BufMut};
 use http::{HeaderMap, HeaderValue, Response, header, response::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::runtime;
 
 use super::{
     codes::Settings,
@@ -145,7 +144,7 @@ impl<B: Body<Data: Clone>> Peeking<B> {
 
 /// Sets the alarm that ends the wait for a body. Without a runtime none is set.
 fn set_alarm(settings: &Settings) -> Alarm {
-    if settings.timeout.is_zero() || runtime::Handle::try_current().is_err() {
+    if settings.timeout.is_zero() {
         return Alarm::none();
     }
     Alarm::at(clock::later(clock::now(), settings.timeout))

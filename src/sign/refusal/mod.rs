@@ -12,7 +12,7 @@
 //! | one of several | [`Classify::or`] | |
 //! | anything else in the head | a [`Classify`] of your own | |
 //!
-//! A request whose token is refused is sent once more, so name only what says that the request was
+//! A request whose token is refused is sent again, so name only what says that the request was
 //! not applied. The default costs nothing for the choice: it has no size, and only the head of the
 //! response is read.
 //!
