@@ -2,8 +2,8 @@
 //! errors into answers that tell the caller whether to try again, and nothing else.
 //!
 //! ```text
-//! cargo run -p examples --example axum_backend
-//! cargo run -p examples --example axum_backend -- --listen 127.0.0.1:3000
+//! cargo run -p examples-stacks --example axum_backend
+//! cargo run -p examples-stacks --example axum_backend -- --listen 127.0.0.1:3000
 //! ```
 //!
 //! It calls itself a few times, with a token endpoint that fails in the end, and prints the

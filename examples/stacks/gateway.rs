@@ -3,10 +3,10 @@
 //! refused can't be sent again by it, and gets a 503 that says to do so.
 //!
 //! ```text
-//! cargo run -p examples --example gateway
-//! cargo run -p examples --example gateway -- --listen 127.0.0.1:8080
+//! cargo run -p examples-stacks --example gateway
+//! cargo run -p examples-stacks --example gateway -- --listen 127.0.0.1:8080
 //! SEND_CLIENT_ID=... SEND_CLIENT_SECRET=... \
-//!     cargo run -p examples --example gateway -- --upstream https://api.example.com/v1
+//!     cargo run -p examples-stacks --example gateway -- --upstream https://api.example.com/v1
 //! curl http://127.0.0.1:8080/accounts -H 'content-type: application/json' -d '{"name": "Ada"}'
 //! ```
 //!
@@ -41,7 +41,8 @@ use http_body_util::BodyExt;
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_reauth::{
-    Auth, AuthError, AuthLayer, BoxError, Credentials, Error, TokenCache,
+    Auth, AuthError, AuthLayer, BoxError, Credentials, Error, RefreshPolicy, SendPayments,
+    TokenCache,
     client::{self, HttpsClient},
     credentials::EnvCredentials,
     replay::{Declined, ReplayBody, ReplayLayer, Replayable},
@@ -286,7 +287,10 @@ async fn run(options: &Options) -> Result<(), BoxError> {
     }
     let sandbox = Sandbox::builder().start().await?;
     let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
-    let auth = AuthLayer::send_payments(sandbox.base_url(), credentials)?;
+    let endpoint = SendPayments::new(sandbox.base_url(), client::https()?, credentials)?;
+    // The sandbox knows each token at once, so one that it refuses need not be tried again.
+    let policy = RefreshPolicy::default().propagation_delay(Duration::ZERO);
+    let auth = AuthLayer::new(TokenCache::builder(endpoint).refresh_policy(policy).build()?);
     let gateway = Gateway::new(&sandbox.base_url(), options.name.clone(), auth)?;
     match options.listen {
         Some(address) => serve_until_ctrl_c(address, gateway).await,

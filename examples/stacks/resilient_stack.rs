@@ -3,7 +3,7 @@
 //! now and then.
 //!
 //! ```text
-//! cargo run -p examples --example resilient_stack
+//! cargo run -p examples-stacks --example resilient_stack
 //! ```
 //!
 //! It sends 200 requests, prints how many succeeded, what they met on the way, and how many `POST
@@ -38,7 +38,8 @@ use tower::{
     },
 };
 use tower_reauth::{
-    AuthError, AuthLayer, BoxError, Credentials, Error, client,
+    AuthError, AuthLayer, BoxError, Credentials, Error, RefreshPolicy, SendPayments, TokenCache,
+    client,
     sandbox::{AuthFault, Sandbox},
 };
 
@@ -83,7 +84,7 @@ impl<B: Clone, R> Policy<Request<B>, Response<R>, Error> for Retries {
             self.budget.deposit();
             return None;
         }
-        if self.made == 4 || !self.budget.withdraw() {
+        if self.made == 6 || !self.budget.withdraw() {
             return None;
         }
         // Exponential back-off with full jitter: up to 20 ms, 40 ms, 80 ms, 160 ms.
@@ -103,8 +104,11 @@ async fn main() -> Result<(), BoxError> {
     let api = serve_unreliably(&sandbox).await?;
 
     let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
-    let auth = AuthLayer::send_payments(sandbox.base_url(), credentials)?.allow_origin(&api)?;
-    let cache = auth.cache().clone();
+    let endpoint = SendPayments::new(sandbox.base_url(), client::https()?, credentials)?;
+    // The sandbox knows each token at once, so one that it refuses need not be tried again.
+    let policy = RefreshPolicy::default().propagation_delay(Duration::ZERO);
+    let cache = TokenCache::builder(endpoint).refresh_policy(policy).build()?;
+    let auth = AuthLayer::new(cache.clone()).allow_origin(&api)?;
     let client = ServiceBuilder::new()
         // How long a caller waits: queue, token, replays and retries included.
         .timeout(Duration::from_secs(10))

@@ -1,7 +1,7 @@
 //! gRPC: a tonic channel whose calls are signed, and go through the loss of their token.
 //!
 //! ```text
-//! cargo run -p examples --example tonic
+//! cargo run -p examples-stacks --example tonic
 //! ```
 //!
 //! It starts the sandbox for the tokens and a gRPC server that knows them, on two loopback sockets.
@@ -82,13 +82,11 @@ async fn main() -> Result<(), BoxError> {
 
     let (refused, asked) =
         (echo.refused.load(Ordering::SeqCst), echo.sandbox.counters().auth_requests);
-    println!("refused with status 16, and sent once more: {refused}");
+    // A token that was issued a moment ago may not be known everywhere, so it is tried again for two
+    // seconds before it is replaced.
+    println!("refused with status 16, and sent again: {refused}");
     println!("POST /auth: {asked}");
-    if (refused, asked) == (2, 3) {
-        Ok(())
-    } else {
-        Err("2 refused calls and 3 POSTs were expected".into())
-    }
+    if asked == 3 { Ok(()) } else { Err("3 POSTs were expected".into()) }
 }
 
 async fn unary<S: GrpcService<Body, ResponseBody = GrpcBody<Body>>>(
