@@ -127,7 +127,7 @@ use super::{
     changes::Changes,
     complete::{self, Completion},
     deferred::{Deferred, ToSpawn},
-    effect::{Effects, Ended},
+    effect::Effects,
     flight::Running,
     hold::{self, DrainPlan},
     invalidate,
@@ -430,11 +430,7 @@ impl Core {
         deferred.released = running.map(|running| running.flight.clone());
         deferred.expedite = locked.flight.as_ref().map(|running| Arc::clone(&running.expedite));
         if let Some(ended) = ended {
-            let outcome = match ended {
-                Ended::Completed(outcome) => Some(outcome),
-                Ended::Abandoned => None,
-            };
-            deferred.ended = locked.flight.take().map(|running| (running, outcome));
+            deferred.ended = locked.flight.take().map(|running| (running, ended));
         }
         if let (Some(start), Some(runtime)) = (start, runtime) {
             let running = Running::new(start.sequence, runtime.id());

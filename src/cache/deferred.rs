@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 use super::{
     broadcast::Broadcast,
     changes::Changes,
-    effect::{Effect, Start},
-    flight::{Flight, Outcome, Running},
+    effect::{Effect, Ended, Start},
+    flight::{Flight, Running},
     lease::Leases,
     verdict::DoubtOutcome,
 };
@@ -24,8 +24,8 @@ pub(super) struct ToSpawn {
 /// The rest of a transition, once the lock is released.
 #[derive(Default)]
 pub(super) struct Deferred {
-    /// The flight that ended; without an outcome it was abandoned.
-    pub(super) ended: Option<(Running, Option<Outcome>)>,
+    /// The flight that ended, and how.
+    pub(super) ended: Option<(Running, Ended)>,
     pub(super) then: Vec<Effect>,
     pub(super) expedite: Option<Arc<Notify>>,
     /// Kept for its destructor, which may resolve a
@@ -44,8 +44,9 @@ impl Deferred {
         let Self { ended, then, expedite, leases, released, doubt, to_spawn } = self;
         drop(leases);
         match ended {
-            Some((running, Some(outcome))) => running.flight.end(outcome),
-            Some((running, None)) => running.abandon(),
+            Some((running, Ended::Completed(outcome))) => running.flight.end(outcome),
+            Some((running, Ended::CalledOff(outcome))) => running.stop(outcome),
+            Some((running, Ended::Abandoned)) => running.abandon(),
             None => {}
         }
         if let Some(flight) = released {

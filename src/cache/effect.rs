@@ -50,6 +50,8 @@ pub(super) enum Ended {
     Completed(Outcome),
     /// It is given up: its waiters wake with an error, and its task is stopped.
     Abandoned,
+    /// It is not needed any more: its waiters wake with this, and its task is stopped.
+    CalledOff(Outcome),
 }
 
 /// A flight to be spawned.

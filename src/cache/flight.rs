@@ -51,7 +51,12 @@ impl Running {
 
     /// Wakes the waiters with an error, and stops the task if a runtime still drives it.
     pub(super) fn abandon(self) {
-        self.flight.end(Outcome { result: Err(interrupted(false)), standing: None });
+        self.stop(Outcome { result: Err(interrupted(false)), standing: None });
+    }
+
+    /// Wakes the waiters with this outcome, and stops the task if a runtime still drives it.
+    pub(super) fn stop(self, outcome: Outcome) {
+        self.flight.end(outcome);
         if let Some(task) = self.task {
             task.abort();
         }

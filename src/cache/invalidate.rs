@@ -2,7 +2,8 @@
 //! token is served on. Pure.
 
 use super::{
-    effect::{Effect, Effects, Record},
+    effect::{Effect, Effects, Ended, Record},
+    flight::Outcome,
     hold,
     state::{CurrentToken, Inputs, Standing, State},
     verdict::{DoubtOutcome, Refusal},
@@ -101,6 +102,9 @@ pub(super) fn invalidated(
 pub(super) fn end_doubt(state: &mut State, id: u64, outcome: DoubtOutcome) -> Effects {
     let mut effects = Effects::default();
     if state.doubts.end_if(id).is_none() {
+        if outcome == DoubtOutcome::Cleared {
+            call_off(state, id, &mut effects);
+        }
         return effects;
     }
     if outcome == DoubtOutcome::Cleared {
@@ -114,10 +118,31 @@ pub(super) fn end_doubt(state: &mut State, id: u64, outcome: DoubtOutcome) -> Ef
 /// Ends the doubt `id`, whose probe takes too long, and has the token renewed.
 pub(super) fn time_out_doubt(state: &mut State, id: u64, inputs: &Inputs<'_>) -> Effects {
     let mut effects = Effects::default();
-    if let Some(doubt) = state.doubts.end_if(id) {
-        renew(state, Some(&doubt), None, inputs, &mut effects);
+    if let Some(doubt) = state.doubts.end_if(id)
+        && renew(state, Some(&doubt), None, inputs, &mut effects)
+    {
+        state.current.iter_mut().for_each(|current| current.unproven = Some(id));
     }
     effects
+}
+
+/// Calls the renewal off that was asked for because the probe of the doubt `id` took too long, now
+/// that the token was accepted after all. Once the endpoint is asked, it is too late.
+fn call_off(state: &mut State, id: u64, effects: &mut Effects) {
+    let is_in_time = state.flight.is_none() || state.is_draining();
+    let doubted = |it: &&mut CurrentToken| {
+        it.unproven == Some(id) && it.standing == Standing::Refused && is_in_time
+    };
+    let Some(current) = state.current.as_mut().filter(doubted) else { return };
+    (current.standing, current.unproven) = (Standing::Good, None);
+    state.doubts.clear();
+    effects.count(|tally| &tally.doubts_cleared);
+    effects.publish = true;
+    if state.flight.take().is_some() {
+        let token = current.token.clone();
+        effects.ended =
+            Some(Ended::CalledOff(Outcome { result: Ok(token.clone()), standing: Some(token) }));
+    }
 }
 
 /// Takes in that a resource accepted `token`.

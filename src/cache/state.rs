@@ -54,6 +54,8 @@ pub(super) struct CurrentToken {
     pub(super) standing: Standing,
     /// A request for its successor was sent, and whether that killed this token is unknown.
     pub(super) suspect: bool,
+    /// The doubt whose probe took too long, so that the token is to be renewed.
+    pub(super) unproven: Option<u64>,
     /// A refusal while it was suspect has asked for a successor in spite of back-off. That happens
     /// once, or each refusal would cost a request to an endpoint that fails.
     pub(super) hurried: bool,
@@ -310,7 +312,14 @@ impl State {
 
 impl CurrentToken {
     pub(super) fn new(token: AccessToken, since: Instant) -> Self {
-        Self { token, since, standing: Standing::Good, suspect: false, hurried: false }
+        Self {
+            token,
+            since,
+            standing: Standing::Good,
+            suspect: false,
+            unproven: None,
+            hurried: false,
+        }
     }
 }
 

@@ -3,7 +3,14 @@
 //! For an exclusive endpoint it drains first. The token in use dies with the request for the next
 //! one, so the task waits for an idle moment, or holds new requests and waits for those in flight.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use tokio::{
@@ -45,6 +52,8 @@ struct RefreshTask {
     start: Start,
     expedite: Arc<Notify>,
     completed: bool,
+    /// The endpoint has been asked.
+    asked: AtomicBool,
 }
 
 /// The work of a task, done.
@@ -69,7 +78,13 @@ pub(super) fn spawn(
 ) {
     let ToSpawn { start, expedite } = to_spawn;
     let Start { sequence, trigger } = start;
-    let task = RefreshTask { core: Arc::clone(core), start, expedite, completed: false };
+    let task = RefreshTask {
+        core: Arc::clone(core),
+        start,
+        expedite,
+        completed: false,
+        asked: AtomicBool::new(false),
+    };
     // The span has no parent: whichever caller started the flight, it belongs to all of them.
     let task = InSpan::new(task.run(then), || {
         let trigger = tracing::field::debug(trigger);
@@ -98,10 +113,15 @@ impl RefreshTask {
             }
             Err(panic) => {
                 isolate(|| drop(panic));
-                core.complete(sequence, &Completion::interrupted(true));
+                core.complete(sequence, &Completion::interrupted(true, self.fate()));
             }
         }
         then(&core);
+    }
+
+    /// Returns what may have become of the request for a token, if the task dies now.
+    fn fate(&self) -> Fate {
+        if self.asked.load(Ordering::Relaxed) { Fate::Unknown } else { Fate::NotIssued }
     }
 
     async fn work(&self) -> Done {
@@ -111,6 +131,7 @@ impl RefreshTask {
         let core = &*self.core;
         let held = self.drain().await;
         core.asking(self.start.sequence);
+        self.asked.store(true, Ordering::Relaxed);
         let attempts = Attempts {
             endpoint: &*core.endpoint,
             policy: &core.rules.policy,
@@ -203,16 +224,17 @@ impl RefreshTask {
 }
 
 impl Completion {
-    /// The end of a flight that died. Its request for a token may have been sent.
-    fn interrupted(panicked: bool) -> Self {
-        Self { result: Err(interrupted(panicked)), fate: Fate::Unknown, panicked }
+    /// The end of a flight that died.
+    fn interrupted(panicked: bool, fate: Fate) -> Self {
+        Self { result: Err(interrupted(panicked)), fate, panicked }
     }
 }
 
 impl Drop for RefreshTask {
     fn drop(&mut self) {
         if !self.completed {
-            self.core.complete(self.start.sequence, &Completion::interrupted(false));
+            let completion = Completion::interrupted(false, self.fate());
+            self.core.complete(self.start.sequence, &completion);
         }
     }
 }

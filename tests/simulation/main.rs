@@ -9,6 +9,7 @@
 //! ```
 
 mod network;
+mod refusals;
 mod steady_day;
 mod world;
 
@@ -33,6 +34,7 @@ use tokio::{
 use tower::{Layer, ServiceExt};
 use tower_reauth::{
     Auth, AuthLayer, BoxError, Credentials, Error, RefreshPolicy, SendPayments, TokenCache,
+    credentials::CredentialsSource,
 };
 use turmoil::{Builder, Sim};
 
@@ -158,7 +160,7 @@ async fn run(world: Arc<World>, callers: u64, mut rng: Rng) -> Result<(), BoxErr
     let endpoint = SendPayments::allow_plain_http(
         "http://auth:80",
         http.clone(),
-        Credentials::new("id", "secret"),
+        LateCredentials(Arc::clone(&world)),
     )?;
     let cache = TokenCache::builder(endpoint)
         .refresh_policy(policy)
@@ -192,8 +194,23 @@ async fn run(world: Arc<World>, callers: u64, mut rng: Rng) -> Result<(), BoxErr
     Ok(())
 }
 
+/// Credentials that take their time.
+struct LateCredentials(Arc<World>);
+
+impl CredentialsSource for LateCredentials {
+    async fn credentials(&self) -> Result<Credentials, BoxError> {
+        sleep(self.0.asks_for_credentials()).await;
+        Ok(Credentials::new("id", "secret"))
+    }
+}
+
 async fn call(client: &Client) -> Result<StatusCode, Error> {
-    let request = Request::post("http://api:80/accounts").body(Full::<Bytes>::from("{}")).unwrap();
+    call_at(client, "/accounts").await
+}
+
+async fn call_at(client: &Client, path: &str) -> Result<StatusCode, Error> {
+    let uri = format!("http://api:80{path}");
+    let request = Request::post(uri).body(Full::<Bytes>::from("{}")).unwrap();
     client.clone().oneshot(request).await.map(|response| response.status())
 }
 
@@ -215,6 +232,12 @@ async fn call_for_a_while(
                 let _ = timeout(CALL_BOUND, cache.refresh())
                     .await
                     .map_err(|_| "a forced refresh without end")?;
+            }
+            11..20 if world.forbids => {
+                let answer = timeout(CALL_BOUND, call_at(&client, network::FORBIDDEN))
+                    .await
+                    .map_err(|_| "a refused call without end")?;
+                world.answered_by_the_mean_one(&answer);
             }
             _ => {
                 let answer = timeout(CALL_BOUND, call(&client))

@@ -22,6 +22,9 @@ use turmoil::net::{TcpListener, TcpStream};
 
 use crate::world::{Fault, World, now};
 
+/// The path that refuses every token.
+pub(crate) const FORBIDDEN: &str = "/forbidden";
+
 // ---- The servers: the endpoint and a resource in one.
 
 pub(crate) async fn serve(world: Arc<World>) -> Result<(), Box<dyn std::error::Error>> {
@@ -51,7 +54,9 @@ async fn answer(
     let date = httpdate::fmt_http_date(crate::wall(world.skew));
     let response = Response::builder().header(header::DATE, date);
     if parts.uri.path() != "/auth" {
-        let accepted = world.accepts(number(parts.headers.get(header::AUTHORIZATION)));
+        sleep(world.draw_check()).await;
+        let accepted = parts.uri.path() != FORBIDDEN
+            && world.accepts(number(parts.headers.get(header::AUTHORIZATION)));
         let status = if accepted { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
         return response.status(status).body(Full::default()).map_err(io::Error::other);
     }
@@ -60,6 +65,8 @@ async fn answer(
     let (status, body) = match fault {
         Fault::StatusBefore(status) => (status, Bytes::new()),
         Fault::ResetBefore => return Err(io::Error::other("reset")),
+        Fault::HangBefore => std::future::pending().await,
+        Fault::PageBefore => (200, Bytes::from_static(b"<html>")),
         _ => {
             let (token, end) = world.issue();
             match fault {
@@ -114,10 +121,10 @@ impl Service<Request<Full<Bytes>>> for Http {
         if request.uri().path() != "/auth" {
             let token = number(request.headers().get(header::AUTHORIZATION));
             world.sends(token);
-            let sent = now();
+            let (sent, is_forbidden) = (now(), request.uri().path() == FORBIDDEN);
             return Box::pin(async move {
                 let response = timeout(Duration::from_secs(3), exchange(request)).await??;
-                if response.status() == StatusCode::UNAUTHORIZED {
+                if response.status() == StatusCode::UNAUTHORIZED && !is_forbidden {
                     world.is_refused();
                 } else if response.status().is_success() {
                     world.is_accepted(sent);

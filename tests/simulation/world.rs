@@ -15,6 +15,9 @@ pub(crate) enum Fault {
     None,
     StatusBefore(u16),
     ResetBefore,
+    HangBefore,
+    /// 200 with the page of whatever stands in front of the endpoint.
+    PageBefore,
     ResetAfter,
     StatusAfter(u16),
     EmptyAfter,
@@ -32,6 +35,12 @@ pub(crate) struct World {
     one_in: u32,
     /// The fault is that it refuses the credentials.
     refuses: bool,
+    /// A route refuses every token.
+    pub(crate) forbids: bool,
+    /// The credentials come late, by up to so many milliseconds.
+    late: u64,
+    /// The resource thinks for up to so many milliseconds before it checks a token.
+    thinks: u64,
     state: Mutex<State>,
 }
 
@@ -47,6 +56,8 @@ struct State {
     requests_on_the_wire: usize,
     /// When the request for a token that is on the wire was sent.
     asked: Duration,
+    /// When the credentials for it were asked for, which is when a hold begins.
+    source_asked: Option<Duration>,
     /// When a request for a token ended without one. The token in use may be dead since then.
     lost: Option<Duration>,
     /// When a resource has accepted the token after that.
@@ -74,6 +85,7 @@ impl World {
             received: None,
             requests_on_the_wire: 0,
             asked: Duration::ZERO,
+            source_asked: None,
             lost: None,
             accepted: None,
             posts: 0,
@@ -83,7 +95,21 @@ impl World {
         };
         let one_in = [3, 3, 3, 1][rng.usize(0..4)];
         let refuses = one_in == 1 && rng.bool();
-        Self { stormy, skew, lifetime: rng.u64(6..30), one_in, refuses, state: Mutex::new(state) }
+        let lifetime = rng.u64(6..30);
+        let late = [0, 0, 200, 3000][rng.usize(0..4)];
+        Self {
+            stormy,
+            skew,
+            lifetime,
+            one_in,
+            refuses,
+            forbids: rng.u32(0..3) == 0,
+            // In fine weather nobody may see anything of it, so it is less than a hold.
+            late: if stormy { late } else { late.min(200) },
+            // Less than a drain, which is short for a token that is.
+            thinks: if lifetime > 20 { 500 } else { 0 },
+            state: Mutex::new(state),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -107,13 +133,15 @@ impl World {
             return (Fault::StatusBefore(401), thinks);
         }
         let status = [400, 401, 409, 429, 500, 502, 503, 504][state.rng.usize(0..8)];
-        let fault = match state.rng.u32(0..8) {
+        let fault = match state.rng.u32(0..10) {
             0 | 1 => Fault::StatusBefore(status),
             2 => Fault::ResetBefore,
             3 => Fault::ResetAfter,
             4 => Fault::StatusAfter([500, 502, 504][state.rng.usize(0..3)]),
             5 => Fault::EmptyAfter,
             6 => Fault::GarbageAfter,
+            7 => Fault::HangBefore,
+            8 => Fault::PageBefore,
             _ => Fault::HangAfter,
         };
         (fault, thinks)
@@ -128,6 +156,12 @@ impl World {
         let number = state.ends.len() - 1;
         state.alive = Some(number);
         (number, super::wall(self.skew) + end.saturating_sub(now()))
+    }
+
+    /// How long the resource thinks before it checks a token.
+    pub(crate) fn draw_check(&self) -> Duration {
+        let thinks = self.thinks;
+        Duration::from_millis(if thinks == 0 { 0 } else { self.lock().rng.u64(0..thinks) })
     }
 
     /// Whether the resource accepts this token now.
@@ -148,6 +182,14 @@ impl World {
             state.wrong.push(format!("{:?}: two requests for a token on the wire", now()));
         }
         OnTheWire { world: self, received }
+    }
+
+    /// Takes in that the credentials are asked for. Returns how long they take.
+    pub(crate) fn asks_for_credentials(&self) -> Duration {
+        let mut state = self.lock();
+        state.source_asked.get_or_insert_with(now);
+        let late = if state.calm { self.late.min(200) } else { self.late };
+        Duration::from_millis(if late == 0 { 0 } else { state.rng.u64(0..late) })
     }
 
     /// A 401 has reached the client. One for a request whose caller has gone reaches nobody: what was sent may arrive
@@ -200,10 +242,19 @@ impl World {
         }
     }
 
+    pub(crate) fn answered_by_the_mean_one(&self, answer: &Result<StatusCode, Error>) {
+        if !self.stormy && !matches!(answer, Ok(StatusCode::UNAUTHORIZED)) {
+            let wrong = format!("{:?}: {answer:?} where every token is refused", now());
+            self.lock().wrong.push(wrong);
+        }
+    }
+
     pub(crate) fn check_posts(&self, counters: &Counters) {
         let mut state = self.lock();
         let (posts, unauthorized, seconds) = (state.posts, state.unauthorized, now().as_secs());
-        if posts != counters.token_requests {
+        // An attempt whose credentials come too late sends nothing.
+        let lost = counters.token_requests.checked_sub(posts);
+        if lost.is_none_or(|lost| lost > 0 && self.late == 0) {
             state.wrong.push(format!(
                 "{posts} requests for tokens, and {} counted",
                 counters.token_requests
@@ -212,7 +263,8 @@ impl World {
         // A renewal is due when 75 % of the usable lifetime have passed; a failing endpoint is asked once a second at most.
         let bound =
             if self.stormy { 10 + seconds } else { 2 + seconds * 10 / (self.lifetime - 1) / 7 };
-        let bound = bound + state.forced;
+        // A route that refuses every token costs two or three, until it is remembered.
+        let bound = bound + state.forced + if self.forbids { 3 } else { 0 };
         if posts > bound {
             state
                 .wrong
@@ -241,7 +293,7 @@ impl State {
     fn holds(&self) -> bool {
         let is_in_doubt =
             self.lost.is_some() && self.accepted.is_none_or(|accepted| now() < accepted + DOUBT);
-        now() < self.asked + HOLD && !is_in_doubt
+        now() < self.source_asked.unwrap_or(self.asked) + HOLD && !is_in_doubt
     }
 }
 
@@ -262,6 +314,7 @@ impl Drop for OnTheWire<'_> {
     fn drop(&mut self) {
         let mut state = self.world.lock();
         state.requests_on_the_wire -= 1;
+        state.source_asked = None;
         if state.received == self.received {
             (state.lost, state.accepted) = (Some(now()), None);
         }
