@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     effect::{Effects, NewLeases},
-    state::{Flight, Inputs, Stage, Standing, State},
+    state::{Drain, Flight, Inputs, Stage, Standing, State},
 };
 use crate::{clock, token::AccessToken};
 
@@ -70,7 +70,7 @@ pub(super) fn hold(state: &mut State, sequence: u64, inputs: &Inputs<'_>) -> (bo
 /// Notes that the endpoint is asked from here on. A token in use may die of that.
 pub(super) fn asking(state: &mut State, sequence: u64) {
     if let Some(flight) = state.flight_of(sequence) {
-        flight.asked = true;
+        flight.drain = Drain::Over;
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     effect::{Effect, Effects, Ended, Record},
     flight::Outcome,
     hold,
-    state::{CurrentToken, Inputs, Standing, State},
+    state::{CurrentToken, Drain, Inputs, Standing, State},
     verdict::{DoubtOutcome, Refusal},
 };
 use crate::{
@@ -64,7 +64,7 @@ pub(super) fn refused(
         Decision::Drained { is_dead: true } => {
             // Only the wait is cut. One refusal is no proof, so the token is served on if there is
             // no successor.
-            state.flight.iter_mut().for_each(|flight| flight.cut = true);
+            state.flight.iter_mut().for_each(|flight| flight.drain = Drain::Cut);
             effects.then.push(Effect::Expedite);
         }
         Decision::Probe { id, .. } if sends.probe != Some(id) => {

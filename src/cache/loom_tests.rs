@@ -35,7 +35,7 @@ use super::{
     super::{
         TokenCache, TokenFuture,
         lease::Lease,
-        state::{Flight, Requirement, Stage},
+        state::{Drain, Flight, Requirement, Stage},
     },
     *,
 };
@@ -185,8 +185,7 @@ fn enter(core: &Core, sequence: u64) {
     locked.state.flight = Some(Flight {
         sequence,
         stage: Stage::Serving,
-        asked: false,
-        cut: false,
+        drain: Drain::Open,
         overdue,
         hold_timed_out: false,
         suspects: false,

@@ -77,16 +77,24 @@ pub(super) enum Standing {
 pub(super) struct Flight {
     pub(super) sequence: u64,
     pub(super) stage: Stage,
-    /// The endpoint has been asked, as far as this cache knows.
-    pub(super) asked: bool,
-    /// Requests in flight are not waited for any longer.
-    pub(super) cut: bool,
+    pub(super) drain: Drain,
     /// When the flight must have ended. After that, its runtime is not driven.
     pub(super) overdue: Instant,
     /// Its hold has timed out, and the endpoint has not responded yet.
     pub(super) hold_timed_out: bool,
     /// That alone made the current token suspect.
     pub(super) suspects: bool,
+}
+
+/// How far the wait for requests in flight is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drain {
+    /// They are waited for, if any wait is needed.
+    Open,
+    /// They are not waited for any longer.
+    Cut,
+    /// The endpoint is asked, as far as this cache knows.
+    Over,
 }
 
 /// How far a flight is.
@@ -200,14 +208,14 @@ impl State {
 
     /// Returns whether nothing is worth waiting for before the endpoint is asked.
     pub(super) fn is_drain_over(&self, now: &Moment) -> bool {
-        self.alive(now).is_none() || self.flight.is_some_and(|flight| flight.cut)
+        self.alive(now).is_none() || self.flight.is_some_and(|flight| flight.drain == Drain::Cut)
     }
 
     /// Returns whether the token in use dies by this cache's own request for its successor. During
     /// a drain it does not yet.
     pub(super) fn is_dying(&self, inputs: &Inputs<'_>) -> bool {
         self.flight.is_some_and(|flight| {
-            let is_asked = flight.stage == Stage::Holding && flight.asked;
+            let is_asked = flight.stage == Stage::Holding && flight.drain == Drain::Over;
             let exclusive = inputs.rules.rotation == Rotation::Exclusive;
             exclusive && (is_asked || !inputs.rules.policy.hold)
         })
@@ -223,7 +231,8 @@ impl State {
     /// Returns whether requests are held and the endpoint has not been asked yet, so the token in
     /// use has not died of that.
     pub(super) fn is_draining(&self) -> bool {
-        self.flight.is_some_and(|flight| flight.stage == Stage::Holding && !flight.asked)
+        self.flight
+            .is_some_and(|flight| flight.stage == Stage::Holding && flight.drain != Drain::Over)
     }
 
     /// Returns the flight if it is this one.
@@ -255,8 +264,7 @@ impl State {
         let overtaken = self.flight.replace(Flight {
             sequence,
             stage,
-            asked: false,
-            cut: false,
+            drain: Drain::Open,
             overdue,
             hold_timed_out: false,
             suspects: false,

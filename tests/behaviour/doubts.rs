@@ -10,7 +10,9 @@ use std::{
 
 use futures_util::future::join_all;
 use http::{Request, Response};
-use support::{Endpoint, Resource, Step, URI, authorization, get, ok, settle, unauthorized};
+use support::{
+    Endpoint, Resource, Step, URI, authorization, get, known_at_once, ok, settle, unauthorized,
+};
 use tokio::time::{Instant, advance, sleep, timeout};
 use tower::{Layer, ServiceExt};
 use tower_reauth::{AuthError, AuthLayer, RefreshPolicy, TokenCache};
@@ -243,6 +245,17 @@ async fn a_refused_replay_asks_for_no_third_token() {
     assert_eq!(endpoint.calls(), 2);
     // Sent, probed, and with the young successor six times.
     assert_eq!(resource.seen().len(), 1 + 2 + 6);
+}
+
+/// Its first token was accepted by nobody, so no memory of the route keeps it from another.
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_is_refused_for_a_token_that_nobody_accepted_renews_nothing() {
+    let endpoint = Endpoint::exclusive();
+    let resource = Resource::new(|_, _| unauthorized());
+    let service = AuthLayer::new(known_at_once(endpoint.clone())).layer(resource.clone());
+    assert_eq!(service.oneshot(get(URI)).await.unwrap().status(), 401);
+    assert_eq!(resource.tokens(), ["Bearer token-1", "Bearer token-2"]);
+    assert_eq!(endpoint.calls(), 2);
 }
 
 // ---- Routes that are remembered.
@@ -637,4 +650,20 @@ async fn a_renewal_is_called_off_if_the_probe_is_accepted_in_time() {
     assert_eq!(endpoint.calls(), 1);
     assert_eq!(cache.current().unwrap().expose_secret(), "token-1");
     assert_eq!((cache.counters().doubts_cleared, cache.counters().replays), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_is_remembered_even_if_its_requests_are_not_kept() {
+    let endpoint = Endpoint::exclusive();
+    let auth = AuthLayer::new(cache(&endpoint)).without_replay();
+    let service = auth.layer(resource(&endpoint).forgetful());
+    // An hour less a second, so that the last renewal for its age is over.
+    for _ in 0..3599 {
+        assert_eq!(service.clone().oneshot(get(URI)).await.unwrap().status(), 200);
+        assert_eq!(service.clone().oneshot(get(FORBIDDEN)).await.unwrap().status(), 401);
+        advance(Duration::from_secs(1)).await;
+    }
+    // One to begin with, 15 or so that are due, and 2 for the route. Its first 401 tells no route.
+    let calls = endpoint.calls();
+    assert!(calls <= 18, "{calls} requests for tokens");
 }

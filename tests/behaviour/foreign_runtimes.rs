@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use support::{Endpoint, Resource, Step, URI, get, settle};
+use support::{Endpoint, Resource, Step, URI, get, known_at_once, settle};
 use tokio::{
     runtime::{Builder, Runtime},
     time::Instant,
@@ -89,7 +89,7 @@ fn a_waiter_outlives_every_runtime_that_led_its_refresh() {
 fn a_request_that_waits_or_was_refused_outlives_the_runtime_that_led_its_refresh() {
     for refused in [false, true] {
         let endpoint = Endpoint::exclusive();
-        let cache = TokenCache::new(endpoint.clone());
+        let cache = known_at_once(endpoint.clone());
         let own = paused();
         let accepted = if refused { "token-3" } else { "token-2" };
         let resource = Resource::accepting(accepted);

@@ -224,7 +224,7 @@ async fn a_service_that_loses_its_readiness_on_clone_works_and_is_ready_before_t
 #[tokio::test(start_paused = true)]
 async fn the_replay_waits_until_the_service_is_ready_again() {
     let endpoint = Endpoint::exclusive();
-    let cache = TokenCache::new(endpoint.clone());
+    let cache = known_at_once(endpoint.clone());
     cache.token().await.unwrap();
     let (mock, mut handle) = mock::pair::<Request<String>, Response<String>>();
     handle.allow(1);
@@ -253,7 +253,7 @@ async fn the_replay_waits_until_the_service_is_ready_again() {
 #[tokio::test(start_paused = true)]
 async fn a_replay_that_becomes_ready_late_goes_out_with_the_newest_token() {
     let endpoint = Endpoint::exclusive();
-    let cache = TokenCache::new(endpoint.clone());
+    let cache = known_at_once(endpoint.clone());
     cache.token().await.unwrap();
     let (mock, mut handle) = mock::pair::<Request<String>, Response<String>>();
     handle.allow(1);
@@ -319,7 +319,7 @@ async fn a_refused_request_gives_its_slot_back() {
 #[tokio::test(start_paused = true)]
 async fn a_replay_that_becomes_ready_after_its_token_expired_gets_another_one() {
     let endpoint = Endpoint::exclusive();
-    let cache = TokenCache::new(endpoint.clone());
+    let cache = known_at_once(endpoint.clone());
     cache.token().await.unwrap();
     let (mock, mut handle) = mock::pair::<Request<String>, Response<String>>();
     handle.allow(1);
