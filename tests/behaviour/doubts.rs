@@ -371,7 +371,7 @@ async fn beside_a_route_that_refuses(every: Option<Duration>, slugs: usize) -> (
 async fn a_route_that_refuses_everything_costs_its_neighbours_no_401_at_any_rate() {
     let (_, bad, alone) = beside_a_route_that_refuses(None, 1).await;
     assert_eq!(bad, 0);
-    for every in [0.1, 1.0, 40.0, 160.0, 400.0, 1000.0] {
+    for every in [0.2, 40.0, 400.0] {
         let every = Duration::from_secs_f64(every);
         let (good, bad, posts) = beside_a_route_that_refuses(Some(every), 1).await;
         assert_eq!(bad, 0, "one in {every:?}");
