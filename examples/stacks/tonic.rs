@@ -82,8 +82,8 @@ async fn main() -> Result<(), BoxError> {
 
     let (refused, asked) =
         (echo.refused.load(Ordering::SeqCst), echo.sandbox.counters().auth_requests);
-    // A token that was issued a moment ago may not be known everywhere, so it is tried again for two
-    // seconds before it is replaced.
+    // A token that was issued a moment ago may not be known everywhere, so it is tried again for
+    // two seconds before it is replaced.
     println!("refused with status 16, and sent again: {refused}");
     println!("POST /auth: {asked}");
     if asked == 3 { Ok(()) } else { Err("3 POSTs were expected".into()) }

@@ -57,8 +57,8 @@
 //!    Each of these wakes every waiter.
 //! 6. A refusal names the token that it means. It never withdraws a newer one.
 //! 7. A doubt ends exactly once: with its probe's response, with the probe itself, with the token,
-//!    or when a request has waited for it for 2 s. Each of these wakes every request that waits. One
-//!    that nobody has waited for ends with the next refusal after 2 s.
+//!    or when a request has waited for it for 2 s. Each of these wakes every request that waits.
+//!    One that nobody has waited for ends with the next refusal after 2 s.
 //!
 //! # The lock rule
 //!

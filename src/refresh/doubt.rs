@@ -52,8 +52,8 @@ const YOUNG: [Duration; 5] = [
     Duration::from_secs(1),
 ];
 
-/// How long a route is kept that is not heard of. While any is kept, the route of each response that
-/// accepts a token is looked at.
+/// How long a route is kept that is not heard of. While any is kept, the route of each response
+/// that accepts a token is looked at.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 /// How long the routes of requests that are not kept are noted after a refusal of an unknown route.

@@ -50,7 +50,8 @@ use crate::{
 ///
 /// A request that waits for a token holds neither the readiness of the inner service nor a permit
 /// of a limit there. The service is made ready again before the request is sent, and before a
-/// replay. A request that waits after a 401 holds that response, whose body is not read. To bound how many requests wait, make a limit an outer layer.
+/// replay. A request that waits after a 401 holds that response, whose body is not read. To bound
+/// how many requests wait, make a limit an outer layer.
 ///
 /// # After a 401
 ///

@@ -583,7 +583,8 @@ async fn a_finished_call_that_was_sent_again_is_pending_when_polled_again() {
     tokio_test::assert_pending!(call.poll());
 }
 
-/// A probe that nobody waits for takes as long as it takes, and other routes are asked all the same.
+/// A probe that nobody waits for takes as long as it takes, and other routes are asked all the
+/// same.
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_hangs_takes_no_probe_from_other_routes() {
     let endpoint = Endpoint::exclusive();

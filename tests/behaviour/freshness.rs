@@ -306,7 +306,8 @@ async fn an_empty_missing_or_unsendable_token_is_a_typed_error() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_local_clock_does_not_shorten_or_lengthen_a_life() {
-    // The answer is dated in 2026 by its own `Date`; whatever this machine's clock says, the lifetime is its own.
+    // The answer is dated in 2026 by its own `Date`; whatever this machine's clock says, the
+    // lifetime is its own.
     for (date, expires) in [
         ("Thu, 01 Jan 1970 00:00:00 GMT", "1970-01-01T00:05:00Z"),
         ("Fri, 01 Jan 2100 00:00:00 GMT", "2100-01-01T00:05:00Z"),

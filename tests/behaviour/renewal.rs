@@ -460,7 +460,8 @@ async fn whoever_needs_a_new_token_does_not_wait_for_a_quiet_moment() {
             cache.refresh().await
         };
         assert_eq!(newer.unwrap().expose_secret(), "token-2");
-        // A refused token may live all the same, so the requests in flight are drained in both cases.
+        // A refused token may live all the same, so the requests in flight are drained in both
+        // cases.
         let bound = Duration::from_millis(2001);
         assert!(started.elapsed() <= bound, "refused: {refused}, {:?}", started.elapsed());
         under_way.abort();

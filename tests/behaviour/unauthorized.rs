@@ -42,7 +42,8 @@ async fn a_grpc_call_refused_before_any_message_is_replayed_once() {
     let response = service.oneshot(get("/bank.Accounts/Create")).await.unwrap();
     assert_eq!(response.headers()["grpc-status"], "0");
     assert_eq!(resource.tokens(), ["Bearer token-1", "Bearer token-2"]);
-    // After a message it stands in the trailers, where nobody looks: the head is all there is, and it is not delayed.
+    // After a message it stands in the trailers, where nobody looks: the head is all there is, and
+    // it is not delayed.
     let endpoint = Endpoint::exclusive();
     let resource = Resource::new(|_, _| Response::new("a message".into()));
     AuthLayer::new(cache(&endpoint))

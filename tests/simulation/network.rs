@@ -96,8 +96,8 @@ fn number(authorization: Option<&http::HeaderValue>) -> Option<usize> {
 
 // ---- The client.
 
-/// One connection per request; a resource has three seconds to answer. The token client's requests and the signed ones
-/// go through the same kind of service, and are told apart by their path.
+/// One connection per request; a resource has three seconds to answer. The token client's requests
+/// and the signed ones go through the same kind of service, and are told apart by their path.
 #[derive(Clone)]
 pub(crate) struct Http(Arc<World>);
 

@@ -147,7 +147,8 @@ impl World {
         (fault, thinks)
     }
 
-    /// Issues a token, which kills the one before it. Its number, and when it ends on the servers' clock.
+    /// Issues a token, which kills the one before it. Its number, and when it ends on the servers'
+    /// clock.
     pub(crate) fn issue(&self) -> (usize, std::time::SystemTime) {
         let mut state = self.lock();
         // Whole seconds, as dates have them.
@@ -192,8 +193,8 @@ impl World {
         Duration::from_millis(if late == 0 { 0 } else { state.rng.u64(0..late) })
     }
 
-    /// A 401 has reached the client. One for a request whose caller has gone reaches nobody: what was sent may arrive
-    /// when the token has been replaced, since nobody waits for it.
+    /// A 401 has reached the client. One for a request whose caller has gone reaches nobody: what
+    /// was sent may arrive when the token has been replaced, since nobody waits for it.
     pub(crate) fn is_refused(&self) {
         self.lock().unauthorized += 1;
     }
@@ -260,7 +261,8 @@ impl World {
                 counters.token_requests
             ));
         }
-        // A renewal is due when 75 % of the usable lifetime have passed; a failing endpoint is asked once a second at most.
+        // A renewal is due when 75 % of the usable lifetime have passed; a failing endpoint is
+        // asked once a second at most.
         let bound =
             if self.stormy { 10 + seconds } else { 2 + seconds * 10 / (self.lifetime - 1) / 7 };
         // A route that refuses every token costs two or three, until it is remembered.
@@ -288,8 +290,9 @@ impl World {
 }
 
 impl State {
-    /// Whether requests have to be held back while a token is asked for: for a second at most, and not if
-    /// the token in use may be dead already. A refresh that began with such a token holds nobody to its end.
+    /// Whether requests have to be held back while a token is asked for: for a second at most, and
+    /// not if the token in use may be dead already. A refresh that began with such a token holds
+    /// nobody to its end.
     fn holds(&self) -> bool {
         let is_in_doubt =
             self.lost.is_some() && self.accepted.is_none_or(|accepted| now() < accepted + DOUBT);

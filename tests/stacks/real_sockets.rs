@@ -31,7 +31,8 @@ fn plain() -> PlainClient {
     Client::builder(TokioExecutor::new()).build_http()
 }
 
-/// Short pauses between attempts. The attempts themselves have all the time that a busy machine may need.
+/// Short pauses between attempts. The attempts themselves have all the time that a busy machine may
+/// need.
 fn quick() -> RefreshPolicy {
     RefreshPolicy::default()
         .retry_base(Duration::from_millis(1))

@@ -1,4 +1,5 @@
-//! No secret and no token in any `Debug`, `Display`, log line, panic or error chain, at trace level.
+//! No secret and no token in any `Debug`, `Display`, log line, panic or error chain, at trace
+//! level.
 //!
 //! A process of its own: the log, and the hook for panics, are the process's.
 
