@@ -310,7 +310,7 @@ async fn two_processes_that_share_a_client_id_do_not_duel() {
                     401 => refused += 1,
                     status => panic!("{status}"),
                 }
-                sleep(Duration::from_millis(50)).await;
+                sleep(Duration::from_millis(100)).await;
             }
             (ok, refused)
         })
