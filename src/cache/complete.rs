@@ -60,7 +60,7 @@ pub(super) fn complete(
     }
     if in_flight {
         let standing = state.serves(&Requirement::Usable, &inputs.now).cloned();
-        let outcome = Outcome { result: completion.result.clone(), standing };
+        let outcome = Outcome { result: completion.result.clone(), standing, called_off: false };
         effects.ended = Some(Ended::Completed(outcome));
     }
     match &completion.result {
@@ -86,7 +86,7 @@ pub(super) fn complete(
 pub(super) fn complete_unchanged(state: &mut State, sequence: u64, error: AuthError) -> Effects {
     let mut effects = Effects::publish();
     if state.flight.take_if(|flight| flight.sequence == sequence).is_some() {
-        let outcome = Outcome { result: Err(error), standing: None };
+        let outcome = Outcome { result: Err(error), standing: None, called_off: false };
         effects.ended = Some(Ended::Completed(outcome));
     } else {
         effects.then.push(Effect::Discard(error));

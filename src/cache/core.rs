@@ -285,9 +285,9 @@ impl Core {
         in_flight
     }
 
-    /// Notes that this flight asks the endpoint from here on.
-    pub(super) fn asking(&self, sequence: u64) {
-        hold::asking(&mut self.lock().state, sequence);
+    /// Notes that this flight asks the endpoint from here on. Returns `false` if it must not.
+    pub(super) fn asking(&self, sequence: u64) -> bool {
+        hold::asking(&mut self.lock().state, sequence)
     }
 
     /// Ends the hold of a flight whose request for a token takes long.

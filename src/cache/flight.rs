@@ -17,6 +17,8 @@ pub(crate) struct Outcome {
     pub(crate) result: Result<AccessToken, AuthError>,
     /// The older token, if the refresh failed and that token can still be sent.
     pub(crate) standing: Option<AccessToken>,
+    /// The refresh was called off, and the result is the token from before it.
+    pub(crate) called_off: bool,
 }
 
 /// The place where a refresh leaves its outcome. The core holds it until the refresh has ended.
@@ -51,7 +53,8 @@ impl Running {
 
     /// Wakes the waiters with an error, and stops the task if a runtime still drives it.
     pub(super) fn abandon(self) {
-        self.stop(Outcome { result: Err(interrupted(false)), standing: None });
+        let result = Err(interrupted(false));
+        self.stop(Outcome { result, standing: None, called_off: false });
     }
 
     /// Wakes the waiters with this outcome, and stops the task if a runtime still drives it.

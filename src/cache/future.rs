@@ -189,6 +189,10 @@ fn judge(
     tries: &mut Tries,
     flight: runtime::Id,
 ) -> Option<Result<AccessToken, AuthError>> {
+    if outcome.called_off && matches!(requirement, Requirement::Fresh) {
+        // Whoever asked for a new token gets one.
+        return None;
+    }
     match (outcome.result, outcome.standing) {
         (Ok(token), _) if is_usable(&token) => Some(Ok(token)),
         // This caller was polled so late that the token has expired. It starts over once, because

@@ -67,11 +67,12 @@ pub(super) fn hold(state: &mut State, sequence: u64, inputs: &Inputs<'_>) -> (bo
     (drains, effects)
 }
 
-/// Notes that the endpoint is asked from here on. A token in use may die of that.
-pub(super) fn asking(state: &mut State, sequence: u64) {
-    if let Some(flight) = state.flight_of(sequence) {
-        flight.drain = Drain::Over;
-    }
+/// Notes that the endpoint is asked from here on. A token in use may die of that. Returns `false`
+/// if the flight is no longer in progress: it was called off, or given up, and must not ask.
+pub(super) fn asking(state: &mut State, sequence: u64) -> bool {
+    let Some(flight) = state.flight_of(sequence) else { return false };
+    flight.drain = Drain::Over;
+    true
 }
 
 /// Ends the hold of this flight, whose request for a token takes long. The token may have died by

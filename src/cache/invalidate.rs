@@ -140,8 +140,9 @@ fn call_off(state: &mut State, id: u64, effects: &mut Effects) {
     effects.publish = true;
     if state.flight.take().is_some() {
         let token = current.token.clone();
-        effects.ended =
-            Some(Ended::CalledOff(Outcome { result: Ok(token.clone()), standing: Some(token) }));
+        let result = Ok(token.clone());
+        let outcome = Outcome { result, standing: Some(token), called_off: true };
+        effects.ended = Some(Ended::CalledOff(outcome));
     }
 }
 
@@ -264,7 +265,7 @@ fn renew(
                 state.doubts.renewing(doubt, route, sequence, now.at);
             }
             if let Some(current) = &mut state.current {
-                current.standing = Standing::Refused;
+                (current.standing, current.unproven) = (Standing::Refused, None);
             }
             withdraw(state, effects);
             Record::Refused { sequence, shared }

@@ -816,3 +816,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_flight_that_was_called_off_or_given_up_may_not_ask_the_endpoint() {
+    let mut world = World::with_token(Rotation::Exclusive, 10);
+    assert_eq!(world.outcome(&Requirement::Fresh), "starts Forced");
+    let sequence = world.state.last_sequence;
+    assert!(hold::asking(&mut world.state, sequence));
+    world.state.flight = None;
+    assert!(!hold::asking(&mut world.state, sequence));
+}

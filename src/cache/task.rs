@@ -130,7 +130,11 @@ impl RefreshTask {
         }
         let core = &*self.core;
         let held = self.drain().await;
-        core.asking(self.start.sequence);
+        if !core.asking(self.start.sequence) {
+            // The token is served again, and would die of the request.
+            let result = RefreshResult { result: Err(interrupted(false)), fate: Fate::NotIssued };
+            return Done::Refreshed(result, None);
+        }
         self.asked.store(true, Ordering::Relaxed);
         let attempts = Attempts {
             endpoint: &*core.endpoint,

@@ -668,3 +668,34 @@ async fn a_route_is_remembered_even_if_its_requests_are_not_kept() {
     let calls = endpoint.calls();
     assert!(calls <= 18, "{calls} requests for tokens");
 }
+
+/// A refresh that a caller has asked for is not called off with the renewal that it joined.
+#[tokio::test(start_paused = true)]
+async fn a_forced_refresh_brings_a_new_token_though_its_renewal_is_called_off() {
+    let endpoint = Endpoint::exclusive();
+    let resource = tower::service_fn({
+        let calls = Arc::new(AtomicUsize::new(0));
+        move |_: Request<String>| {
+            let number = calls.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let time = [20, 20, 30, 3000].get(number).copied().unwrap_or(20);
+                sleep(Duration::from_millis(time)).await;
+                let is_refused = number == 1 || number == 2;
+                let response: Response<String> = if is_refused { unauthorized() } else { ok() };
+                Ok::<_, tower_reauth::BoxError>(response)
+            }
+        }
+    });
+    let cache = cache(&endpoint);
+    let service = AuthLayer::new(cache.clone()).layer(resource);
+    assert_eq!(service.clone().oneshot(get(URI)).await.unwrap().status(), 200);
+    advance(SETTLED).await;
+    let probe = tokio::spawn(service.clone().oneshot(get(URI)));
+    settle().await;
+    let waits = tokio::spawn(service.oneshot(get(URI)));
+    sleep(Duration::from_millis(2500)).await;
+    assert_eq!(cache.refresh().await.unwrap().expose_secret(), "token-2");
+    for call in [probe, waits] {
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+}
