@@ -92,6 +92,7 @@ mod route;
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub mod sandbox;
 mod sign;
+pub mod store;
 mod sync;
 mod token;
 

@@ -1,0 +1,120 @@
+//! [`TokenStore`]: one value per name, changed by compare-and-set.
+
+use std::{future::Future, time::Duration};
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+use super::{error::StoreError, name::Name};
+
+/// Shares one client's token between processes: a small value per name, changed by compare-and-set.
+///
+/// A value has at most 8 KiB, and is written a few times per lifetime of a token. Every operation is
+/// bounded by the caller, who drops the future when it takes too long. Such an operation may have
+/// taken effect or not.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a token store",
+    note = "the docs of the module `store` list the stores and say how to write one"
+)]
+pub trait TokenStore: Send + Sync + 'static {
+    /// Returns the value under `name`; `None` if there is none.
+    ///
+    /// It must be the newest: never that of a cache or of a replica that lags behind.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the value can't be read. [`StoreError`] lists the constructors.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any point.
+    fn get(
+        &self,
+        name: &Name,
+    ) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;
+
+    /// Replaces the value under `name` if its revision is still `old`, which is 0 if there is none.
+    ///
+    /// The change is linearizable, starts the value's [age](Versioned::age) anew, and is seen by
+    /// [`watch`](Self::watch). `new` is greater than `old`, and below 2^53. The store must not
+    /// forget the value for `keep`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the value can't be replaced, or if that is unknown.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any point. The value has then been replaced, or not.
+    fn compare_and_set(
+        &self,
+        name: &Name,
+        old: u64,
+        new: u64,
+        value: &[u8],
+        keep: Duration,
+    ) -> impl Future<Output = Result<Swap, StoreError>> + Send;
+
+    /// Returns a stream of the changes of the value under `name` from now on. Of several changes the
+    /// newest will do.
+    ///
+    /// The stream may lose changes. It yields a [`Notice::Gap`] once it works, and again whenever
+    /// changes may have been lost, so that the caller gets the value. A stream that fails tries by
+    /// itself to work again. It ends only if it never can.
+    fn watch(&self, name: &Name) -> impl Stream<Item = Notice> + Send + 'static;
+
+    /// Returns how long a notice takes to reach nearly all watchers.
+    ///
+    /// A process that is about to ask for a token waits this long, so that the others have stopped
+    /// sending the old one. Defaults to 50 ms.
+    fn notice(&self) -> Duration {
+        Duration::from_millis(50)
+    }
+}
+
+/// A value with its revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    /// The number of the change that wrote the value. It only grows.
+    pub revision: u64,
+    /// The value.
+    pub value: Bytes,
+    /// How long the value has been as it is, by the store's own clock. Never less than the truth.
+    pub age: Duration,
+}
+
+/// The result of a [compare-and-set](TokenStore::compare_and_set).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// The value was replaced.
+    Done,
+    /// Another revision than the expected one was found, or none. The value is as it was.
+    Conflict(Option<Versioned>),
+}
+
+/// An item of a [watch](TokenStore::watch).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The value has changed.
+    Changed {
+        /// The revision of the new value.
+        revision: u64,
+        /// The new value.
+        value: Bytes,
+    },
+    /// Changes may have been missed.
+    Gap,
+}
+
+/// The rule for renewals while the store can't be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreDown {
+    /// The process renews alone at the end of its window, or after a refusal. Its token kills that
+    /// of the others.
+    #[default]
+    Alone,
+    /// The process asks for no token. Its callers get a transient error once theirs is unusable.
+    Fail,
+}
