@@ -9,7 +9,9 @@
 
 mod error;
 mod name;
+pub(crate) mod steps;
 mod token_store;
+pub(crate) mod value;
 
 pub use self::{
     error::StoreError,

@@ -1,6 +1,6 @@
 //! [`TokenStore`]: one value per name, changed by compare-and-set.
 
-use std::{future::Future, time::Duration};
+use std::{fmt, future::Future, time::Duration};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -72,8 +72,8 @@ pub trait TokenStore: Send + Sync + 'static {
     }
 }
 
-/// A value with its revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value with its revision. `Debug` does not show the value, which may hold a secret.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Versioned {
     /// The number of the change that wrote the value. It only grows.
     pub revision: u64,
@@ -92,8 +92,9 @@ pub enum Swap {
     Conflict(Option<Versioned>),
 }
 
-/// An item of a [watch](TokenStore::watch).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An item of a [watch](TokenStore::watch). `Debug` does not show the value, which may hold a
+/// secret.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
     /// The value has changed.
@@ -117,4 +118,24 @@ pub enum StoreDown {
     Alone,
     /// The process asks for no token. Its callers get a transient error once theirs is unusable.
     Fail,
+}
+
+impl fmt::Debug for Versioned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Versioned")
+            .field("revision", &self.revision)
+            .field("age", &self.age)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed { revision, .. } => {
+                f.debug_struct("Changed").field("revision", revision).finish_non_exhaustive()
+            }
+            Self::Gap => f.write_str("Gap"),
+        }
+    }
 }
