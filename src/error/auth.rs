@@ -4,7 +4,10 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use super::boxed::BoxError;
+use super::{
+    boxed::BoxError,
+    kind::{Fate, Kind, default_fate},
+};
 use crate::isolate::isolate;
 
 /// The reason why there is no token for a request.
@@ -59,59 +62,6 @@ impl Drop for Inner {
         let source = self.source.take();
         isolate(|| drop(source));
     }
-}
-
-/// The fate of the request for a token, as far as the client can tell.
-///
-/// On an exclusive endpoint it decides whether the token in use is kept, suspect or dead. The
-/// variants are in ascending order of harm. The fate of a refresh is the greatest among those of
-/// its attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fate {
-    /// No token was issued, because the request was not sent or was refused.
-    NotIssued,
-    /// A token may have been issued. There was no response, or one that does not tell. A success
-    /// without a token is one of these, because it may be the page of whatever stands in front.
-    Unknown,
-    /// A token was issued and has expired.
-    Issued,
-}
-
-/// The kinds of failure. The `is_*` methods of [`AuthError`] group them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Another attempt may succeed: no connection, a reset, 408, 409, 410, 425, 429, 5xx, a
-    /// response that was cut off.
-    Transient,
-    /// The endpoint's host has no address. Another attempt of the same refresh would only repeat
-    /// the question, but a later call may find it.
-    Unresolved,
-    /// An attempt or the whole refresh ran out of time.
-    Timeout,
-    /// The endpoint refused the credentials.
-    Rejected,
-    /// The endpoint answered with a redirect, or with a success that holds no usable token. A
-    /// success that was cut off or is empty is [`Transient`](Self::Transient).
-    InvalidResponse,
-    /// The token had expired before it arrived.
-    Expired,
-    /// The credentials source failed, or gave credentials that can't be sent.
-    Credentials,
-    /// The endpoint or the credentials source panicked.
-    Interrupted,
-    /// The runtime of the refresh shut down, or did not drive it. Waiters on other runtimes start
-    /// over before they get this.
-    RuntimeGone,
-    /// There is no Tokio runtime to run the refresh on.
-    NoRuntime,
-    /// The runtime of the refresh has no timers.
-    NoTimers,
-    /// Tokens were refused soon after they were issued, so no new one is asked for yet.
-    CoolingDown,
-    /// The request's origin may not see the token.
-    RefusedOrigin,
-    /// Any other failure that another attempt does not mend.
-    Permanent,
 }
 
 impl AuthError {
@@ -271,12 +221,13 @@ impl AuthError {
                 | Kind::Interrupted
                 | Kind::RuntimeGone
                 | Kind::CoolingDown
+                | Kind::StoreDown
         )
     }
 
     /// Returns `true` if another attempt of the same refresh may succeed.
     pub(crate) fn is_worth_another_attempt(&self) -> bool {
-        self.is_transient() && self.0.kind != Kind::Unresolved
+        self.is_transient() && !matches!(self.0.kind, Kind::Unresolved | Kind::StoreDown)
     }
 
     /// Returns `true` if an attempt, or the whole refresh, ran out of time.
@@ -350,6 +301,14 @@ impl AuthError {
         self.0.kind == Kind::RefusedOrigin
     }
 
+    /// Returns `true` if no token was asked for, because the store that processes share can't be
+    /// used.
+    ///
+    /// Only with [`StoreDown::Fail`](crate::store::StoreDown::Fail).
+    pub fn is_store_down(&self) -> bool {
+        self.0.kind == Kind::StoreDown
+    }
+
     /// Returns the status of the token endpoint's response.
     ///
     /// `None` if there was no response, and for an error that a constructor of this type made.
@@ -374,26 +333,6 @@ impl AuthError {
     /// The code `slow_down` (RFC 8628, section 3.5) asks for 5 seconds.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
-    }
-}
-
-/// Returns the fate to assume where nothing but the kind is known.
-fn default_fate(kind: Kind) -> Fate {
-    match kind {
-        Kind::Transient
-        | Kind::Timeout
-        | Kind::Interrupted
-        | Kind::RuntimeGone
-        | Kind::InvalidResponse => Fate::Unknown,
-        Kind::Expired => Fate::Issued,
-        Kind::Unresolved
-        | Kind::Rejected
-        | Kind::Credentials
-        | Kind::NoRuntime
-        | Kind::NoTimers
-        | Kind::CoolingDown
-        | Kind::RefusedOrigin
-        | Kind::Permanent => Fate::NotIssued,
     }
 }
 
@@ -446,6 +385,7 @@ mod tests {
             (Kind::Expired, [false, false, true, false, false]),
             (Kind::Credentials, [false, false, false, true, false]),
             (Kind::CoolingDown, [true, false, false, false, false]),
+            (Kind::StoreDown, [true, false, false, false, false]),
             (Kind::NoRuntime, [false, false, false, false, false]),
             (Kind::NoTimers, [false, false, false, false, false]),
             (Kind::RefusedOrigin, [false, false, false, false, false]),

@@ -13,11 +13,12 @@
 mod auth;
 mod boxed;
 mod config;
+mod kind;
 mod service;
 mod uri;
 
 pub use self::{auth::AuthError, boxed::BoxError, config::ConfigError, service::Error};
 pub(crate) use self::{
-    auth::{Fate, Kind},
+    kind::{Fate, Kind},
     uri::{host_and_port, shown},
 };
