@@ -170,6 +170,20 @@ tally! {
     drains_timed_out: Count as u64 = "tower_reauth_drains_timed_out_total",
     /// Holds that ended by their timeout, before the endpoint responded.
     holds_timed_out: Count as u64 = "tower_reauth_holds_timed_out_total",
+    /// Tokens that another process had asked for, and that this one took from the
+    /// [store](crate::store).
+    store_adopted: Count as u64 = "tower_reauth_store_adopted_total",
+    /// Operations of the store that failed.
+    store_errors: Count as u64 = "tower_reauth_store_errors_total",
+    /// Tokens that were not handed to the other processes, because a newer lease had been granted.
+    store_fenced: Count as u64 = "tower_reauth_store_fenced_total",
+    /// Leases that this process took over from one that had stopped.
+    store_takeovers: Count as u64 = "tower_reauth_store_takeovers_total",
+    /// Refreshes without a lease, because the store could not be used
+    /// ([`StoreDown::Alone`](crate::store::StoreDown::Alone)).
+    store_alone: Count as u64 = "tower_reauth_store_alone_total",
+    /// Renewals of other processes for which this one held requests back.
+    sibling_holds: Count as u64 = "tower_reauth_sibling_holds_total",
     /// The longest drain, which is the wait for requests in flight.
     longest_drain: Longest as Duration = "tower_reauth_drain_seconds",
     /// The longest hold, which is a drain and what follows it until the endpoint has responded or

@@ -35,11 +35,13 @@ pub async fn attempt(
         policy: &policy,
         scheme,
         sequence: 1,
+        token_sequence: 1,
         tally: &tally,
         is_failing: false,
         fallback: None,
+        lost: None,
     };
-    attempts.attempt(clock::later(clock::now(), policy.deadline)).await
+    attempts.attempt(clock::later(clock::now(), policy.deadline)).await.map(|(token, _)| token)
 }
 
 /// Returns a token of 300 seconds, or `None` if no header can carry `secret`.

@@ -80,6 +80,7 @@ pub mod credentials;
 pub mod endpoint;
 mod error;
 mod events;
+mod fleet;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -10,6 +10,7 @@ use crate::{
     endpoint::Rotation,
     error::{AuthError, Fate},
     refresh::gate::Gate,
+    store::value::SharedCooldown,
     token::AccessToken,
 };
 
@@ -21,6 +22,21 @@ pub(super) struct Completion {
     pub(super) fate: Fate,
     /// The endpoint or the credentials source panicked.
     pub(super) panicked: bool,
+    pub(super) arrival: Arrival,
+}
+
+/// How a token reached this cache.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Arrival {
+    /// Another process had asked for it.
+    pub(super) adopted: bool,
+    /// It came under a lease that took over from another. A late request of the former holder may
+    /// kill it, so a refusal is taken seriously at once.
+    pub(super) takeover: bool,
+    /// A request for its successor was sent, and whether that killed it is unknown.
+    pub(super) suspect: bool,
+    /// The fleet's count of tokens that were refused early.
+    pub(super) cooldown: Option<SharedCooldown>,
 }
 
 /// Takes in the result of the flight `sequence`.
@@ -36,9 +52,12 @@ pub(super) fn complete(
     let mut effects = Effects::publish();
     let flight = state.flight.take_if(|flight| flight.sequence == sequence);
     let in_flight = flight.is_some();
-    let is_newer = state.current.as_ref().is_none_or(|it| it.token.sequence() < sequence);
+    let newest = state.current.as_ref().map_or(0, |current| current.token.sequence());
+    let is_newer = completion.result.as_ref().is_ok_and(|token| newest < token.sequence());
     match &completion.result {
-        Ok(token) if is_newer => adopt(state, token, inputs, &mut effects),
+        Ok(token) if is_newer => {
+            adopt(state, token, sequence, completion.arrival, inputs, &mut effects);
+        }
         // A flight that was abandoned may complete after its successor.
         Ok(_) => {}
         Err(error) if in_flight => {
@@ -51,7 +70,7 @@ pub(super) fn complete(
         // It was abandoned, and its waiters were told so. It may have killed the token all the
         // same.
         Err(_) => {
-            let its_own = state.current.as_ref().is_some_and(|it| it.token.sequence() == sequence);
+            let its_own = state.current.as_ref().is_some_and(|it| it.flight == sequence);
             if !its_own {
                 may_have_died(state, completion.fate, inputs, &mut effects);
             }
@@ -60,18 +79,17 @@ pub(super) fn complete(
     }
     if in_flight {
         let standing = state.serves(&Requirement::Usable, &inputs.now).cloned();
-        let outcome = Outcome { result: completion.result.clone(), standing, called_off: false };
+        // Two reports of one token of another process are two values, and one is in use.
+        let current = state.current.as_ref().map(|current| &current.token);
+        let result = completion.result.clone().map(|token| {
+            let is_it = |current: &&AccessToken| current.sequence() == token.sequence();
+            current.filter(is_it).cloned().unwrap_or(token)
+        });
+        let outcome = Outcome { result, standing, called_off: false };
         effects.ended = Some(Ended::Completed(outcome));
     }
     match &completion.result {
-        Ok(token) => {
-            effects.count(|tally| &tally.tokens_issued);
-            effects.then.push(Effect::Announce(token.clone()));
-            let lifetime = token.lifetime();
-            let failed_refreshes = if is_newer { state.outage.end() } else { 0 };
-            let record = Record::Issued { sequence, lifetime, failed_refreshes };
-            effects.then.push(Effect::Log(record));
-        }
+        Ok(token) => arrived(state, token, completion.arrival, is_newer, &mut effects),
         Err(error) => {
             effects.count(|tally| &tally.refreshes_failed);
             let (error, is_news) = (error.clone(), state.outage.failed(error));
@@ -94,7 +112,54 @@ pub(super) fn complete_unchanged(state: &mut State, sequence: u64, error: AuthEr
     effects
 }
 
-fn adopt(state: &mut State, token: &AccessToken, inputs: &Inputs<'_>, effects: &mut Effects) {
+/// Tells of a token that a flight has brought.
+fn arrived(
+    state: &mut State,
+    token: &AccessToken,
+    arrival: Arrival,
+    is_newer: bool,
+    effects: &mut Effects,
+) {
+    if arrival.adopted && !is_newer {
+        return;
+    }
+    effects.then.push(Effect::Announce(token.clone()));
+    let (sequence, lifetime) = (token.sequence(), token.lifetime());
+    let failed_refreshes = if is_newer { state.outage.end() } else { 0 };
+    let record = if arrival.adopted {
+        effects.count(|tally| &tally.store_adopted);
+        Record::Adopted { sequence, lifetime, failed_refreshes }
+    } else {
+        effects.count(|tally| &tally.tokens_issued);
+        Record::Issued { sequence, lifetime, failed_refreshes }
+    };
+    effects.then.push(Effect::Log(record));
+}
+
+/// Takes in a token that another process has published, without a flight of this one.
+pub(super) fn adopted(
+    state: &mut State,
+    token: &AccessToken,
+    arrival: Arrival,
+    inputs: &Inputs<'_>,
+) -> Effects {
+    let mut effects = Effects::publish();
+    let newest = state.current.as_ref().map_or(0, |current| current.token.sequence());
+    if newest < token.sequence() {
+        adopt(state, token, 0, arrival, inputs, &mut effects);
+        arrived(state, token, arrival, true, &mut effects);
+    }
+    effects
+}
+
+fn adopt(
+    state: &mut State,
+    token: &AccessToken,
+    flight: u64,
+    arrival: Arrival,
+    inputs: &Inputs<'_>,
+    effects: &mut Effects,
+) {
     if state.doubts.end().is_some() {
         effects.doubt = Some(DoubtOutcome::Renew);
     }
@@ -105,10 +170,18 @@ fn adopt(state: &mut State, token: &AccessToken, inputs: &Inputs<'_>, effects: &
         let lifetime = token.times().lifetime;
         effects.then.push(Effect::Log(Record::MarginCut { lifetime }));
     }
-    if let Some(old) = state.current.replace(CurrentToken::new(token.clone(), inputs.now.at))
+    // The age counts from the issue, not from the adoption.
+    let issued = if arrival.adopted { token.times().sent.at } else { inputs.now.at };
+    let since = (!arrival.takeover).then_some(issued);
+    let mut current = CurrentToken::new(token.clone(), flight, since);
+    current.suspect = arrival.suspect;
+    if let Some(old) = state.current.replace(current)
         && old.standing == Standing::Good
     {
         state.cooldown.replaced(inputs.now.at, old.token.times());
+    }
+    if let Some(shared) = arrival.cooldown {
+        state.cooldown.take(shared);
     }
     state.set_gate(None, effects);
     state.panics = 0;

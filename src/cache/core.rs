@@ -136,12 +136,14 @@ use super::{
     report,
     slot::Slot,
     state::{Inputs, Requirement, Rules},
+    verdict::DoubtOutcome,
 };
 use crate::{
     clock,
     endpoint::{DynEndpoint, NoEndpoint},
     error::AuthError,
     events::Tally,
+    fleet::Fleet,
     isolate::isolate,
     sync::{self, AbortHandle, Mutex, MutexGuard},
     token::AccessToken,
@@ -156,6 +158,8 @@ pub(crate) struct Core {
     pub(crate) rules: Rules,
     pub(crate) scheme: Box<str>,
     pub(crate) tally: Tally,
+    /// The other processes that share the token.
+    pub(super) fleet: Option<Arc<Fleet>>,
     /// Itself, for the leases.
     pub(super) on_response: Weak<Self>,
 }
@@ -166,6 +170,7 @@ impl Core {
         uri: Option<Uri>,
         rules: Rules,
         scheme: Box<str>,
+        fleet: Option<Arc<Fleet>>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             slot: Slot::default(),
@@ -176,6 +181,7 @@ impl Core {
             rules,
             scheme,
             tally: Tally::default(),
+            fleet,
             on_response: Weak::clone(this),
         })
     }
@@ -332,6 +338,11 @@ impl Core {
         self.transition(|locked, _| ((), report::drained(&mut locked.state, sequence, timed_out)));
     }
 
+    /// Returns when this flight has to hold requests at the latest, if the token in use lives.
+    pub(super) fn hold_time(&self, sequence: u64) -> Option<Instant> {
+        self.drain_plan(sequence).map(|plan| plan.hold)
+    }
+
     /// Returns whether refreshes have failed since the last token was issued.
     pub(super) fn is_failing(&self) -> bool {
         self.lock().state.outage.has_begun()
@@ -377,6 +388,7 @@ impl Core {
         locked.state.closed = true;
         locked.state.flight = None;
         let (running, warmer) = (locked.flight.take(), locked.warmer.take());
+        let (listener, question) = (locked.listener.take(), locked.question.take());
         drop(locked);
         if let Some(running) = running {
             running.abandon();
@@ -384,12 +396,18 @@ impl Core {
         if let Some(warmer) = warmer {
             warmer.abort();
         }
+        if let Some((_, listener)) = listener {
+            listener.abort();
+        }
+        if let Some(question) = question {
+            question.end(DoubtOutcome::Undecided);
+        }
         self.changes.close();
     }
 
     /// Locks, and reads everything that a transition depends on. The clocks are read before the
     /// lock is taken.
-    fn enter(&self) -> (MutexGuard<'_, Locked>, Inputs<'_>) {
+    pub(super) fn enter(&self) -> (MutexGuard<'_, Locked>, Inputs<'_>) {
         let (rules, now, random) = (&self.rules, clock::moment(), fastrand::f64());
         let locked = self.lock();
         let accepted_lately = locked.leases.as_ref().is_some_and(Generations::is_accepted);
@@ -417,7 +435,7 @@ impl Core {
 
     /// Applies the effects that must take place in the order of the transitions: those on the
     /// flight, the leases and the slot. Returns the rest.
-    fn settle(
+    pub(super) fn settle(
         &self,
         locked: &mut Locked,
         effects: Effects,

@@ -59,6 +59,8 @@ pub(super) enum Ended {
 pub(super) struct Start {
     pub(super) sequence: u64,
     pub(super) trigger: Trigger,
+    /// The number of the token that is to be replaced; 0 if there is none.
+    pub(super) floor: u64,
 }
 
 /// The reason for which a flight starts.
@@ -72,6 +74,8 @@ pub(crate) enum Trigger {
     Forced,
     /// The endpoint is left alone, but the credentials that it refused may have changed.
     Probe,
+    /// Another process asks for a token, and the one in use dies of that.
+    Sibling,
 }
 
 /// Something that may run foreign code.
@@ -94,6 +98,12 @@ pub(super) enum Effect {
 pub(super) enum Record {
     /// `failed_refreshes` in a row came before the token.
     Issued {
+        sequence: u64,
+        lifetime: Duration,
+        failed_refreshes: u64,
+    },
+    /// Another process had asked for the token.
+    Adopted {
         sequence: u64,
         lifetime: Duration,
         failed_refreshes: u64,
@@ -151,6 +161,13 @@ impl Record {
                 lifetime_seconds = lifetime.as_secs(),
                 failed_refreshes,
                 "a token was issued again",
+            ),
+            Self::Adopted { sequence, lifetime, failed_refreshes } => tracing::info!(
+                target: TARGET,
+                sequence,
+                lifetime_seconds = lifetime.as_secs(),
+                failed_refreshes,
+                "a token of another process was adopted",
             ),
             Self::RefreshFailed { sequence, error, is_news } => log_news!(
                 is_news,

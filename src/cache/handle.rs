@@ -10,7 +10,7 @@ use std::{
 use tokio::{runtime, time::sleep_until};
 
 use super::{
-    complete::Completion,
+    complete::{Arrival, Completion},
     core::{Acquired, Core},
     deferred::ToSpawn,
     flight::no_timers,
@@ -152,7 +152,9 @@ fn spawn(
     let runtime = tasks.instead_of(runtime);
     if !tasks.has_timers(&runtime) {
         let (result, fate) = (Err(no_timers()), Fate::NotIssued);
-        core.complete(to_spawn.start.sequence, &Completion { result, fate, panicked: false });
+        let arrival = Arrival::default();
+        let completion = Completion { result, fate, panicked: false, arrival };
+        core.complete(to_spawn.start.sequence, &completion);
         return;
     }
     let (warm, tasks) = (runtime.clone(), tasks.clone());

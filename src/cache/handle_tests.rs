@@ -30,8 +30,9 @@ impl crate::TokenEndpoint for Fixed {
 
 /// A cache. It is used as its clones use it.
 fn handle() -> Handle {
-    let rules = Rules { rotation: Rotation::Exclusive, policy: RefreshPolicy::default() };
-    Handle::new(Core::new(Box::new(Fixed), None, rules, "Bearer".into()), Tasks::default())
+    let rules =
+        Rules { rotation: Rotation::Exclusive, policy: RefreshPolicy::default(), shared: false };
+    Handle::new(Core::new(Box::new(Fixed), None, rules, "Bearer".into(), None), Tasks::default())
 }
 
 async fn token(handle: &Handle) -> AccessToken {

@@ -1,6 +1,8 @@
 //! Transitions when a resource refuses or accepts a token: whose fault a 401 is, and whether the
 //! token is served on. Pure.
 
+use std::time::Duration;
+
 use super::{
     effect::{Effect, Effects, Ended, Record},
     flight::Outcome,
@@ -43,7 +45,8 @@ pub(super) fn refused(
     (current.suspect, current.hurried) = (false, false);
     effects.count(|tally| &tally.unauthorized_foreign);
     effects = uncounted(effects, refusal);
-    let age = inputs.now.at.saturating_duration_since(current.since);
+    let came = current.since;
+    let age = came.map_or(Duration::MAX, |came| inputs.now.at.saturating_duration_since(came));
     let Refusal { token, route, sends, resendable, .. } = *refusal;
     let (sequence, accepted) = (token.sequence(), token.is_accepted());
     let seen = doubt::Refused { route, sequence, age, accepted, sends, resendable };

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     error::AuthError,
+    store::Name,
     sync::{self, AbortHandle},
     token::AccessToken,
 };
@@ -24,6 +25,10 @@ pub(super) struct Locked {
     pub(super) flight: Option<Running>,
     /// Where the requests wait that were refused while a probe is out.
     pub(super) doubt: Option<Broadcast<DoubtOutcome>>,
+    /// Where the requests wait that were refused while the store is asked for a newer token.
+    pub(super) question: Option<Broadcast<DoubtOutcome>>,
+    /// The task that hears of other processes, and the name that they share.
+    pub(super) listener: Option<(Name, AbortHandle)>,
     /// The task that renews without traffic.
     pub(super) warmer: Option<AbortHandle>,
 }

@@ -32,18 +32,22 @@ mod complete;
 mod core;
 mod deferred;
 mod effect;
+mod fleet;
 mod flight;
 mod future;
 mod handle;
 mod hold;
 mod invalidate;
 mod lease;
+mod listener;
 mod locked;
 mod report;
 mod respond;
+mod sibling;
 mod slot;
 mod state;
 mod task;
+mod turn;
 mod verdict;
 
 use std::{fmt, sync::Arc};
@@ -69,8 +73,10 @@ use crate::{
     endpoint::{DynEndpoint, Rotation, TokenEndpoint},
     error::ConfigError,
     events::{Counters, Tally},
+    fleet::{Fleet, Naming},
     origin::Origin,
     refresh::RefreshPolicy,
+    store::{Name, StoreDown, TokenStore},
     sync,
     token::AccessToken,
 };
@@ -106,7 +112,7 @@ impl TokenCache {
     /// Creates a cache for the tokens of `endpoint`, with the scheme `Bearer` and the default
     /// [`RefreshPolicy`].
     pub fn new(endpoint: impl TokenEndpoint) -> Self {
-        Self::build(endpoint, "Bearer".into(), RefreshPolicy::default(), Tasks::default())
+        Self::build(endpoint, "Bearer".into(), RefreshPolicy::default(), Tasks::default(), None)
     }
 
     /// Creates a builder of a cache for the tokens of `endpoint`.
@@ -132,6 +138,7 @@ impl TokenCache {
             scheme: "Bearer".into(),
             policy: RefreshPolicy::default(),
             tasks: Tasks::default(),
+            fleet: None,
         }
     }
 
@@ -140,11 +147,13 @@ impl TokenCache {
         scheme: Box<str>,
         policy: RefreshPolicy,
         tasks: Tasks,
+        fleet: Option<Fleet>,
     ) -> Self {
         let uri = endpoint.uri().cloned();
-        let rules = Rules { rotation: endpoint.rotation(), policy };
+        let rules = Rules { rotation: endpoint.rotation(), policy, shared: fleet.is_some() };
         let endpoint: Box<dyn DynEndpoint> = Box::new(endpoint);
-        Self(Arc::new(Handle::new(Core::new(endpoint, uri, rules, scheme), tasks)))
+        let core = Core::new(endpoint, uri, rules, scheme, fleet.map(Arc::new));
+        Self(Arc::new(Handle::new(core, tasks)))
     }
 
     /// Returns a token that can be sent: the one in use, or the one that a refresh brings. The call
@@ -289,6 +298,7 @@ pub struct TokenCacheBuilder<E> {
     scheme: Box<str>,
     policy: RefreshPolicy,
     tasks: Tasks,
+    fleet: Option<Fleet>,
 }
 
 impl<E: TokenEndpoint> TokenCacheBuilder<E> {
@@ -344,6 +354,35 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
         self
     }
 
+    /// Shares the token with all processes that use the same client id, endpoint and `store`.
+    ///
+    /// They ask for one token together. The module [`store`](crate::store) tells which store is for
+    /// whom, and what happens when it can't be used. The endpoint has to tell its
+    /// [identity](TokenEndpoint::identity), as [`SendPayments`](crate::SendPayments) does.
+    pub fn shared(self, store: impl TokenStore) -> Self {
+        self.sharing(store, Naming::ByIdentity(String::new()))
+    }
+
+    /// Shares the token with all processes that use the same `name` and `store`.
+    pub fn shared_as(self, store: impl TokenStore, name: Name) -> Self {
+        self.sharing(store, Naming::Given(name))
+    }
+
+    fn sharing(mut self, store: impl TokenStore, naming: Naming) -> Self {
+        self.fleet = Some(Fleet::new(Box::new(store), naming));
+        self
+    }
+
+    /// Sets what happens when the store can't be used. Defaults to [`StoreDown::Alone`].
+    ///
+    /// Call it after [`shared`](Self::shared).
+    pub fn store_down(mut self, store_down: StoreDown) -> Self {
+        if let Some(fleet) = &mut self.fleet {
+            fleet.store_down = store_down;
+        }
+        self
+    }
+
     /// Builds the cache. It makes no request.
     ///
     /// # Errors
@@ -355,7 +394,7 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
             return Err(ConfigError::InvalidScheme(self.scheme.into()));
         }
         self.policy.check()?;
-        Ok(TokenCache::build(self.endpoint, self.scheme, self.policy, self.tasks))
+        Ok(TokenCache::build(self.endpoint, self.scheme, self.policy, self.tasks, self.fleet))
     }
 }
 

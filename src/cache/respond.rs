@@ -8,12 +8,15 @@ use super::{
     invalidate::{self, Decision},
     lease::{Generations, OnResponse},
     locked::Locked,
-    verdict::{DoubtFuture, DoubtOutcome, OnDoubt, Probe, Refusal, Verdict},
+    verdict::{ASKS_STORE, DoubtFuture, DoubtOutcome, OnDoubt, Probe, Refusal, Verdict},
 };
 use crate::{refresh::doubt::Sends, route::Route, token::AccessToken};
 
 impl OnResponse for Core {
     fn refused(&self, refusal: &Refusal<'_>) -> Verdict {
+        if let Some(answer) = self.ask_store(refusal) {
+            return Verdict::AskStore(answer);
+        }
         self.transition(|locked, inputs| {
             let others = locked.leases.as_ref().is_some_and(Generations::has_requests);
             let (decision, effects) =
@@ -40,6 +43,9 @@ impl OnDoubt for Core {
     }
 
     fn time_out_doubt(&self, id: u64) {
+        if id == ASKS_STORE {
+            return self.answered_by_store();
+        }
         self.transition(|locked, inputs| {
             ((), invalidate::time_out_doubt(&mut locked.state, id, inputs))
         });

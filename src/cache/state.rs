@@ -27,7 +27,7 @@ const FORCE_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct State {
     pub(super) current: Option<CurrentToken>,
     pub(super) flight: Option<Flight>,
-    /// The number of the newest flight, and of the token that it brings.
+    /// The number of the newest flight. Without a fleet it is that of the token that it brings.
     pub(super) last_sequence: u64,
     pub(super) cooldown: Cooldown,
     pub(super) doubts: Doubts,
@@ -36,6 +36,10 @@ pub(super) struct State {
     pub(super) drain_timed_out: bool,
     /// Flights in a row that have panicked.
     pub(super) panics: u32,
+    /// The store does not work.
+    pub(super) store_failing: bool,
+    /// The token for whose refusal the store was asked last, and when.
+    pub(super) asked: Option<(u64, Instant)>,
     /// When the last forced flight started.
     pub(super) forced: Option<Instant>,
     /// The last handle is gone.
@@ -49,8 +53,10 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct CurrentToken {
     pub(super) token: AccessToken,
-    /// When it came.
-    pub(super) since: Instant,
+    /// The flight that brought it; 0 if it was another process'.
+    pub(super) flight: u64,
+    /// When it came; `None` if its resources have had the time to learn of it.
+    pub(super) since: Option<Instant>,
     pub(super) standing: Standing,
     /// A request for its successor was sent, and whether that killed this token is unknown.
     pub(super) suspect: bool,
@@ -127,6 +133,8 @@ pub(crate) enum Requirement {
 pub(crate) struct Rules {
     pub(crate) rotation: Rotation,
     pub(crate) policy: RefreshPolicy,
+    /// Other processes share the token.
+    pub(crate) shared: bool,
 }
 
 /// The inputs of a transition beside its event.
@@ -148,9 +156,10 @@ impl Rules {
     }
 
     /// Returns how long a flight may take from its hold on. It is twice the flight's deadline,
-    /// because a busy runtime may be late. A flight that takes longer is not driven.
+    /// because a busy runtime may be late. A flight that takes longer is not driven. In a fleet the
+    /// flight may first wait as long for another process.
     pub(super) fn flight_bound(&self) -> Duration {
-        let deadline = self.policy.deadline.saturating_mul(2);
+        let deadline = self.policy.deadline.saturating_mul(if self.shared { 4 } else { 2 });
         self.policy.windows.drain_timeout.saturating_add(deadline)
     }
 }
@@ -235,6 +244,12 @@ impl State {
             .is_some_and(|flight| flight.stage == Stage::Holding && flight.drain != Drain::Over)
     }
 
+    /// Returns whether this flight holds requests back.
+    pub(super) fn is_holding(&self, sequence: u64) -> bool {
+        self.flight
+            .is_some_and(|flight| flight.sequence == sequence && flight.stage == Stage::Holding)
+    }
+
     /// Returns the flight if it is this one.
     pub(super) fn flight_of(&mut self, sequence: u64) -> Option<&mut Flight> {
         self.flight.as_mut().filter(|flight| flight.sequence == sequence)
@@ -254,23 +269,26 @@ impl State {
             }
             Trigger::Probe => self.gate.iter_mut().for_each(|gate| gate.checked(now.at)),
             Trigger::Forced => self.forced = Some(now.at),
-            Trigger::Needed => {}
+            Trigger::Needed | Trigger::Sibling => {}
         }
         let holds = rules.holds() && self.current.is_some() && !self.is_suspect(inputs);
         let stage = match trigger {
-            Trigger::Needed | Trigger::Forced if holds => Stage::Holding,
-            Trigger::Needed | Trigger::Forced | Trigger::Due | Trigger::Probe => Stage::Serving,
+            Trigger::Needed | Trigger::Forced | Trigger::Sibling if holds => Stage::Holding,
+            _ => Stage::Serving,
         };
+        // Another process may have asked the endpoint by the time that this one hears of it.
+        let drain = if trigger == Trigger::Sibling { Drain::Over } else { Drain::Open };
+        let floor = self.current.as_ref().map_or(0, |current| current.token.sequence());
         let overtaken = self.flight.replace(Flight {
             sequence,
             stage,
-            drain: Drain::Open,
+            drain,
             overdue,
             hold_timed_out: false,
             suspects: false,
         });
         effects.ended = overtaken.map(|_| Ended::Abandoned);
-        effects.start = Some(Start { sequence, trigger });
+        effects.start = Some(Start { sequence, trigger, floor });
         effects.publish = true;
         effects.count(|tally| &tally.refreshes);
     }
@@ -319,9 +337,10 @@ impl State {
 }
 
 impl CurrentToken {
-    pub(super) fn new(token: AccessToken, since: Instant) -> Self {
+    pub(super) fn new(token: AccessToken, flight: u64, since: Option<Instant>) -> Self {
         Self {
             token,
+            flight,
             since,
             standing: Standing::Good,
             suspect: false,

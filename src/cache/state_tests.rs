@@ -9,7 +9,7 @@ use proptest::{collection::vec, prelude::*};
 use super::{
     super::{
         acquire::{self, Acquisition},
-        complete::{self, Completion},
+        complete::{self, Arrival, Completion},
         effect::{Effect, NewLeases, Record},
         hold, invalidate,
     },
@@ -38,7 +38,7 @@ struct World {
 
 impl World {
     fn empty(rotation: Rotation) -> Self {
-        let rules = Rules { rotation, policy: RefreshPolicy::default() };
+        let rules = Rules { rotation, policy: RefreshPolicy::default(), shared: false };
         World {
             state: State::default(),
             rules,
@@ -130,14 +130,25 @@ impl World {
     fn issue(&mut self) -> Effects {
         let sequence = self.state.last_sequence;
         let result = Ok(self.token(sequence));
-        self.complete(sequence, &Completion { result, fate: Fate::NotIssued, panicked: false })
+        self.complete(
+            sequence,
+            &Completion {
+                result,
+                fate: Fate::NotIssued,
+                panicked: false,
+                arrival: Arrival::default(),
+            },
+        )
     }
 
     /// Ends the flight with an error.
     fn fail(&mut self, kind: Kind, fate: Fate) -> Effects {
         let result = Err(AuthError::new(kind, "x"));
         let sequence = self.state.last_sequence;
-        self.complete(sequence, &Completion { result, fate, panicked: false })
+        self.complete(
+            sequence,
+            &Completion { result, fate, panicked: false, arrival: Arrival::default() },
+        )
     }
 
     fn refuse(&mut self, token: &AccessToken, accepted_lately: bool) -> (bool, Effects) {
@@ -324,6 +335,7 @@ fn an_abandoned_flight_may_bring_a_token_late_and_never_an_older_one() {
         result: Ok(world.token(1)),
         fate: Fate::NotIssued,
         panicked: false,
+        arrival: Arrival::default(),
     };
     let completion = late(&world);
     let effects = world.complete(1, &completion);
@@ -648,7 +660,12 @@ fn an_abandoned_flight_that_may_have_killed_the_token_makes_it_suspect() {
     let (_, effects) = world.acquire(&Requirement::Fresh);
     assert!(matches!(effects.ended, Some(Ended::Abandoned)));
     let error = AuthError::new(Kind::Timeout, "x");
-    let completion = Completion { result: Err(error), fate: Fate::Unknown, panicked: false };
+    let completion = Completion {
+        result: Err(error),
+        fate: Fate::Unknown,
+        panicked: false,
+        arrival: Arrival::default(),
+    };
     let effects = world.complete(2, &completion);
     assert!(effects.ended.is_none() && world.state.flight.is_some());
     assert!(world.state.current.as_ref().unwrap().suspect);
@@ -734,13 +751,13 @@ proptest! {
                     let sequence = last - back;
                     let result = Ok(world.token(sequence));
                     let fate = Fate::NotIssued;
-                    world.complete(sequence, &Completion { result, fate, panicked: false })
+                    world.complete(sequence, &Completion { result, fate, panicked: false, arrival: Arrival::default() })
                 }
                 Event::Fail(back, fate, panicked) if last > back => {
                     let fate = [Fate::NotIssued, Fate::Unknown, Fate::Issued][usize::from(fate)];
                     let kind = if panicked { Kind::Interrupted } else { Kind::Timeout };
                     let result = Err(AuthError::new(kind, "x"));
-                    world.complete(last - back, &Completion { result, fate, panicked })
+                    world.complete(last - back, &Completion { result, fate, panicked, arrival: Arrival::default() })
                 }
                 Event::Refuse(old, accepted) => {
                     let current = world.state.current.as_ref().map(|it| it.token.clone());

@@ -20,12 +20,13 @@ use tokio::{
 };
 
 use super::{
-    complete::Completion,
+    complete::{Arrival, Completion},
     core::Core,
     deferred::ToSpawn,
     effect::{Start, Trigger},
     flight::interrupted,
     hold::DrainPlan,
+    turn::HeldTurn,
 };
 use crate::{
     clock,
@@ -41,26 +42,38 @@ use crate::{
 const CHECKS: u32 = 64;
 
 /// How long all requests wait for the one that goes first after a hold that timed out.
-const SILENCE: Duration = Duration::from_millis(100);
+pub(super) const SILENCE: Duration = Duration::from_millis(100);
 
 /// The task of one flight.
 ///
 /// However it ends, its waiters wake. Dropped without a result, because a runtime shuts down, it
 /// completes the flight with an error, so that the next caller can start another.
-struct RefreshTask {
-    core: Arc<Core>,
-    start: Start,
-    expedite: Arc<Notify>,
+pub(super) struct RefreshTask {
+    pub(super) core: Arc<Core>,
+    pub(super) start: Start,
+    pub(super) expedite: Arc<Notify>,
     completed: bool,
     /// The endpoint has been asked.
-    asked: AtomicBool,
+    pub(super) asked: AtomicBool,
 }
 
 /// The work of a task, done.
-enum Done {
+pub(super) enum Done {
     /// The credentials that the endpoint refused are as they were. This is the stored error.
     Unchanged(AuthError),
-    Refreshed(RefreshResult, Option<Held>),
+    /// The token in use is served on.
+    CalledOff,
+    Refreshed(Refreshed),
+}
+
+/// The token that a flight has brought, or its error.
+pub(super) struct Refreshed {
+    pub(super) result: RefreshResult,
+    /// Since when requests are held for it.
+    pub(super) held: Option<Instant>,
+    pub(super) arrival: Arrival,
+    /// The lease to give back to the other processes.
+    pub(super) lease: Option<HeldTurn>,
 }
 
 /// Requests are held because this token is about to die.
@@ -77,7 +90,7 @@ pub(super) fn spawn(
     then: impl FnOnce(&Arc<Core>) + Send + 'static,
 ) {
     let ToSpawn { start, expedite } = to_spawn;
-    let Start { sequence, trigger } = start;
+    let Start { sequence, trigger, .. } = start;
     let task = RefreshTask {
         core: Arc::clone(core),
         start,
@@ -104,13 +117,8 @@ impl RefreshTask {
         self.completed = true;
         match done {
             Ok(Done::Unchanged(error)) => core.complete_unchanged(sequence, error),
-            Ok(Done::Refreshed(RefreshResult { result, fate }, held)) => {
-                core.complete(sequence, &Completion { result, fate, panicked: false });
-                if let Some(held) = held {
-                    let held_for = clock::now().saturating_duration_since(held.since);
-                    core.tally.longest_hold.record(held_for);
-                }
-            }
+            Ok(Done::CalledOff) => core.call_off(sequence),
+            Ok(Done::Refreshed(refreshed)) => complete(&core, sequence, refreshed).await,
             Err(panic) => {
                 isolate(|| drop(panic));
                 core.complete(sequence, &Completion::interrupted(true, self.fate()));
@@ -128,41 +136,61 @@ impl RefreshTask {
         if let Some(error) = self.unchanged_credentials().await {
             return Done::Unchanged(error);
         }
+        match &self.core.fleet {
+            Some(fleet) => self.work_in_fleet(fleet).await,
+            None => Done::Refreshed(self.ask(self.start.sequence).await),
+        }
+    }
+
+    /// Asks the endpoint for the token `token_sequence`, once the requests are done that its
+    /// predecessor would die under. Other processes are told nothing.
+    pub(super) async fn ask(&self, token_sequence: u64) -> Refreshed {
         let core = &*self.core;
         let held = self.drain().await;
         if !core.asking(self.start.sequence) {
             // The token is served again, and would die of the request.
-            let result = RefreshResult { result: Err(interrupted(false)), fate: Fate::NotIssued };
-            return Done::Refreshed(result, None);
+            return Refreshed::failed(interrupted(false));
         }
         self.asked.store(true, Ordering::Relaxed);
-        let attempts = Attempts {
-            endpoint: &*core.endpoint,
-            policy: &core.rules.policy,
-            scheme: &core.scheme,
-            sequence: self.start.sequence,
-            tally: &core.tally,
-            is_failing: core.is_failing(),
-            fallback: match &held {
-                Some(held) => Some(held.token.clone()),
-                None => core.refused_token(),
-            },
-        };
-        let Some(held) = held else { return Done::Refreshed(attempts.run().await, None) };
+        let attempts =
+            self.attempts(token_sequence, held.as_ref().map(|held| held.token.clone()), None);
+        let Some(held) = held else { return Refreshed::by(attempts.run().await, None) };
         let mut attempts = std::pin::pin!(attempts.run());
         let hold_timeout = core.rules.policy.hold_timeout;
         if let Ok(result) = timeout(hold_timeout, &mut attempts).await {
-            return Done::Refreshed(result, Some(held));
+            return Refreshed::by(result, Some(held.since));
         }
         // The endpoint takes long. Nobody is held any longer, and its response is awaited all the
         // same.
         core.time_out_hold(self.start.sequence);
         core.tally.longest_hold.record(clock::now().saturating_duration_since(held.since));
         if let Ok(result) = timeout(SILENCE, &mut attempts).await {
-            return Done::Refreshed(result, None);
+            return Refreshed::by(result, None);
         }
         core.follow(self.start.sequence);
-        Done::Refreshed(attempts.await, None)
+        Refreshed::by(attempts.await, None)
+    }
+
+    /// Returns the attempts of this flight at the token `token_sequence`. `held` is the token that
+    /// callers are held back from, and `lost` says that another process may ask by now.
+    pub(super) fn attempts<'a>(
+        &'a self,
+        token_sequence: u64,
+        held: Option<AccessToken>,
+        lost: Option<&'a AtomicBool>,
+    ) -> Attempts<'a> {
+        let core = &*self.core;
+        Attempts {
+            endpoint: &*core.endpoint,
+            policy: &core.rules.policy,
+            scheme: &core.scheme,
+            sequence: self.start.sequence,
+            token_sequence,
+            tally: &core.tally,
+            is_failing: core.is_failing(),
+            fallback: held.or_else(|| core.refused_token()),
+            lost,
+        }
     }
 
     /// Returns the stored error if this flight is a probe and the credentials are as they were.
@@ -217,7 +245,7 @@ impl RefreshTask {
 
     /// Waits for `drained`, or until the token is taken for dead, so that nothing is left to
     /// protect.
-    async fn or_over(&self, drained: impl Future<Output = ()>) {
+    pub(super) async fn or_over(&self, drained: impl Future<Output = ()>) {
         let over = async {
             while !self.core.is_drain_over() {
                 self.expedite.notified().await;
@@ -230,7 +258,34 @@ impl RefreshTask {
 impl Completion {
     /// The end of a flight that died.
     fn interrupted(panicked: bool, fate: Fate) -> Self {
-        Self { result: Err(interrupted(panicked)), fate, panicked }
+        let arrival = Arrival::default();
+        Self { result: Err(interrupted(panicked)), fate, panicked, arrival }
+    }
+}
+
+impl Refreshed {
+    /// The result of the attempts of this process.
+    pub(super) fn by(result: RefreshResult, held: Option<Instant>) -> Self {
+        Self { result, held, arrival: Arrival::default(), lease: None }
+    }
+
+    /// The error of a flight that did not ask the endpoint.
+    pub(super) fn failed(error: AuthError) -> Self {
+        let result = RefreshResult { result: Err(error), fate: Fate::NotIssued, issued_to: None };
+        Self::by(result, None)
+    }
+}
+
+/// Completes the flight, and gives back its lease.
+async fn complete(core: &Arc<Core>, sequence: u64, refreshed: Refreshed) {
+    let Refreshed { result: RefreshResult { result, fate, .. }, held, arrival, lease } = refreshed;
+    let completion = Completion { result, fate, panicked: false, arrival };
+    core.complete(sequence, &completion);
+    if let Some(since) = held {
+        core.tally.longest_hold.record(clock::now().saturating_duration_since(since));
+    }
+    if let (Some(lease), Err(error)) = (lease, &completion.result) {
+        lease.leave(core, fate, error).await;
     }
 }
 

@@ -39,6 +39,9 @@ pub(crate) enum Verdict {
     ProbeAgain { after: Duration },
     /// It waits for the probe of its route.
     Wait(DoubtFuture),
+    /// It waits until the store that processes share was asked for a newer token. It is judged
+    /// then.
+    AskStore(DoubtFuture),
     /// It waits for a newer token. If there will be none, that is an error, and its caller gets the
     /// 401.
     Renew,
@@ -54,6 +57,9 @@ pub(crate) enum DoubtOutcome {
     /// The probe went away. The requests are judged again, and one of them becomes the probe.
     Undecided,
 }
+
+/// The number of a wait that is no doubt, but for the answer of a store. No doubt has it.
+pub(super) const ASKS_STORE: u64 = u64::MAX;
 
 /// Whoever keeps the doubt in progress.
 pub(crate) trait OnDoubt: Send + Sync {

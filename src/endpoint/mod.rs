@@ -85,4 +85,4 @@ pub use self::{
 };
 #[cfg(fuzzing)]
 pub(crate) use self::{refusal::retry_after, send_payments::parse_date};
-pub use crate::token::IssuedToken;
+pub use crate::{fleet::Identity, token::IssuedToken};

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     credentials::{self, Credentials, CredentialsSource},
     error::{AuthError, ConfigError, Kind, shown},
+    fleet::Identity,
     origin,
     token::IssuedToken,
 };
@@ -182,7 +183,10 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
         }
         let expires_at =
             expires_at.as_ref().and_then(serde_json::Value::as_str).and_then(parse_date);
-        Ok(IssuedToken::new(secret).expires_at(expires_at).server_date(response.date()))
+        Ok(IssuedToken::new(secret)
+            .expires_at(expires_at)
+            .server_date(response.date())
+            .issued_to(Identity::new(credentials.client_id())))
     }
 
     fn rotation(&self) -> Rotation {
@@ -191,6 +195,11 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
 
     fn uri(&self) -> Option<&Uri> {
         Some(&self.uri)
+    }
+
+    async fn identity(&self) -> Result<Option<Identity>, AuthError> {
+        let credentials = credentials::ask(&self.credentials).await?;
+        Ok(Some(Identity::new(credentials.client_id())))
     }
 
     async fn credentials_changed(&self) -> bool {

@@ -6,6 +6,7 @@ use http::Uri;
 
 use crate::{
     error::{AuthError, Kind},
+    fleet::Identity,
     token::IssuedToken,
 };
 
@@ -65,6 +66,20 @@ pub trait TokenEndpoint: Send + Sync + 'static {
         None
     }
 
+    /// Returns the client that tokens are issued to, so that processes which share a
+    /// [store](crate::store) know which token is theirs. An implementation asks the credentials
+    /// source and never the endpoint.
+    ///
+    /// A cache asks this before its first token, if it shares tokens and was given no
+    /// [name](crate::cache::TokenCacheBuilder::shared_as) for them. Defaults to `None`.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the credentials source.
+    fn identity(&self) -> impl Future<Output = Result<Option<Identity>, AuthError>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// Returns `true` if the credentials differ from those that were last sent, or if there are
     /// some again after their source had failed.
     ///
@@ -81,17 +96,24 @@ pub trait TokenEndpoint: Send + Sync + 'static {
 
 /// A dyn-compatible [`TokenEndpoint`], so that a cache's handle has no type parameter.
 pub(crate) trait DynEndpoint: Send + Sync + 'static {
-    fn issue(&self) -> Pin<Box<dyn Future<Output = Result<IssuedToken, AuthError>> + Send + '_>>;
-    fn credentials_changed(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
+    fn issue(&self) -> BoxFuture<'_, Result<IssuedToken, AuthError>>;
+    fn credentials_changed(&self) -> BoxFuture<'_, bool>;
+    fn identity(&self) -> BoxFuture<'_, Result<Option<Identity>, AuthError>>;
 }
 
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 impl<E: TokenEndpoint> DynEndpoint for E {
-    fn issue(&self) -> Pin<Box<dyn Future<Output = Result<IssuedToken, AuthError>> + Send + '_>> {
+    fn issue(&self) -> BoxFuture<'_, Result<IssuedToken, AuthError>> {
         Box::pin(TokenEndpoint::issue(self))
     }
 
-    fn credentials_changed(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+    fn credentials_changed(&self) -> BoxFuture<'_, bool> {
         Box::pin(TokenEndpoint::credentials_changed(self))
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Option<Identity>, AuthError>> {
+        Box::pin(TokenEndpoint::identity(self))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     error::Error,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -17,6 +18,7 @@ use crate::{
     endpoint::DynEndpoint,
     error::{AuthError, Fate, Kind},
     events::{TARGET, Tally, log_news},
+    fleet::Identity,
     isolate::isolate,
     refresh::{RefreshPolicy, backoff},
     token::{AccessToken, IssuedToken, Times, Unsendable, lifetime, schedule},
@@ -27,7 +29,10 @@ pub(crate) struct Attempts<'a> {
     pub(crate) endpoint: &'a dyn DynEndpoint,
     pub(crate) policy: &'a RefreshPolicy,
     pub(crate) scheme: &'a str,
+    /// The number of the flight.
     pub(crate) sequence: u64,
+    /// The number of the token that it brings.
+    pub(crate) token_sequence: u64,
     pub(crate) tally: &'a Tally,
     /// The refresh before this one has failed, so that a failed attempt is no news.
     pub(crate) is_failing: bool,
@@ -35,6 +40,8 @@ pub(crate) struct Attempts<'a> {
     /// as this token is usable, the flight ends with its first failure, so that callers go on with
     /// it instead of waiting for further attempts.
     pub(crate) fallback: Option<AccessToken>,
+    /// Another process may ask by now, so that this one makes no further attempt.
+    pub(crate) lost: Option<&'a AtomicBool>,
 }
 
 /// How a flight ended.
@@ -42,6 +49,8 @@ pub(crate) struct RefreshResult {
     pub(crate) result: Result<AccessToken, AuthError>,
     /// The worst fate of its attempts.
     pub(crate) fate: Fate,
+    /// The client that the token was issued to, if the endpoint tells.
+    pub(crate) issued_to: Option<Identity>,
 }
 
 impl Attempts<'_> {
@@ -51,11 +60,13 @@ impl Attempts<'_> {
         let deadline = clock::later(clock::now(), self.policy.deadline);
         let (mut last, mut fate) = (None, Fate::NotIssued);
         match timeout_at(deadline, self.attempts(deadline, &mut last, &mut fate)).await {
-            Ok(result) => RefreshResult { result, fate },
+            Ok(Ok((token, issued_to))) => RefreshResult { result: Ok(token), fate, issued_to },
+            Ok(Err(error)) => RefreshResult { result: Err(error), fate, issued_to: None },
             // The deadline cut off an attempt, whose fate is unknown, or a pause before one.
             Err(_) => RefreshResult {
                 result: Err(last.unwrap_or_else(|| timed_out(self.policy.deadline))),
                 fate: fate.max(Fate::Unknown),
+                issued_to: None,
             },
         }
     }
@@ -65,11 +76,11 @@ impl Attempts<'_> {
         deadline: Instant,
         last: &mut Option<AuthError>,
         fate: &mut Fate,
-    ) -> Result<AccessToken, AuthError> {
+    ) -> Result<(AccessToken, Option<Identity>), AuthError> {
         let mut failures = 0_u32;
         loop {
             let error = match self.attempt(deadline).await {
-                Ok(token) => return Ok(token),
+                Ok(issued) => return Ok(issued),
                 Err(error) => error,
             };
             failures = failures.saturating_add(1);
@@ -87,7 +98,9 @@ impl Attempts<'_> {
                 *fate != Fate::Issued && self.fallback.as_ref().is_some_and(AccessToken::is_usable);
             let pause = backoff::pause(self.policy, failures, error.retry_after(), fastrand::f64());
             // Callers don't wait for an attempt that would start after the deadline.
+            let is_lost = self.lost.is_some_and(|lost| lost.load(Ordering::Relaxed));
             if falls_back
+                || is_lost
                 || !error.is_worth_another_attempt()
                 || clock::later(clock::now(), pause) >= deadline
             {
@@ -100,7 +113,10 @@ impl Attempts<'_> {
 
     /// Asks the endpoint for a token once, and makes an [`AccessToken`] of what it issued. The
     /// attempt ends at `deadline` at the latest.
-    pub(crate) async fn attempt(&self, deadline: Instant) -> Result<AccessToken, AuthError> {
+    pub(crate) async fn attempt(
+        &self,
+        deadline: Instant,
+    ) -> Result<(AccessToken, Option<Identity>), AuthError> {
         self.tally.token_requests.add();
         isolate(|| {
             tracing::debug!(target: TARGET, sequence = self.sequence, "asking for a token");
@@ -114,7 +130,8 @@ impl Attempts<'_> {
             .map_err(|_| timed_out(self.policy.attempt_timeout))?
             .map_err(|error| error.with_retry_after_at_most(self.policy.max_retry_after))?;
         let times = self.times(&issued, &sent)?;
-        self.adopt(issued.secret.expose_secret(), times)
+        let token = self.adopt(issued.secret.expose_secret(), times)?;
+        Ok((token, issued.issued_to))
     }
 
     fn times(&self, issued: &IssuedToken, sent: &Sent) -> Result<Times, AuthError> {
@@ -125,7 +142,7 @@ impl Attempts<'_> {
     }
 
     fn adopt(&self, secret: &str, times: Times) -> Result<AccessToken, AuthError> {
-        let token = AccessToken::new(self.scheme, secret, self.sequence, times).map_err(|why| {
+        let token = AccessToken::new(self.scheme, secret, self.token_sequence, times).map_err(|why| {
             AuthError::new(
                 Kind::InvalidResponse,
                 match why {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{clock, refresh::RefreshPolicy, token::Times};
+use crate::{clock, refresh::RefreshPolicy, store::value::SharedCooldown, token::Times};
 
 /// The number of tokens in a row, none of them ever accepted by a resource, that opens the breaker.
 /// The pause is then the longest one at once.
@@ -93,6 +93,20 @@ impl Cooldown {
         if !refused && now.saturating_duration_since(times.sent.at) >= times.lifetime / 2 {
             *self = Self::default();
         }
+    }
+
+    /// Returns the count, for the processes that share the token.
+    pub(crate) fn shared(&self) -> SharedCooldown {
+        let Self { early, never_accepted, jitter, .. } = *self;
+        SharedCooldown { early, never_accepted, jitter }
+    }
+
+    /// Takes over the count of the processes that share the token, so that all of them count as
+    /// one.
+    pub(crate) fn take(&mut self, shared: SharedCooldown) {
+        let SharedCooldown { early, never_accepted, jitter } = shared;
+        let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 1.0 };
+        *self = Self { early, never_accepted, jitter, ..*self };
     }
 
     /// Returns whether two renewals in a row were made for refusals of tokens that were young:

@@ -29,6 +29,8 @@ pub(super) struct Refused<S, Res, K> {
     token: AccessToken,
     route: Option<Route>,
     attempt: Box<Attempt>,
+    /// The refusal has been judged before.
+    is_counted: bool,
     /// The token that the request waits for.
     pub(super) requirement: Requirement,
 }
@@ -85,7 +87,15 @@ where
     let token = lease.token.clone();
     (attempt.proof, attempt.refused) = (true, token.sequence());
     let requirement = Requirement::Usable;
-    Next::Renew(Box::new(Refused { response, replay, token, route, attempt, requirement }))
+    Next::Renew(Box::new(Refused {
+        response,
+        replay,
+        token,
+        route,
+        attempt,
+        is_counted: false,
+        requirement,
+    }))
 }
 
 /// Decides what comes after a 401, or another refusal of the token. The request is no longer in
@@ -117,20 +127,22 @@ where
         return Next::Return(decline(response, &handle.signer, is_renewed));
     };
     let requirement = Requirement::Usable;
-    Box::new(Refused { response, replay, token, route, attempt, requirement }).judge(Some(lease))
+    Box::new(Refused { response, replay, token, route, attempt, is_counted: false, requirement })
+        .judge(Some(lease))
 }
 
 impl<S, ResB, K> Refused<S, Response<ResB>, K> {
     /// Asks for a verdict, and gives up the lease for it.
     fn judge(mut self: Box<Self>, lease: Option<sync::Arc<Lease>>) -> Next<S, Response<ResB>, K> {
         let sends = self.attempt.sends;
-        let (token, route, is_counted) = (&self.token, self.route, lease.is_none());
+        let (token, route, is_counted) = (&self.token, self.route, self.is_counted);
         let refusal = Refusal { token, route, sends, resendable: true, is_counted };
         let verdict = match lease {
             Some(lease) => Lease::refuse(lease, &refusal),
             None => self.replay.handle.signer.cache.refused(&refusal),
         };
         self.attempt.refused = self.token.sequence();
+        self.is_counted = true;
         match verdict {
             Verdict::Return => Next::Return(self.response),
             Verdict::Again { after, probe } => {
@@ -144,6 +156,10 @@ impl<S, ResB, K> Refused<S, Response<ResB>, K> {
             Verdict::Wait(doubt) => {
                 self.attempt.sends.patience.get_or_insert(doubt.until());
                 Next::Doubt(self, doubt)
+            }
+            Verdict::AskStore(answer) => {
+                self.is_counted = is_counted;
+                Next::Doubt(self, answer)
             }
             Verdict::Renew => self.renew(),
         }

@@ -7,12 +7,14 @@
 //! A store keeps one small value per [`Name`] and changes it by compare-and-set. It knows nothing
 //! of tokens: what the value says and who may change it is this crate's affair.
 
+mod dyn_store;
 mod error;
 mod name;
 pub(crate) mod steps;
 mod token_store;
 pub(crate) mod value;
 
+pub(crate) use self::dyn_store::DynStore;
 pub use self::{
     error::StoreError,
     name::Name,

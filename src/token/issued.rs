@@ -7,6 +7,8 @@ use std::{
 
 use secrecy::SecretString;
 
+use crate::fleet::Identity;
+
 /// A token as its endpoint issued it, with all that the response says about its lifetime.
 ///
 /// The lifetime is the least of these that are known:
@@ -42,12 +44,19 @@ pub struct IssuedToken {
     pub(crate) expires_in: Option<Duration>,
     pub(crate) expires_at: Option<SystemTime>,
     pub(crate) server_date: Option<SystemTime>,
+    pub(crate) issued_to: Option<Identity>,
 }
 
 impl IssuedToken {
     /// Creates a token of which only the secret is known.
     pub fn new(secret: impl Into<SecretString>) -> Self {
-        Self { secret: secret.into(), expires_in: None, expires_at: None, server_date: None }
+        Self {
+            secret: secret.into(),
+            expires_in: None,
+            expires_at: None,
+            server_date: None,
+            issued_to: None,
+        }
     }
 
     /// Sets the lifetime in all, as the `expires_in` of OAuth 2 gives it (RFC 6749, section 5.1).
@@ -70,6 +79,16 @@ impl IssuedToken {
     #[must_use]
     pub fn server_date(mut self, date: impl Into<Option<SystemTime>>) -> Self {
         self.server_date = date.into();
+        self
+    }
+
+    /// Sets the client that the token was issued to.
+    ///
+    /// A process that shares tokens does not hand the token to others under another client's name,
+    /// if the credentials have changed since it asked for the name. Defaults to unknown.
+    #[must_use]
+    pub fn issued_to(mut self, identity: Identity) -> Self {
+        self.issued_to = Some(identity);
         self
     }
 }

@@ -1,0 +1,190 @@
+//! The [core](super::core) of a cache that shares its token with other processes.
+
+use std::{error::Error, mem, sync::Weak, time::Duration};
+
+use tokio::runtime::Handle;
+
+use super::{
+    broadcast::Broadcast,
+    complete::{self, Arrival},
+    core::Core,
+    deferred::ToSpawn,
+    sibling,
+    state::Standing,
+    verdict::{ASKS_STORE, DoubtFuture, DoubtOutcome, OnDoubt, Refusal},
+};
+use crate::{
+    clock,
+    error::{AuthError, Kind},
+    events::log_news,
+    fleet::Order,
+    isolate::isolate,
+    store::{Name, StoreError, value::SharedCooldown},
+    sync::AbortHandle,
+    token::AccessToken,
+};
+
+/// How long a request waits for the answer of the store to its refusal.
+pub(super) const ANSWER: Duration = Duration::from_millis(50);
+
+impl Core {
+    /// Returns the number of the newest token; 0 if there has been none.
+    pub(super) fn newest(&self) -> u64 {
+        self.lock().state.current.as_ref().map_or(0, |current| current.token.sequence())
+    }
+
+    /// Returns the newest token's lifetime, if there has been one.
+    pub(super) fn lifetime(&self) -> Option<Duration> {
+        self.lock().state.current.as_ref().map(|current| current.token.lifetime())
+    }
+
+    /// Returns the newest token if it is newer than `floor` and can be sent.
+    pub(super) fn newer_than(&self, floor: u64) -> Option<AccessToken> {
+        let locked = self.lock();
+        let current = locked.state.current.as_ref().map(|current| current.token.clone());
+        drop(locked);
+        current.filter(|token| token.sequence() > floor && token.is_usable())
+    }
+
+    pub(super) fn cooldown(&self) -> SharedCooldown {
+        self.lock().state.cooldown.shared()
+    }
+
+    /// Returns the count of early refusals as it will be once the token in use is replaced.
+    pub(super) fn next_cooldown(&self) -> SharedCooldown {
+        let now = clock::now();
+        let locked = self.lock();
+        let mut cooldown = locked.state.cooldown;
+        if let Some(old) = locked.state.current.as_ref().filter(|it| it.standing == Standing::Good)
+        {
+            cooldown.replaced(now, old.token.times());
+        }
+        cooldown.shared()
+    }
+
+    /// Returns the back-off that is left.
+    pub(super) fn back_off(&self) -> Option<Duration> {
+        let now = clock::now();
+        let locked = self.lock();
+        let left = locked.state.gate().map(|gate| gate.until.saturating_duration_since(now));
+        left.filter(|left| !left.is_zero())
+    }
+
+    /// Returns whether a flight is in progress.
+    pub(super) fn is_refreshing(&self) -> bool {
+        self.lock().state.flight.is_some()
+    }
+
+    /// Returns whether the token in use is served on if the flight in progress brings none.
+    pub(super) fn is_content(&self) -> bool {
+        let (locked, inputs) = self.enter();
+        sibling::is_content(&locked.state, &inputs)
+    }
+
+    /// Returns whether this flight holds requests back.
+    pub(super) fn is_holding(&self, flight: u64) -> bool {
+        self.lock().state.is_holding(flight)
+    }
+
+    /// Takes in a token that another process has published, outside of a flight.
+    pub(super) fn adopt(&self, token: &AccessToken, arrival: Arrival) {
+        self.transition(|locked, inputs| {
+            ((), complete::adopted(&mut locked.state, token, arrival, inputs))
+        });
+    }
+
+    /// Starts a flight that waits for another process' renewal of the token `sequence`, if that
+    /// token is in use here.
+    pub(super) fn begin_sibling(&self, sequence: u64, runtime: &Handle) -> Option<ToSpawn> {
+        let (mut locked, inputs) = self.enter();
+        let effects = sibling::begin(&mut locked.state, sequence, &inputs);
+        let deferred = self.settle(&mut locked, effects, Some(runtime), &inputs);
+        drop(locked);
+        deferred.carry_out(&self.tally, &self.changes)
+    }
+
+    /// Holds new requests back because another process asks for a token. Returns `false` if there
+    /// is nothing to hold for.
+    pub(super) fn hold_for_sibling(&self, flight: u64) -> bool {
+        self.transition(|locked, inputs| sibling::hold(&mut locked.state, flight, inputs))
+    }
+
+    /// Ends a flight because nobody needs a newer token.
+    pub(super) fn call_off(&self, flight: u64) {
+        self.transition(|locked, _| ((), sibling::call_off(&mut locked.state, flight)));
+    }
+
+    /// Keeps the task that hears of other processes, made by `spawn`, unless there is one for this
+    /// name.
+    pub(super) fn keep_listening(&self, name: &Name, spawn: impl FnOnce() -> AbortHandle) {
+        let is_running = |(it, task): &(Name, AbortHandle)| it == name && !task.is_finished();
+        let locked = self.lock();
+        if locked.state.closed || locked.listener.as_ref().is_some_and(is_running) {
+            return;
+        }
+        drop(locked);
+        let listener = (name.clone(), spawn());
+        let mut locked = self.lock();
+        let spare =
+            if locked.state.closed { Some(listener) } else { locked.listener.replace(listener) };
+        drop(locked);
+        if let Some((_, spare)) = spare {
+            spare.abort();
+        }
+    }
+
+    /// Returns the wait for the answer of the store, if it is asked for a newer token before this
+    /// refusal is judged.
+    pub(super) fn ask_store(&self, refusal: &Refusal<'_>) -> Option<DoubtFuture> {
+        let fleet = self.fleet.as_ref()?;
+        if !refusal.resendable || refusal.is_counted || refusal.sends.replays > 0 {
+            return None;
+        }
+        let (mut locked, inputs) = self.enter();
+        let is_first = sibling::asks(&mut locked.state, refusal.token.sequence(), &inputs);
+        if is_first {
+            locked.question = Some(Broadcast::new());
+        }
+        let listener = locked.question.as_ref()?.listen(false);
+        drop(locked);
+        if is_first {
+            fleet.orders.give(Order::Ask);
+        }
+        let doubts: Weak<dyn OnDoubt> = Weak::<Self>::clone(&self.on_response);
+        // The listener bounds its question. This bound is for a listener that is not driven.
+        let until = clock::later(inputs.now.at, 2 * ANSWER);
+        Some(DoubtFuture::new(doubts, ASKS_STORE, listener, until))
+    }
+
+    /// Has the requests judged that waited for the answer of the store.
+    pub(super) fn answered_by_store(&self) {
+        let question = self.lock().question.take();
+        if let Some(question) = question {
+            question.end(DoubtOutcome::Undecided);
+        }
+    }
+
+    /// Counts a failed operation of the store, and tells the log of the first of several in a row.
+    pub(super) fn store_failed(&self, error: &StoreError) {
+        self.tally.store_errors.add();
+        let is_news = !mem::replace(&mut self.lock().state.store_failing, true);
+        isolate(|| {
+            log_news!(is_news, error = error as &(dyn Error + 'static), "the token store failed",);
+        });
+    }
+
+    /// Notes that the store works.
+    pub(super) fn store_works(&self) {
+        self.lock().state.store_failing = false;
+    }
+}
+
+/// Returns the error of a process that may not ask for a token without the store.
+pub(super) fn store_down(error: StoreError) -> AuthError {
+    AuthError::caused_by(
+        Kind::StoreDown,
+        "the token store can't be used, and no token is asked for without it; check the store, or \
+         choose `StoreDown::Alone`",
+        error,
+    )
+}

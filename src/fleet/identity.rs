@@ -1,0 +1,92 @@
+//! [`Identity`]: whose tokens an endpoint issues.
+
+use std::fmt::Write;
+
+use http::Uri;
+use sha2::{Digest, Sha256};
+
+use crate::store::Name;
+
+/// The client that an endpoint's tokens are issued to, and whatever else makes them differ.
+///
+/// Processes with the same identity at the same endpoint share a token.
+///
+/// # Examples
+///
+/// ```
+/// use tower_reauth::endpoint::Identity;
+///
+/// let identity = Identity::new("my-client-id").with("scope", "payments.read");
+/// assert_eq!(identity, Identity::new("my-client-id").with("scope", "payments.read"));
+/// assert_ne!(identity, Identity::new("my-client-id"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    client_id: Box<str>,
+    others: Vec<(Box<str>, Box<str>)>,
+}
+
+impl Identity {
+    /// Creates the identity of a client.
+    pub fn new(client_id: impl Into<String>) -> Self {
+        Self { client_id: client_id.into().into(), others: Vec::new() }
+    }
+
+    /// Adds a value that makes tokens differ, such as a scope or an audience. The order of several
+    /// matters.
+    #[must_use]
+    pub fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.others.push((key.into().into(), value.into().into()));
+        self
+    }
+
+    /// Returns the key under which processes with this identity share a token. It tells nothing of
+    /// the client id.
+    pub(super) fn name(&self, uri: Option<&Uri>, namespace: &str) -> Option<Name> {
+        let mut hash = Sha256::new_with_prefix("tower-reauth/1");
+        let uri = uri.map(ToString::to_string).unwrap_or_default();
+        let others = self.others.iter().flat_map(|(key, value)| [&**key, &**value]);
+        for part in [&uri, &*self.client_id, namespace].into_iter().chain(others) {
+            // With its length, because a part may have any character in it.
+            hash.update([0]);
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let mut name = String::new();
+        for byte in hash.finalize().iter().take(16) {
+            let _ = write!(name, "{byte:02x}");
+        }
+        Name::new(&name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(identity: &Identity, uri: &'static str, namespace: &str) -> String {
+        let uri = Uri::from_static(uri);
+        identity.name(Some(&uri), namespace).expect("hex is allowed").to_string()
+    }
+
+    #[test]
+    fn whatever_makes_tokens_differ_makes_another_name() {
+        let (id, uri) = (Identity::new("a"), "https://api.example.com/auth");
+        let names = [
+            name(&id, uri, ""),
+            name(&id, uri, "test"),
+            name(&id, "https://example.com/auth", ""),
+            name(&Identity::new("b"), uri, ""),
+            name(&id.clone().with("scope", "x"), uri, ""),
+            name(&id.clone().with("scope", "y"), uri, ""),
+            name(&id.clone().with("audience", "x"), uri, ""),
+            name(&Identity::new("a\0b"), uri, ""),
+            name(&Identity::new("a"), uri, "b"),
+        ];
+        for (index, name) in names.iter().enumerate() {
+            assert_eq!(name.len(), 32);
+            assert!(!names[..index].contains(name), "{index}");
+        }
+        assert_eq!(names[0], name(&Identity::new("a"), uri, ""));
+    }
+}

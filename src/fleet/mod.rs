@@ -1,0 +1,249 @@
+//! A fleet: any number of processes that share the token of one client id through a
+//! [store](crate::store).
+//!
+//! # A renewal
+//!
+//! 1. Whoever is due first takes the lease, with the same change of the shared value that tells the
+//!    others to hold their requests.
+//! 2. It waits a [grace](bounds::Bounds::grace), so that all have heard of it. Nobody acknowledges
+//!    anything.
+//! 3. It asks the endpoint, and confirms its lease meanwhile.
+//! 4. It publishes the token, which tells the others to go on with that.
+//!
+//! A wish for a token names the token that it wants replaced. So however many processes have the
+//! same wish, the endpoint is asked once. The number of a token is the fence of the lease under
+//! which it was asked for.
+//!
+//! Nothing compares the clocks of two machines. A token that another process published is dated by
+//! the moment at which this process began to hold for it, or by the store's own clock.
+//!
+//! The module keeps the protocol's side. The side of the cache's state is in
+//! [`cache`](crate::cache).
+
+mod bounds;
+mod identity;
+mod member;
+mod orders;
+mod record;
+mod turn;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use http::Uri;
+use secrecy::ExposeSecret;
+
+pub use self::identity::Identity;
+pub(crate) use self::{
+    bounds::{Bounds, look_after},
+    member::{Member, News, Seen},
+    orders::{Order, Orders},
+    turn::{Entered, Found, HeldLease, Turn},
+};
+use self::{record::Record, turn::foreign};
+use crate::{
+    clock::{self, Moment},
+    store::{
+        DynStore, Name, Notice, StoreDown, StoreError,
+        value::{Foreign, Owner, Value},
+    },
+    token::{AccessToken, Times, Windows, schedule},
+};
+
+/// The means by which a cache shares its token with other processes.
+pub(crate) struct Fleet {
+    store: Box<dyn DynStore>,
+    naming: Naming,
+    pub(crate) store_down: StoreDown,
+    /// The lifetime of a lease, if the user set one.
+    pub(crate) lease: Option<Duration>,
+    owner: Owner,
+    member: Mutex<Option<Arc<Member>>>,
+    pub(crate) orders: Orders,
+}
+
+/// The source of the name under which processes share a token.
+#[derive(Debug)]
+pub(crate) enum Naming {
+    /// The user gave it.
+    Given(Name),
+    /// The endpoint's identity, within this namespace.
+    ByIdentity(String),
+}
+
+/// A clock that a token's age is known by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Anchor {
+    /// This process held its requests at this moment, and the token was asked for later.
+    Held(Moment),
+    /// The token had been published for this long when the store was asked.
+    Store { asked: Moment, age: Duration },
+}
+
+impl Fleet {
+    pub(crate) fn new(store: Box<dyn DynStore>, naming: Naming) -> Self {
+        Self {
+            store,
+            naming,
+            store_down: StoreDown::default(),
+            lease: None,
+            owner: fastrand::u64(1..),
+            member: Mutex::default(),
+            orders: Orders::default(),
+        }
+    }
+
+    /// Returns the part of this process, if its name is known.
+    pub(crate) fn member(&self) -> Option<Arc<Member>> {
+        if let Naming::Given(name) = &self.naming {
+            let mut member = self.lock();
+            return Some(Arc::clone(
+                member.get_or_insert_with(|| Arc::new(Member::new(name.clone(), 0))),
+            ));
+        }
+        self.lock().clone()
+    }
+
+    /// Names the fleet after the endpoint's identity, unless the user gave the name. `newest` is
+    /// the number of the newest token of this cache. Returns the part of this process, and whether
+    /// it is another one than before; `None` if there is no name.
+    pub(crate) fn join(
+        &self,
+        identity: Option<&Identity>,
+        uri: Option<&Uri>,
+        newest: u64,
+    ) -> Option<Arc<Member>> {
+        let Naming::ByIdentity(namespace) = &self.naming else { return self.member() };
+        let name = identity?.name(uri, namespace)?;
+        let mut member = self.lock();
+        match &*member {
+            Some(member) if member.name == name => Some(Arc::clone(member)),
+            Some(_) => Some(Arc::clone(member.insert(Arc::new(Member::new(name, newest))))),
+            None => Some(Arc::clone(member.insert(Arc::new(Member::new(name, 0))))),
+        }
+    }
+
+    /// Returns the operations of a renewal of tokens with this `lifetime`, if that is known.
+    pub(crate) fn turn<'a>(&'a self, member: &'a Member, lifetime: Option<Duration>) -> Turn<'a> {
+        let bounds = Bounds::new(lifetime, self.store.notice(), self.lease);
+        Turn { fleet: self, member, bounds }
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Returns the changes of the value from now on.
+    pub(crate) fn watch(&self, member: &Member) -> BoxStream<'static, Notice> {
+        self.store.watch(&member.name)
+    }
+
+    /// Seals `token` for the others, as the one with the number `sequence`.
+    pub(crate) fn seal(&self, token: &AccessToken, scheme: &str) -> Bytes {
+        let times = token.times();
+        let spent = clock::now().saturating_duration_since(times.sent.at);
+        let record = Record::new(token.expose_secret(), scheme, times.lifetime, spent);
+        let mut sealed = vec![0];
+        sealed.extend_from_slice(&record.encode());
+        sealed.into()
+    }
+
+    /// Returns how much of the token's lifetime had passed when it was published.
+    pub(crate) fn spent(&self, value: &Value) -> Option<Duration> {
+        record(value).ok().map(|record| record.spent())
+    }
+
+    /// Opens the token of `value`, and dates it.
+    pub(crate) fn open(
+        &self,
+        value: &Value,
+        sequence: u64,
+        anchor: Anchor,
+        (scheme, windows): (&str, &Windows),
+    ) -> Result<AccessToken, StoreError> {
+        let record = record(value)?;
+        let times = times(&record, anchor, windows);
+        let scheme = record.scheme.as_deref().unwrap_or(scheme);
+        AccessToken::new(scheme, record.secret.expose_secret(), sequence, times)
+            .map_err(|_| foreign(Foreign::Garbage))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Member>>> {
+        // Every change under this lock is one assignment.
+        self.member.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fleet")
+            .field("naming", &self.naming)
+            .field("store_down", &self.store_down)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Unseals the token of `value`.
+fn record(value: &Value) -> Result<Record, StoreError> {
+    let Some((0, record)) = value.token.split_first() else {
+        return Err(foreign(Foreign::Garbage));
+    };
+    Record::decode(record).ok_or_else(|| foreign(Foreign::Garbage))
+}
+
+/// Returns the times of a token that another process asked for.
+fn times(record: &Record, anchor: Anchor, windows: &Windows) -> Times {
+    let lifetime = record.lifetime();
+    let (sent, lifetime) = match anchor {
+        Anchor::Held(at) => (at, lifetime),
+        Anchor::Store { asked, age } => {
+            let passed = age.saturating_add(record.spent());
+            match asked.at.checked_sub(passed) {
+                Some(at) => (Moment { at, ..asked }, lifetime),
+                // The clock of this machine does not go back that far.
+                None => (asked, lifetime.saturating_sub(passed)),
+            }
+        }
+    };
+    let schedule = schedule::schedule(lifetime, windows, fastrand::f64());
+    Times { sent, lifetime, schedule }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(anchor: Anchor, now: Moment) -> (Duration, Duration) {
+        let spent = Duration::from_millis(99);
+        let record = Record::new("s", "", Duration::from_secs(300), spent);
+        let times = times(&record, anchor, &crate::RefreshPolicy::default().windows);
+        (now.at - times.sent.at, times.lifetime)
+    }
+
+    #[test]
+    fn a_token_is_as_old_as_the_store_says_and_its_holder_had_spent() {
+        let now = clock::moment();
+        let age = Duration::from_millis(200);
+        let (passed, lifetime) = passed(Anchor::Store { asked: now, age }, now);
+        assert_eq!((passed.as_millis(), lifetime.as_secs()), (300, 300));
+    }
+
+    #[test]
+    fn a_token_that_was_held_for_is_as_old_as_the_hold() {
+        let held = clock::moment();
+        assert_eq!(passed(Anchor::Held(held), held).0, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_token_from_before_this_machine_started_has_less_time_left() {
+        let now = clock::moment();
+        let age = Duration::MAX;
+        let (passed, lifetime) = passed(Anchor::Store { asked: now, age }, now);
+        assert_eq!((passed, lifetime), (Duration::ZERO, Duration::ZERO));
+    }
+}

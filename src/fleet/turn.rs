@@ -1,0 +1,268 @@
+//! [`Turn`]: the operations of a renewal at the store. Each is a [step](crate::store::steps) that
+//! is written with a compare-and-set.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Fleet, bounds::Bounds, member::Member};
+use crate::{
+    clock::{self, Moment},
+    error::Fate,
+    store::{
+        StoreError, Swap, Versioned,
+        steps::{self, Entry, Publication, Wish},
+        value::{Foreign, SharedCooldown, SharedGate, Value},
+    },
+};
+
+/// How often a step is tried while others change the value.
+const MAX_TRIES: u32 = 10;
+
+/// How long a store keeps a value that nobody changes.
+const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The operations of one renewal.
+pub(crate) struct Turn<'a> {
+    pub(crate) fleet: &'a Fleet,
+    pub(crate) member: &'a Member,
+    pub(crate) bounds: Bounds,
+}
+
+/// The shared value as the store gave it.
+#[derive(Clone)]
+pub(crate) struct Found {
+    pub(crate) revision: u64,
+    pub(crate) value: Value,
+    /// How old the value was when the store was asked, or less.
+    pub(crate) age: Duration,
+    /// When the store was asked.
+    pub(crate) asked: Moment,
+}
+
+/// The answer to a wish.
+pub(crate) enum Entered {
+    /// There is a newer token.
+    Newer(Found),
+    /// The endpoint is left alone.
+    BackingOff(SharedGate, Duration),
+    /// Another process asks for a token.
+    Held(Found),
+    /// This process asks for a token.
+    Granted(HeldLease),
+}
+
+/// The lease of this process.
+pub(crate) struct HeldLease {
+    pub(crate) fence: u64,
+    /// The others hold their requests.
+    pub(crate) holds: bool,
+    pub(crate) takeover: bool,
+    confirmed: Instant,
+    /// The value as it was written last.
+    written: Found,
+}
+
+/// The next move of a step.
+enum Move<T> {
+    Answer(T),
+    Write(Value, T),
+}
+
+impl Turn<'_> {
+    /// Reads the shared value. There is always one, which may be empty.
+    pub(crate) async fn get(&self, within: Duration) -> Result<Found, StoreError> {
+        let asked = clock::moment();
+        let got = within_time(within, self.fleet.store.get(&self.member.name)).await?;
+        self.found(got, asked)
+    }
+
+    /// Enters with a wish.
+    pub(crate) async fn enter(&self, wish: &Wish) -> Result<Entered, StoreError> {
+        let started = clock::now();
+        let (entered, written) = self
+            .step(self.unclaimed(), wish.floor, |found, revision| {
+                match steps::enter(&found.value, found.age, wish, revision) {
+                    Entry::Newer => Move::Answer(Entry::Newer),
+                    Entry::Held => Move::Answer(Entry::Held),
+                    Entry::BackingOff(gate, left) => Move::Answer(Entry::BackingOff(gate, left)),
+                    Entry::Granted(next) => Move::Write(next.clone(), Entry::Granted(next)),
+                }
+            })
+            .await?;
+        Ok(match entered {
+            Entry::Newer => Entered::Newer(written),
+            Entry::Held => Entered::Held(written),
+            Entry::BackingOff(gate, left) => Entered::BackingOff(gate, left),
+            Entry::Granted(next) => {
+                let lease = next.head.lease;
+                Entered::Granted(HeldLease {
+                    fence: next.head.fence,
+                    holds: lease.is_some_and(|lease| lease.hold),
+                    takeover: lease.is_some_and(|lease| lease.takeover),
+                    confirmed: started,
+                    written,
+                })
+            }
+        })
+    }
+
+    /// Confirms the lease. Returns whether it still is this process'.
+    pub(crate) async fn extend(&self, lease: &mut HeldLease) -> Result<bool, StoreError> {
+        let (owner, fence) = (self.fleet.owner, lease.fence);
+        let started = clock::now();
+        let (held, written) = self
+            .step(Some(lease.written.clone()), fence, |found, _| {
+                match steps::extend(&found.value, owner, fence) {
+                    Some(next) => Move::Write(next, true),
+                    None => Move::Answer(false),
+                }
+            })
+            .await?;
+        (lease.confirmed, lease.written) = (started, written);
+        Ok(held)
+    }
+
+    /// Returns whether the lease was confirmed lately enough to ask the endpoint.
+    pub(crate) fn is_confirmed(&self, lease: &HeldLease) -> bool {
+        clock::now().saturating_duration_since(lease.confirmed) <= self.bounds.confirmed
+    }
+
+    /// Publishes a sealed token. Returns `false` if a newer lease was granted meanwhile.
+    pub(crate) async fn publish(
+        &self,
+        lease: &HeldLease,
+        token: &Bytes,
+        cooldown: SharedCooldown,
+    ) -> Result<bool, StoreError> {
+        let fence = lease.fence;
+        let step = self.step(Some(lease.written.clone()), fence, |found, _| {
+            match steps::publish(&found.value, fence, token, cooldown) {
+                Publication::Write(next) => Move::Write(next, true),
+                Publication::Published => Move::Answer(true),
+                Publication::Fenced => Move::Answer(false),
+            }
+        });
+        Ok(step.await?.0)
+    }
+
+    /// Gives the lease back without a token.
+    pub(crate) async fn leave(
+        &self,
+        lease: &HeldLease,
+        fate: Fate,
+        gate: Option<SharedGate>,
+    ) -> Result<(), StoreError> {
+        let (owner, fence) = (self.fleet.owner, lease.fence);
+        let step = self.step(Some(lease.written.clone()), fence, |found, _| {
+            match steps::leave(&found.value, owner, fence, fate, gate.clone()) {
+                Some(next) => Move::Write(next, ()),
+                None => Move::Answer(()),
+            }
+        });
+        step.await.map(|_| ())
+    }
+
+    /// Returns the value that was seen last, if a step may start from it: nobody has a lease, and
+    /// the endpoint is not left alone, so that its age does not matter.
+    fn unclaimed(&self) -> Option<Found> {
+        let seen = self.member.seen()?;
+        let is_unclaimed = seen.value.head.lease.is_none() && seen.value.head.gate.is_none();
+        is_unclaimed.then(|| Found {
+            revision: seen.revision,
+            value: Value::clone(&seen.value),
+            age: Duration::ZERO,
+            asked: seen.at,
+        })
+    }
+
+    /// Takes one step, and again as long as others change the value meanwhile. Returns the value
+    /// that the step has written or found.
+    async fn step<T>(
+        &self,
+        known: Option<Found>,
+        floor: u64,
+        mut decide: impl FnMut(&Found, u64) -> Move<T>,
+    ) -> Result<(T, Found), StoreError> {
+        let Self { fleet, member, bounds } = self;
+        let mut is_known = known.is_some();
+        let mut found = match known {
+            Some(known) => known,
+            None => self.get(bounds.operation).await?,
+        };
+        for _ in 0..MAX_TRIES {
+            let revision = next_revision(found.revision, floor);
+            let (next, answer) = match decide(&found, revision) {
+                // What was seen may be old by now.
+                Move::Answer(_) if is_known => {
+                    is_known = false;
+                    found = self.get(bounds.operation).await?;
+                    continue;
+                }
+                Move::Answer(answer) => return Ok((answer, found)),
+                Move::Write(next, answer) => (next, answer),
+            };
+            is_known = false;
+            let bytes = next.encode().ok_or_else(too_long)?;
+            let asked = clock::moment();
+            let swap =
+                fleet.store.compare_and_set(&member.name, found.revision, revision, &bytes, KEEP);
+            match within_time(bounds.operation, swap).await? {
+                Swap::Done => {
+                    member.note(revision, next.clone());
+                    let written = Found { revision, value: next, age: Duration::ZERO, asked };
+                    return Ok((answer, written));
+                }
+                Swap::Conflict(other) => found = self.found(other, asked)?,
+            }
+            sleep(Duration::from_millis(5).mul_f64(fastrand::f64())).await;
+        }
+        Err(StoreError::unavailable("others changed the value each time"))
+    }
+
+    /// Reads what the store gave, and notes it.
+    fn found(&self, got: Option<Versioned>, asked: Moment) -> Result<Found, StoreError> {
+        let Some(Versioned { revision, value, age }) = got else {
+            let (revision, value, age) = (0, Value::default(), Duration::ZERO);
+            return Ok(Found { revision, value, age, asked });
+        };
+        let value = Value::decode(&value).map_err(foreign)?;
+        self.member.note(revision, value.clone());
+        Ok(Found { revision, value, age, asked })
+    }
+}
+
+/// Returns the revision of the next change. The wall clock only seeds the number: after a store has
+/// lost its data, numbers go on above those before.
+fn next_revision(revision: u64, floor: u64) -> u64 {
+    let wall = clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let wall = u64::try_from(wall.as_millis()).unwrap_or_default();
+    // A wall clock of the far future must not use up the numbers that a store can hold.
+    let wall = wall.min(1 << 48);
+    (revision + 1).max(floor + 1).max(wall)
+}
+
+async fn within_time<T>(
+    time: Duration,
+    operation: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    timeout(time, operation).await.unwrap_or_else(|_| {
+        let time = clock::in_seconds(time);
+        Err(StoreError::unavailable(format!("it did not respond within {time}")))
+    })
+}
+
+fn too_long() -> StoreError {
+    StoreError::unusable("the token is too long for a shared value, which has 8 KiB at most")
+}
+
+/// Returns the error of a value that can't be read.
+pub(super) fn foreign(why: Foreign) -> StoreError {
+    StoreError::unusable(match why {
+        Foreign::Garbage => "the value under this name is none of this crate's; use another name",
+        Foreign::Newer => "the value was written by a newer version; update this process",
+        Foreign::Key => "the token is sealed with a key that is not in the key ring",
+        Foreign::Plain => "the token is not sealed, and this process has a key ring",
+    })
+}
