@@ -8,11 +8,13 @@
 //! of tokens: what the value says and who may change it is this crate's affair.
 
 mod error;
+mod memory;
 mod name;
 mod token_store;
 
 pub use self::{
     error::StoreError,
+    memory::MemoryStore,
     name::Name,
     token_store::{Notice, StoreDown, Swap, TokenStore, Versioned},
 };
