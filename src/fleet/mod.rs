@@ -167,7 +167,7 @@ impl Fleet {
         (scheme, windows): (&str, &Windows),
     ) -> Result<AccessToken, StoreError> {
         let record = record(value)?;
-        let times = times(&record, anchor, windows);
+        let times = times(&record, anchor, self.store.has_clock(), windows);
         let scheme = record.scheme.as_deref().unwrap_or(scheme);
         AccessToken::new(scheme, record.secret.expose_secret(), sequence, times)
             .map_err(|_| foreign(Foreign::Garbage))
@@ -196,13 +196,16 @@ fn record(value: &Value) -> Result<Record, StoreError> {
     Record::decode(record).ok_or_else(|| foreign(Foreign::Garbage))
 }
 
-/// Returns the times of a token that another process asked for.
-fn times(record: &Record, anchor: Anchor, windows: &Windows) -> Times {
+/// Returns the times of a token that another process asked for. `has_clock` says that the store's
+/// ages are by a clock of its own.
+fn times(record: &Record, anchor: Anchor, has_clock: bool, windows: &Windows) -> Times {
     let lifetime = record.lifetime();
     let (sent, lifetime) = match anchor {
         Anchor::Held(at) => (at, lifetime),
         Anchor::Store { asked, age } => {
             let passed = age.saturating_add(record.spent());
+            // Without a clock of the store nobody knows how old the token was at its first sight.
+            let lifetime = if has_clock { lifetime } else { lifetime / 4 };
             match asked.at.checked_sub(passed) {
                 Some(at) => (Moment { at, ..asked }, lifetime),
                 // The clock of this machine does not go back that far.
@@ -219,9 +222,13 @@ mod tests {
     use super::*;
 
     fn passed(anchor: Anchor, now: Moment) -> (Duration, Duration) {
+        passed_by(anchor, now, true)
+    }
+
+    fn passed_by(anchor: Anchor, now: Moment, has_clock: bool) -> (Duration, Duration) {
         let spent = Duration::from_millis(99);
         let record = Record::new("s", "", Duration::from_secs(300), spent);
-        let times = times(&record, anchor, &crate::RefreshPolicy::default().windows);
+        let times = times(&record, anchor, has_clock, &crate::RefreshPolicy::default().windows);
         (now.at - times.sent.at, times.lifetime)
     }
 
@@ -231,6 +238,14 @@ mod tests {
         let age = Duration::from_millis(200);
         let (passed, lifetime) = passed(Anchor::Store { asked: now, age }, now);
         assert_eq!((passed.as_millis(), lifetime.as_secs()), (300, 300));
+    }
+
+    #[test]
+    fn a_token_of_unknown_age_is_renewed_early() {
+        let now = clock::moment();
+        let (passed, lifetime) =
+            passed_by(Anchor::Store { asked: now, age: Duration::ZERO }, now, false);
+        assert_eq!((passed.as_millis(), lifetime.as_secs()), (100, 75));
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Swap, StoreError>>;
     fn watch(&self, name: &Name) -> BoxStream<'static, Notice>;
     fn notice(&self) -> Duration;
+    fn has_clock(&self) -> bool;
 }
 
 impl<S: TokenStore> DynStore for S {
@@ -49,5 +50,9 @@ impl<S: TokenStore> DynStore for S {
 
     fn notice(&self) -> Duration {
         TokenStore::notice(self)
+    }
+
+    fn has_clock(&self) -> bool {
+        TokenStore::has_clock(self)
     }
 }

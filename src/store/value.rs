@@ -9,11 +9,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
+use super::token_store::MAX_VALUE;
+
 /// The format that this version writes. It reads no newer one.
 const FORMAT: u8 = 1;
-
-/// The longest encoding, in bytes.
-pub(crate) const LONGEST: usize = 8 * 1024;
 
 /// The random number of one cache in one process.
 pub(crate) type Owner = u64;
@@ -141,12 +140,12 @@ impl Value {
         let mut bytes = serde_json::to_vec(&self.head).ok()?;
         bytes.push(b'\n');
         bytes.extend_from_slice(&self.token);
-        (bytes.len() <= LONGEST).then_some(bytes)
+        (bytes.len() <= MAX_VALUE).then_some(bytes)
     }
 
     /// Reads what [`encode`](Self::encode) has written.
     pub(crate) fn decode(bytes: &Bytes) -> Result<Self, Foreign> {
-        if bytes.len() > LONGEST {
+        if bytes.len() > MAX_VALUE {
             return Err(Foreign::Garbage);
         }
         let end = bytes.iter().position(|byte| *byte == b'\n').ok_or(Foreign::Garbage)?;
@@ -241,12 +240,12 @@ mod tests {
         for garbage in ["", "\n", "x\n", "{\"v\":1}", "{\"v\":1,\"fence\":-1}\n", "[]\n"] {
             assert_eq!(decode(garbage), Err(Foreign::Garbage), "{garbage:?}");
         }
-        assert_eq!(decode(vec![b' '; LONGEST + 1]), Err(Foreign::Garbage));
+        assert_eq!(decode(vec![b' '; MAX_VALUE + 1]), Err(Foreign::Garbage));
     }
 
     #[test]
     fn a_value_that_is_too_long_is_not_written() {
-        let token = vec![1; LONGEST].into();
+        let token = vec![1; MAX_VALUE].into();
         assert_eq!(Value { token, ..value() }.encode(), None);
     }
 
