@@ -5,6 +5,7 @@ mod compile_message;
 mod contract;
 mod doubts;
 mod failure;
+mod fleet;
 mod foreign_code;
 mod foreign_runtimes;
 mod freshness;

@@ -1,0 +1,4 @@
+//! Processes that share one client's token through a store.
+
+mod renewal;
+mod world;

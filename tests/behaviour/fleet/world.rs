@@ -1,0 +1,256 @@
+//! Processes of one fleet, as caches with a store in common at a paused clock.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{Stream, StreamExt, future::join_all};
+use support::{Endpoint, Resource, URI, get};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use tower::{Layer, ServiceExt};
+use tower_reauth::{
+    AuthLayer, Counters, RefreshPolicy, TokenCache,
+    store::{MemoryStore, Name, Notice, StoreDown, StoreError, Swap, TokenStore, Versioned},
+};
+
+pub(super) const NAME: &str = "payments";
+
+pub(super) fn name() -> Name {
+    Name::new(NAME).unwrap()
+}
+
+/// One process' way to the store.
+#[derive(Clone, Default)]
+pub(super) struct Wire {
+    store: MemoryStore,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// No operation gets through.
+    down: AtomicBool,
+    /// Operations hang.
+    hangs: AtomicBool,
+    /// No notice gets through.
+    deaf: AtomicBool,
+    operations: AtomicU64,
+    delay: Mutex<Duration>,
+}
+
+impl Wire {
+    pub(super) fn new(store: &MemoryStore) -> Self {
+        Self { store: store.clone(), state: Arc::default() }
+    }
+
+    pub(super) fn set_down(&self, down: bool) {
+        self.state.down.store(down, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_hanging(&self, hangs: bool) {
+        self.state.hangs.store(hangs, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_deaf(&self, deaf: bool) {
+        self.state.deaf.store(deaf, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_delay(&self, delay: Duration) {
+        *self.state.delay.lock().unwrap() = delay;
+    }
+
+    pub(super) fn operations(&self) -> u64 {
+        self.state.operations.load(Ordering::SeqCst)
+    }
+
+    async fn pass(&self) -> Result<(), StoreError> {
+        self.state.operations.fetch_add(1, Ordering::SeqCst);
+        let delay = *self.state.delay.lock().unwrap();
+        sleep(delay).await;
+        if self.state.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        if self.state.down.load(Ordering::SeqCst) {
+            return Err(StoreError::unavailable("it was switched off"));
+        }
+        Ok(())
+    }
+}
+
+impl TokenStore for Wire {
+    async fn get(&self, name: &Name) -> Result<Option<Versioned>, StoreError> {
+        self.pass().await?;
+        self.store.get(name).await
+    }
+
+    async fn compare_and_set(
+        &self,
+        name: &Name,
+        old: u64,
+        new: u64,
+        value: &[u8],
+        keep: Duration,
+    ) -> Result<Swap, StoreError> {
+        self.pass().await?;
+        self.store.compare_and_set(name, old, new, value, keep).await
+    }
+
+    fn watch(&self, name: &Name) -> impl Stream<Item = Notice> + Send + 'static {
+        let state = Arc::clone(&self.state);
+        self.store.watch(name).filter(move |notice| {
+            let passes = !state.deaf.load(Ordering::SeqCst) || *notice == Notice::Gap;
+            std::future::ready(passes)
+        })
+    }
+}
+
+/// A process.
+pub(super) struct Process {
+    pub(super) cache: TokenCache,
+    pub(super) wire: Wire,
+}
+
+impl Process {
+    pub(super) fn new(endpoint: &Endpoint, store: &MemoryStore) -> Self {
+        Self::with(endpoint, store, RefreshPolicy::default(), StoreDown::Alone)
+    }
+
+    pub(super) fn with(
+        endpoint: &Endpoint,
+        store: &MemoryStore,
+        policy: RefreshPolicy,
+        store_down: StoreDown,
+    ) -> Self {
+        let wire = Wire::new(store);
+        let builder = TokenCache::builder(endpoint.clone()).refresh_policy(policy);
+        let cache = builder.shared_as(wire.clone(), name()).store_down(store_down).build().unwrap();
+        Self { cache, wire }
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        self.cache.counters()
+    }
+
+    /// Sends requests until then, by four callers that pause for 100 ms after each. Returns how
+    /// many were answered, and how many of them with a 401.
+    pub(super) fn load(&self, resource: &Resource, until: Instant) -> JoinHandle<Load> {
+        let service = AuthLayer::new(self.cache.clone()).layer(resource.clone());
+        let callers = (0..4).map(move |caller| {
+            let service = service.clone();
+            tokio::spawn(async move {
+                let mut load = Load::default();
+                sleep(Duration::from_millis(caller * 23)).await;
+                while Instant::now() < until {
+                    let started = Instant::now();
+                    let response = service.clone().oneshot(get(URI)).await;
+                    load.answers += 1;
+                    load.longest = load.longest.max(started.elapsed());
+                    match response {
+                        Ok(response) => load.seen += u64::from(response.status() == 401),
+                        Err(_) => load.errors += 1,
+                    }
+                    sleep(Duration::from_millis(100)).await;
+                }
+                load
+            })
+        });
+        let callers: Vec<_> = callers.collect();
+        tokio::spawn(async move {
+            let loads = join_all(callers).await.into_iter().flatten();
+            loads.fold(Load::default(), Load::and)
+        })
+    }
+}
+
+/// What callers got.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    pub(super) answers: u64,
+    /// 401s.
+    pub(super) seen: u64,
+    pub(super) errors: u64,
+    pub(super) longest: Duration,
+}
+
+impl Load {
+    fn and(self, other: Self) -> Self {
+        Self {
+            answers: self.answers + other.answers,
+            seen: self.seen + other.seen,
+            errors: self.errors + other.errors,
+            longest: self.longest.max(other.longest),
+        }
+    }
+}
+
+/// Processes that share a store, a client id and a resource.
+pub(super) struct World {
+    pub(super) endpoint: Endpoint,
+    pub(super) store: MemoryStore,
+    pub(super) resource: Resource,
+    pub(super) processes: Vec<Process>,
+}
+
+impl World {
+    pub(super) fn new(processes: usize) -> Self {
+        Self::with(processes, RefreshPolicy::default(), StoreDown::Alone)
+    }
+
+    pub(super) fn with(processes: usize, policy: RefreshPolicy, store_down: StoreDown) -> Self {
+        let endpoint = Endpoint::exclusive();
+        endpoint.answer_after(Duration::from_millis(50));
+        let resource = Resource::of(&endpoint, Duration::from_millis(20)).forgetful();
+        let store = MemoryStore::new();
+        let process = |_| Process::with(&endpoint, &store, policy.clone(), store_down);
+        let processes = (0..processes).map(process).collect();
+        Self { endpoint, store, resource, processes }
+    }
+
+    /// Has all processes send requests for so long.
+    pub(super) async fn load(&self, time: Duration) -> Load {
+        let until = Instant::now() + time;
+        let loads = self.processes.iter().map(|process| process.load(&self.resource, until));
+        let loads = join_all(loads).await.into_iter().flatten();
+        loads.fold(Load::default(), Load::and)
+    }
+
+    /// Returns the number of the token that each process serves now.
+    pub(super) fn serving(&self) -> Vec<u64> {
+        let serving = |process: &Process| process.cache.current().map(|token| token.sequence());
+        self.processes.iter().map(|process| serving(process).unwrap_or(0)).collect()
+    }
+
+    /// Returns whether all processes serve the token that lives.
+    pub(super) fn is_of_one_mind(&self) -> bool {
+        let alive = format!("token-{}", self.endpoint.calls());
+        self.processes.iter().all(|process| {
+            process.cache.current().is_some_and(|token| token.expose_secret() == alive)
+        })
+    }
+
+    pub(super) fn sum(&self, of: impl Fn(&Counters) -> u64) -> u64 {
+        self.processes.iter().map(|process| of(&process.counters())).sum()
+    }
+
+    /// Waits for `condition`, for so long at most. Returns how long it took.
+    pub(super) async fn until(
+        &self,
+        condition: impl Fn(&Self) -> bool,
+        at_most: Duration,
+    ) -> Option<Duration> {
+        let started = Instant::now();
+        let waiting = async {
+            while !condition(self) {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(at_most, waiting).await.ok().map(|()| started.elapsed())
+    }
+}
