@@ -1,4 +1,5 @@
 //! Processes that share one client's token through a store.
 
+mod faults;
 mod renewal;
 mod world;

@@ -37,11 +37,10 @@ async fn a_process_that_starts_later_takes_the_token_that_is_there() {
 
 #[tokio::test(start_paused = true)]
 async fn under_steady_load_each_renewal_is_one_request_and_no_caller_sees_a_401() {
-    for processes in [2, 10] {
+    for processes in [2, 5] {
         let world = World::new(processes);
         let load = world.load(Duration::from_secs(1000)).await;
         settle().await;
-        println!("{load:?} {:?}", world.processes[0].counters());
         assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
         // 1000 s of tokens that the first of all renews after 221 s to 251 s.
         assert!((4..=5).contains(&world.endpoint.calls()), "{}", world.endpoint.calls());

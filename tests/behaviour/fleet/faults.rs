@@ -1,0 +1,239 @@
+//! Processes that stop, hear nothing, or can't reach the store.
+
+use std::time::Duration;
+
+use support::{Resource, Step, URI, get, settle};
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, sleep},
+};
+use tower::{Layer, ServiceExt};
+use tower_reauth::{AuthError, AuthLayer, RefreshPolicy, store::StoreDown};
+
+use super::world::World;
+
+const LIFETIME: Duration = Duration::from_secs(300);
+
+/// Has the first process make the first token, and all others adopt it.
+async fn serving(world: &World) {
+    for process in &world.processes {
+        process.cache.token().await.unwrap();
+    }
+    settle().await;
+    assert!(world.is_of_one_mind());
+    assert_eq!(world.endpoint.calls(), 1);
+}
+
+/// Starts a renewal in the first process and waits until the lease is taken.
+///
+/// The process has gone when the handle is aborted and the process is dropped.
+async fn renewing(world: &World) -> AbortHandle {
+    let cache = world.processes[0].cache.clone();
+    let renewal = tokio::spawn(async move { cache.refresh().await }).abort_handle();
+    let held = |world: &World| world.processes[1].cache.current().is_none();
+    world.until(held, Duration::from_secs(1)).await.expect("the others hold");
+    renewal
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_hears_nothing_adopts_the_token_at_its_first_401() {
+    let world = World::new(2);
+    serving(&world).await;
+    world.processes[1].wire.set_deaf(true);
+    world.processes[0].cache.refresh().await.unwrap();
+    settle().await;
+    assert!(!world.is_of_one_mind());
+    let auth = AuthLayer::new(world.processes[1].cache.clone());
+    let response = auth.layer(world.resource.clone()).oneshot(get(URI)).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(world.endpoint.calls(), 2, "the one of the renewal, and none for the 401");
+    assert_eq!(world.processes[1].counters().unauthorized, 1);
+    assert!(world.is_of_one_mind());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_dies_before_it_asks_is_replaced_within_its_lease() {
+    let mut world = World::new(3);
+    serving(&world).await;
+    let renewal = renewing(&world).await;
+    // Within the grace, so the endpoint has not been asked.
+    assert_eq!(world.endpoint.calls(), 1);
+    renewal.abort();
+    drop(world.processes.remove(0));
+    let load = world.load(Duration::from_secs(6)).await;
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert!(world.is_of_one_mind());
+    assert_eq!(world.endpoint.calls(), 2);
+    assert_eq!(world.sum(|counters| counters.store_takeovers), 1);
+    assert_eq!(world.sum(|counters| counters.unauthorized), 0);
+    // Served on after the bound of the hold, and held once more for the renewal.
+    assert!(load.longest <= Duration::from_millis(1300), "{load:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_dies_after_it_asked_is_replaced_within_its_lease() {
+    let mut world = World::new(3);
+    world.endpoint.answer_after(Duration::from_secs(1));
+    serving(&world).await;
+    let renewal = renewing(&world).await;
+    let asked = |world: &World| world.endpoint.calls() == 2;
+    world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
+    let died = Instant::now();
+    renewal.abort();
+    drop(world.processes.remove(0));
+    world.endpoint.answer_after(Duration::from_millis(50));
+    let load = world.load(Duration::from_secs(6)).await;
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert!(world.is_of_one_mind());
+    assert_eq!(world.endpoint.calls(), 3);
+    assert!(died.elapsed() < Duration::from_secs(8));
+    assert!(load.longest <= Duration::from_secs(4), "lease and a second: {load:?}");
+    // One request per process went first with the dead token.
+    assert!(world.sum(|counters| counters.unauthorized) <= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_store_down_the_token_in_memory_is_served() {
+    let world = World::new(2);
+    serving(&world).await;
+    world.processes.iter().for_each(|process| process.wire.set_down(true));
+    let load = world.load(Duration::from_secs(200)).await;
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert_eq!(world.endpoint.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_without_the_store_asks_alone_at_the_end_of_its_window() {
+    let world = World::new(1);
+    serving(&world).await;
+    let process = &world.processes[0];
+    process.wire.set_down(true);
+    let load = world.load(LIFETIME).await;
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert_eq!(world.endpoint.calls(), 2);
+    let counters = process.counters();
+    assert_eq!(counters.store_alone, 1);
+    assert!(counters.store_errors > 1, "it tried before that");
+    // The window ends after 90 % of the usable lifetime.
+    let token = process.cache.current().unwrap();
+    let age = LIFETIME - token.time_left();
+    assert!((20..50).contains(&age.as_secs()), "{age:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_may_not_ask_alone_fails_once_its_token_is_unusable() {
+    let world = World::with(1, RefreshPolicy::default(), StoreDown::Fail);
+    serving(&world).await;
+    world.processes[0].wire.set_down(true);
+    let until_unusable = LIFETIME - Duration::from_secs(20);
+    let load = world.load(until_unusable).await;
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    sleep(Duration::from_secs(20)).await;
+    let error = world.processes[0].cache.token().await.unwrap_err();
+    assert!(error.is_store_down() && error.is_transient(), "{error:?}");
+    assert_eq!(world.endpoint.calls(), 1);
+    // And goes on as soon as the store is back.
+    world.processes[0].wire.set_down(false);
+    sleep(Duration::from_secs(60)).await;
+    assert!(world.processes[0].cache.token().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_comes_back_brings_all_together() {
+    for hangs in [false, true] {
+        let world = World::new(3);
+        serving(&world).await;
+        for process in &world.processes {
+            process.wire.set_down(!hangs);
+            process.wire.set_hanging(hangs);
+        }
+        let alone = world.processes[0].cache.refresh().await.unwrap();
+        assert_eq!(alone.expose_secret(), "token-2");
+        for process in &world.processes {
+            process.wire.set_down(false);
+            process.wire.set_hanging(false);
+        }
+        let together = world.until(World::is_of_one_mind, Duration::from_secs(5)).await;
+        assert!(together.is_some_and(|time| time <= Duration::from_secs(2)), "{together:?}");
+        assert_eq!(world.endpoint.calls(), 2, "the token is offered, and none asked for");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_the_failure_of_all() {
+    let world = World::new(10);
+    serving(&world).await;
+    world.endpoint.then(Step::Fail(AuthError::rejected("a wrong secret")));
+    // The token expires, and then all need a new one.
+    sleep(LIFETIME).await;
+    let tokens = world.processes.iter().map(|process| process.cache.token());
+    let errors = futures_util::future::join_all(tokens).await;
+    assert!(errors.iter().all(|error| error.as_ref().is_err_and(AuthError::is_rejected)));
+    assert_eq!(world.endpoint.calls(), 2, "one asked, and the others were told");
+    sleep(Duration::from_secs(2)).await;
+    for process in &world.processes {
+        process.cache.token().await.unwrap();
+    }
+    assert_eq!(world.endpoint.calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_somebody_else_killed_is_replaced_once() {
+    let world = World::new(5);
+    serving(&world).await;
+    let stranger = world.endpoint.clone();
+    tower_reauth::TokenEndpoint::issue(&stranger).await.unwrap();
+    let load = world.load(Duration::from_secs(10)).await;
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert_eq!(world.endpoint.calls(), 3);
+    assert!(world.is_of_one_mind());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_takes_long_holds_the_others_for_its_bound() {
+    let world = World::new(3);
+    serving(&world).await;
+    world.endpoint.answer_after(Duration::from_secs(5));
+    renewing(&world).await;
+    let load = world.load(Duration::from_secs(8)).await;
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert_eq!(world.endpoint.calls(), 2);
+    assert!(world.is_of_one_mind());
+    // One request of each process went first, was refused, and waited with the others.
+    let unauthorized = world.sum(|counters| counters.unauthorized);
+    assert_eq!(unauthorized, 3, "{:?}", world.processes[1].counters());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_stands_still_is_fenced() {
+    let world = World::new(2);
+    serving(&world).await;
+    // The holder can't confirm its lease while the endpoint takes long.
+    world.endpoint.answer_after(Duration::from_secs(4));
+    renewing(&world).await;
+    world.processes[0].wire.set_down(true);
+    let asked = |world: &World| world.endpoint.calls() == 2;
+    world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
+    world.endpoint.answer_after(Duration::from_millis(50));
+    sleep(Duration::from_millis(3900)).await;
+    world.processes[0].wire.set_down(false);
+    let load = world.load(Duration::from_secs(10)).await;
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert!(world.is_of_one_mind());
+    assert_eq!(world.sum(|counters| counters.store_fenced), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_token_in_use_is_served_if_a_renewal_of_another_fails() {
+    let world = World::new(2);
+    serving(&world).await;
+    let failure = AuthError::transient("503");
+    world.endpoint.then(Step::Fail(failure));
+    let resource = Resource::accepting("token-1").forgetful();
+    let refreshed = world.processes[0].cache.refresh().await;
+    assert!(refreshed.is_err());
+    settle().await;
+    assert!(world.processes[1].cache.current().is_some());
+    let auth = AuthLayer::new(world.processes[1].cache.clone());
+    assert_eq!(auth.layer(resource).oneshot(get(URI)).await.unwrap().status(), 200);
+}
