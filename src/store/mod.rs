@@ -137,11 +137,19 @@ mod conformance;
 mod error;
 mod memory;
 mod name;
+#[cfg_attr(
+    not(all(test, feature = "seal")),
+    allow(dead_code, reason = "the fleet keeps its tokens by it, which comes next")
+)]
+pub(crate) mod seal;
 mod token_store;
 
 #[cfg(feature = "sandbox")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub use self::conformance::{ConformanceError, Rule, conformance, conformance_between};
+#[cfg(feature = "seal")]
+#[cfg_attr(docsrs, doc(cfg(feature = "seal")))]
+pub use self::seal::KeyRing;
 pub use self::{
     error::StoreError,
     memory::MemoryStore,
