@@ -66,6 +66,7 @@
 //! - `reqwest-middleware` makes the layer a middleware of that crate.
 //! - `tonic` maps an [`Error`] to a `tonic::Status`, and adds `GrpcLayer`, which learns of a
 //!   refusal in the trailers of a gRPC call.
+//! - `seal` adds `store::KeyRing`, which seals the tokens in a store with a key.
 //! - `verify` adds `AccessToken::verified_claims`, which checks signature and dates first.
 //! - `sandbox` adds a local server that imitates the Send Payments API, for tests and demos.
 

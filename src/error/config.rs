@@ -58,6 +58,14 @@ pub enum ConfigError {
         /// The fault, and what to give instead.
         reason: &'static str,
     },
+    /// The environment variable with the keys that seal tokens in a store can't be used.
+    #[error("the keys in the environment variable {variable} can't be used: {reason}")]
+    InvalidKeys {
+        /// The name of the variable.
+        variable: String,
+        /// The fault, and what to give instead. No part of a key.
+        reason: &'static str,
+    },
     /// The TLS configuration of the built-in client can't be made, for example because the
     /// platform's trust roots can't be loaded.
     #[error(

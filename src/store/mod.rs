@@ -138,6 +138,7 @@ mod dyn_store;
 mod error;
 mod memory;
 mod name;
+pub(crate) mod seal;
 pub(crate) mod steps;
 mod token_store;
 pub(crate) mod value;
@@ -145,6 +146,9 @@ pub(crate) mod value;
 #[cfg(feature = "sandbox")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub use self::conformance::{ConformanceError, Rule, conformance, conformance_between};
+#[cfg(feature = "seal")]
+#[cfg_attr(docsrs, doc(cfg(feature = "seal")))]
+pub use self::seal::KeyRing;
 pub(crate) use self::dyn_store::DynStore;
 pub use self::{
     error::StoreError,
