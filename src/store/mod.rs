@@ -8,9 +8,14 @@
 //! of tokens: what the value says and who may change it is this crate's affair.
 
 mod error;
+#[cfg(feature = "file-store")]
+mod file;
 mod name;
 mod token_store;
 
+#[cfg(feature = "file-store")]
+#[cfg_attr(docsrs, doc(cfg(feature = "file-store")))]
+pub use self::file::FileStore;
 pub use self::{
     error::StoreError,
     name::Name,
