@@ -199,11 +199,11 @@ fn the_lock_of_a_killed_process_is_free_at_once() {
             assert!(began.elapsed() < LONG);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let change = store.compare_and_set(&name(), 1, 2, b"second", KEEP);
-        let named = name();
+        let name = name();
+        let change = store.compare_and_set(&name, 1, 2, b"second", KEEP);
         pin_mut!(change);
         assert!(timeout(Duration::from_millis(100), &mut change).await.is_err());
-        assert_eq!(store.get(&named).await.unwrap().unwrap().revision, 1, "readers need no lock");
+        assert_eq!(store.get(&name).await.unwrap().unwrap().revision, 1, "readers need no lock");
         holder.kill().unwrap();
         assert_eq!(timeout(LONG, change).await.unwrap().unwrap(), Swap::Done);
         holder.wait().unwrap();

@@ -203,3 +203,21 @@ fn check_rights(path: &Path, metadata: &Metadata, allowed: &str) -> Result<(), F
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_though_a_forked_process_has_its_file_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open_or_create(&folder.path().join("store")).unwrap();
+        let name = Name::new("name").unwrap();
+        let lock = directory.try_lock(&name).unwrap().unwrap();
+        // The same open file, as a fork has it.
+        let _forked = lock.file.try_clone().unwrap();
+        assert!(directory.try_lock(&name).unwrap().is_none());
+        drop(lock);
+        assert!(directory.try_lock(&name).unwrap().is_some());
+    }
+}
