@@ -7,11 +7,16 @@ use futures_util::Stream;
 
 use super::{error::StoreError, name::Name};
 
+/// The longest value, in bytes.
+pub(super) const MAX_VALUE: usize = 8 * 1024;
+
 /// Shares one client's token between processes: a small value per name, changed by compare-and-set.
 ///
-/// A value has at most 8 KiB, and is written a few times per lifetime of a token. Every operation is
-/// bounded by the caller, who drops the future when it takes too long. Such an operation may have
-/// taken effect or not.
+/// A value has at most 8 KiB, and is written a few times per lifetime of a token. The caller bounds
+/// every operation by half a second at most, and drops the future when it takes longer. Such an
+/// operation may have taken effect or not.
+///
+/// [The module](crate::store#how-to-write-a-store) tells how to write a store, and how to test it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a token store",
     note = "the docs of the module `store` list the stores and say how to write one"
@@ -35,9 +40,12 @@ pub trait TokenStore: Send + Sync + 'static {
 
     /// Replaces the value under `name` if its revision is still `old`, which is 0 if there is none.
     ///
-    /// The change is linearizable, starts the value's [age](Versioned::age) anew, and is seen by
-    /// [`watch`](Self::watch). `new` is greater than `old`, and below 2^53. The store must not
-    /// forget the value for `keep`.
+    /// `new` is the revision of the new value. The caller chooses it, greater than `old` and below
+    /// 2^53. A store with revisions of its own keeps `new` beside the value.
+    ///
+    /// The change is linearizable and is seen by [`watch`](Self::watch). It starts the value's
+    /// [age](Versioned::age) anew, even if the bytes are the same. A conflict changes nothing, the
+    /// age included. The store must not forget the value for `keep`, and may forget it afterwards.
     ///
     /// # Errors
     ///
@@ -55,12 +63,13 @@ pub trait TokenStore: Send + Sync + 'static {
         keep: Duration,
     ) -> impl Future<Output = Result<Swap, StoreError>> + Send;
 
-    /// Returns a stream of the changes of the value under `name` from now on. Of several changes the
-    /// newest will do.
+    /// Returns a stream of the changes of the value under `name`. Of several changes the newest
+    /// will do, and an older one never follows a newer one.
     ///
-    /// The stream may lose changes. It yields a [`Notice::Gap`] once it works, and again whenever
-    /// changes may have been lost, so that the caller gets the value. A stream that fails tries by
-    /// itself to work again. It ends only if it never can.
+    /// The first item is a [`Notice::Gap`], once the stream works. From then on it yields each
+    /// change, whichever process made it. It may lose changes, and yields another gap when that may
+    /// have happened. After each gap the caller gets the value. While nothing changes the stream is
+    /// quiet. A stream that fails tries by itself to work again. It ends only if it never can.
     fn watch(&self, name: &Name) -> impl Stream<Item = Notice> + Send + 'static;
 
     /// Returns how long a notice takes to reach nearly all watchers.
@@ -70,16 +79,31 @@ pub trait TokenStore: Send + Sync + 'static {
     fn notice(&self) -> Duration {
         Duration::from_millis(50)
     }
+
+    /// Returns `true` if [ages](Versioned::age) are by a clock of the store's own, so that every
+    /// process reads the same. Defaults to `true`.
+    ///
+    /// `false` says that an age is how long this process has seen the revision. That is less than
+    /// the truth for a process that has just started. Such an age ends a lease, though later than
+    /// necessary. It never dates a token.
+    fn has_clock(&self) -> bool {
+        true
+    }
 }
 
 /// A value with its revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned {
-    /// The number of the change that wrote the value. It only grows.
+    /// The number that the change gave to the value. It only grows.
     pub revision: u64,
     /// The value.
     pub value: Bytes,
-    /// How long the value has been as it is, by the store's own clock. Never less than the truth.
+    /// How long the value has been as it is, by the store's own clock, when the store read it.
+    ///
+    /// Never less than the truth, so a clock that counts milliseconds is rounded up. A token that
+    /// seems too young is sent after its end. At most 100 ms more than the truth, since a lease
+    /// that seems too old is taken from its holder. The clocks of two machines are not compared: a
+    /// store [without a clock](TokenStore::has_clock) has another rule.
     pub age: Duration,
 }
 

@@ -14,7 +14,9 @@ use std::{
 use futures_util::{StreamExt as _, pin_mut};
 use support::child;
 use tokio::time::timeout;
-use tower_reauth::store::{FileStore, Name, Notice, Swap, TokenStore as _, Versioned};
+use tower_reauth::store::{
+    FileStore, Name, Notice, Swap, TokenStore as _, Versioned, conformance, conformance_between,
+};
 
 const KEEP: Duration = Duration::from_secs(3600);
 /// Longer than anything takes here on a busy machine.
@@ -44,6 +46,16 @@ fn checked(found: Option<Versioned>) -> u64 {
         assert!(found.age < LONG, "{:?}", found.age);
         found.revision
     })
+}
+
+#[test]
+fn it_keeps_every_rule_of_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let store = FileStore::open(&path).unwrap();
+    run(conformance(&store)).unwrap();
+    // As another process has it.
+    run(conformance_between(&store, &FileStore::open(&path).unwrap())).unwrap();
 }
 
 const LOAD: &str = "ten_processes_that_are_killed_at_any_moment_leave_one_chain_of_changes";
