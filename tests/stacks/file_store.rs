@@ -54,7 +54,7 @@ fn it_keeps_every_rule_of_a_store() {
     let path = folder.path().join("store");
     let store = FileStore::open(&path).unwrap();
     run(conformance(&store)).unwrap();
-    // As another process has it.
+    // The store of another process.
     run(conformance_between(&store, &FileStore::open(&path).unwrap())).unwrap();
 }
 
@@ -113,7 +113,7 @@ async fn look_and_kill(
     let file = folder.join("store").join("name");
     let notices = store.watch(&name());
     pin_mut!(notices);
-    let (mut last, mut noticed, mut kills) = (0, 0, 0);
+    let (mut last, mut heard, mut kills) = (0, 0, 0);
     let began = Instant::now();
     let mut kill_at = began + Duration::from_millis(300);
     while began.elapsed() < Duration::from_secs(4) {
@@ -128,8 +128,8 @@ async fn look_and_kill(
             timeout(Duration::from_millis(1), notices.next()).await
         {
             check(revision, &value);
-            assert!(revision > noticed, "a notice of {revision} after {noticed}");
-            noticed = revision;
+            assert!(revision > heard, "a notice of {revision} after {heard}");
+            heard = revision;
         }
         if Instant::now() >= kill_at {
             let child = &mut children[fastrand::usize(..10)];
@@ -141,11 +141,11 @@ async fn look_and_kill(
             kill_at = Instant::now() + Duration::from_millis(fastrand::u64(20..80));
         }
     }
-    assert!(noticed > 0);
+    assert!(heard > 0);
     (kills, last)
 }
 
-/// What a child does: replaces the value as often as it can, and notes each time that it did.
+/// Replaces the value as often as it can, and notes each time that it did.
 fn change_until_killed(folder: &Path) {
     let log = folder.join(format!("log-{}", process::id()));
     let mut log = OpenOptions::new().append(true).create(true).open(log).unwrap();

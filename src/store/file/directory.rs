@@ -1,7 +1,7 @@
 //! [`Directory`]: the files of a store, and who may have a right to them.
 //!
-//! Each operation opens the directory once, checks what it has opened, and reaches the files through
-//! it. So nobody can put another directory or a symlink in the place of what was checked.
+//! Each operation opens the directory once, checks the open directory, and reaches the files
+//! through it. Nobody can swap the directory for another one, or for a symlink, after the check.
 
 use std::{
     fs::{File, Metadata, TryLockError},
@@ -77,7 +77,7 @@ impl Directory {
         file.take(MAX_RECORD as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| Fault::io(&path, "can't be read", error))?;
-        // Read after the file was, so that the age is never too small.
+        // The clock is read after the file, so that the age is never too small.
         let now = Moment { boot, uptime: clock::uptime() };
         Ok(record::decode(bytes, now))
     }
@@ -96,8 +96,10 @@ impl Directory {
         }
     }
 
-    /// Replaces the file of `name` with `bytes` as a whole. Returns `false`, and changes nothing, if
-    /// `lock` has been removed from the directory: then another process may have one too.
+    /// Replaces the file of `name` with `bytes` as a whole.
+    ///
+    /// Returns `false`, and changes nothing, if the file of `lock` has been removed from the
+    /// directory. Another process may then have locked a new one.
     pub(super) fn replace(&self, name: &Name, bytes: &[u8], lock: &Lock) -> Result<bool, Fault> {
         let temporary = format!("{name}.tmp");
         let replaced = self.write(&temporary, bytes).and_then(|()| {
@@ -111,14 +113,16 @@ impl Directory {
             Ok(true)
         });
         if !matches!(replaced, Ok(true)) {
-            // As far as that goes: the next writer does the same.
+            // A failure costs nothing, because the next writer removes the file too.
             let _ = unlinkat(&self.file, &temporary, AtFlags::empty());
         }
         replaced
     }
 
-    /// Writes a new file. One of that name was left by a process that died, because only who has the
-    /// lock writes one.
+    /// Writes a new file.
+    ///
+    /// Only the holder of the lock writes one, so a file of that name was left by a process that
+    /// died. It is removed first.
     fn write(&self, file_name: &str, bytes: &[u8]) -> Result<(), Fault> {
         let path = self.path.join(file_name);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
@@ -165,7 +169,7 @@ impl Directory {
     }
 
     fn open_at(&self, file_name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-        // A FIFO in the place of a file would block whoever opens it.
+        // Without `NONBLOCK`, a FIFO in the place of a file would block the thread.
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         openat(&self.file, file_name, flags, Mode::RUSR | Mode::WUSR)
     }
@@ -179,7 +183,7 @@ pub(super) struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing the file is not enough: a child process that was forked meanwhile has it open too.
+        // Closing the file is not enough. A process that was forked meanwhile has it open too.
         let _ = self.file.unlock();
     }
 }

@@ -14,7 +14,7 @@ use crate::{error::ConfigError, store::error::StoreError};
 pub(super) struct Fault {
     kind: Kind,
     path: PathBuf,
-    /// What is wrong with the path, as the rest of a sentence, and what to do about it.
+    /// The fault as the rest of a sentence about the path, and what to do about it.
     reason: String,
     source: Option<io::Error>,
 }

@@ -103,7 +103,7 @@ impl LocalStore {
         };
         let files = Arc::clone(&self.files);
         let operation = move || {
-            // Given back by the thread, not by a caller who has stopped waiting.
+            // The thread gives it back, not a caller who has stopped waiting.
             let _permit = permit;
             operation(&files)
         };
@@ -119,9 +119,9 @@ impl LocalStore {
     }
 }
 
-/// An operation that is called off when dropped, unless it runs by then.
+/// An operation that is called off when dropped, unless it is running.
 ///
-/// One that waits for a thread could otherwise begin long after its caller has given up.
+/// An operation that waits for a thread could otherwise begin long after its caller has given up.
 struct Operation<T>(JoinHandle<T>);
 
 impl<T> Drop for Operation<T> {
@@ -183,7 +183,7 @@ impl Files {
         if found.as_ref().map_or(0, |found| found.revision) != *old {
             return Ok(Some(Swap::Conflict(found)));
         }
-        // Read before the change takes effect, so that its age is never too small.
+        // The clock is read before the change takes effect, so that the age is never too small.
         let changed = Moment { boot: self.boot, uptime: clock::uptime() };
         let is_replaced = directory.replace(name, &record::encode(*new, changed, value), &lock)?;
         Ok(is_replaced.then_some(Swap::Done))

@@ -33,8 +33,8 @@ use crate::error::ConfigError;
 /// # The directory
 ///
 /// - It must be on a local file system, such as ext4, XFS, Btrfs, tmpfs or an `emptyDir` of a pod.
-///   NFS, SMB and other network file systems won't do: their machines have no clock in common, and
-///   each takes the values of the others for absent.
+///   NFS, SMB and other network file systems won't do. Their machines have no clock in common, and
+///   each treats the values of the others as absent.
 /// - [`open`](Self::open) creates it with the mode 0700 if it is missing. Its parent must exist.
 ///   Within an `emptyDir`, whose own mode is 0777, name a directory to be created.
 /// - All processes must run as the same user. They must be in the same time namespace, as they are
@@ -43,27 +43,33 @@ use crate::error::ConfigError;
 ///
 /// # Who may read it
 ///
-/// Whoever can read the directory has the token, unless it is sealed with a key. So directory and
-/// files belong to the user of the process alone: the directory has the mode 0700 and its files
-/// 0600. One that gives others a right, that belongs to another user, or that is a symlink is an
-/// error that names the path. `root` can read it anyway, and so can a backup.
+/// Whoever can read the directory has the token, unless it is sealed with a key. So the directory
+/// has the mode 0700, its files have 0600, and all of them belong to the user of the process. An
+/// operation returns an error that names the path if one of them
+///
+/// - gives a group or others a right,
+/// - belongs to another user,
+/// - is a symlink, or anything else than a directory and regular files.
+///
+/// `root` can read them anyway, and so can whoever reads a backup.
 ///
 /// # What is in it
 ///
-/// Each name has a file `NAME` with the value, and an empty `NAME.lock`. Who changes the value locks
-/// the second one, writes `NAME.tmp`, and renames it to `NAME`. So a reader finds the old value or
-/// the new one. A process that dies at any moment leaves its lock to the next one, which replaces
-/// what was left of `NAME.tmp`.
+/// Each name has a file `NAME` with the value, and an empty `NAME.lock`. A process that changes the
+/// value locks the second one, writes `NAME.tmp`, and renames it to `NAME`. A reader takes no lock
+/// and finds the old value or the new one. The lock of a process that dies is free at once, and the
+/// next writer removes its `NAME.tmp`.
 ///
-/// A file that is damaged, or that is no value, is treated as absent and replaced. So is a value from
-/// before the machine was started, because its age is unknown.
+/// A file that is damaged, or that is no value, is treated as absent and replaced. A value from
+/// before the machine was started is treated alike, because its age is unknown.
 ///
 /// # Blocking
 ///
-/// Files are read and written on Tokio's threads for blocking work, by at most eight operations of a
-/// store at a time. No thread waits for a lock for longer than 20 ms. One more thread per store,
-/// outside the runtime, serves all [streams](TokenStore::watch). It sleeps on inotify, and reads the
-/// files every 2 s besides. Where the kernel gives it no inotify, it reads them every 250 ms.
+/// Files are read and written on Tokio's threads for blocking work, by at most eight operations of
+/// a store at a time. No thread waits for a lock for longer than 20 ms. One more thread per store,
+/// outside the runtime, serves all [streams](TokenStore::watch). It sleeps until inotify reports a
+/// change, and reads the files every 2 s besides. If the kernel refuses it inotify, it reads them
+/// every 250 ms.
 ///
 /// # Platforms
 ///
@@ -124,8 +130,8 @@ impl TokenStore for FileStore {
 
     /// Replaces the value, and keeps it until the machine is started anew, whatever `keep` is.
     ///
-    /// Waits for as long as another process has the lock of `name`. A process that is stopped in the
-    /// middle of a change keeps it until it goes on or is killed.
+    /// Waits for as long as another process has the lock of `name`. A process that is stopped in
+    /// the middle of a change keeps the lock until it goes on or is killed.
     async fn compare_and_set(
         &self,
         name: &Name,

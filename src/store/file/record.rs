@@ -9,8 +9,8 @@
 //! | 40 to 47 | the time of the change in nanoseconds since that boot |
 //! | 48 to the end | the value |
 //!
-//! Numbers are big-endian. A file is replaced as a whole, so the hash guards against a file of
-//! somebody else, or one that a full or failing disk cut.
+//! Numbers are big-endian. A file is replaced as a whole, so no process leaves half of one. The
+//! hash guards against a foreign file, and against one that a failing disk has cut.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the store does with its files. What several processes do is in `tests/stacks/file_store`.
+//! Tests of one process. Those of several processes are in `tests/stacks/file_store`.
 
 use std::{
     fs::{self, File, Permissions},
@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use futures_util::{FutureExt as _, pin_mut, poll};
+use futures_util::{FutureExt as _, pin_mut};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
@@ -96,7 +96,7 @@ async fn a_value_is_replaced_by_who_knows_its_revision() {
     assert_eq!((found.revision, &found.value[..]), (10, &b"first"[..]));
     assert!(found.age < Duration::from_secs(60), "{:?}", found.age);
     assert_eq!(it.set(10, 12, b"second").await.unwrap(), Swap::Done);
-    // As another process sees it.
+    // The store of another process.
     let other = FileStore::open(&it.path).unwrap();
     let found = other.get(&it.name).await.unwrap().unwrap();
     assert_eq!((found.revision, &found.value[..]), (12, &b"second"[..]));
@@ -305,7 +305,8 @@ fn who_waits_for_a_lock_keeps_no_thread_and_leaves_nothing_locked() {
         {
             pin_mut!(dropped);
             for _ in 0..5 {
-                assert!(poll!(&mut waiting).is_pending() && poll!(&mut dropped).is_pending());
+                assert!(waiting.as_mut().now_or_never().is_none());
+                assert!(dropped.as_mut().now_or_never().is_none());
                 assert_eq!(it.get().await.unwrap().revision, 1, "on the only thread");
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! One thread serves all streams of a store. It starts with the first of them and ends with the
 //! last. It sleeps until inotify reports that a file was replaced, and then reads that file. Every
-//! [`SCAN`] it reads all files that are watched, in case an event was lost, and every
-//! [`BLIND_SCAN`] if the kernel gives it no inotify: a user has 128 of them by default.
+//! [`SCAN`] it reads all files that are watched, in case an event was lost. The kernel may refuse
+//! it inotify, of which a user has 128 by default. It then reads all files every [`BLIND_SCAN`].
 
 use std::{
     collections::HashMap,
@@ -44,7 +44,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// How long a stream waits before it tries again to start the thread.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// What the streams of a store share with its thread.
+/// The state that the streams of a store share with its thread.
 pub(super) struct Watcher {
     files: Arc<Files>,
     state: Mutex<State>,
@@ -121,8 +121,8 @@ impl Watcher {
         }
     }
 
-    /// Returns the names of `due` that are watched, and those that were not read yet. Returns `None`
-    /// if no stream is left: then the thread ends.
+    /// Returns the names of `due` that are watched, and those that were not read yet. Returns
+    /// `None` if no stream is left, which ends the thread.
     fn watched(&self, due: &Due) -> Option<Vec<Name>> {
         let mut state = self.lock();
         if state.names.is_empty() {
@@ -146,7 +146,7 @@ impl Watcher {
                 (Seen::Revision(revision), Notice::Changed { revision, value: found.value })
             }
             Ok(None) => (Seen::Absent, Notice::Gap),
-            // Who gets the value now learns of the error.
+            // The caller gets the value now, and learns of the error.
             Err(_) => (Seen::Unreadable, Notice::Gap),
         };
         let mut state = self.lock();
@@ -234,7 +234,7 @@ enum Due {
     Some(Vec<Name>),
 }
 
-/// What wakes the thread.
+/// The sources of the thread's work: inotify, and the time of the next scan.
 struct Events<'a> {
     path: &'a Path,
     inotify: Option<OwnedFd>,
@@ -254,7 +254,7 @@ impl<'a> Events<'a> {
         if self.inotify.is_none() {
             self.inotify = arm(self.path);
             if self.inotify.is_some() {
-                // What changed before that was reported to nobody.
+                // Changes from before that were reported to nobody.
                 self.schedule();
                 return Due::All;
             }

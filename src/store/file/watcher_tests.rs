@@ -93,7 +93,7 @@ async fn a_file_that_goes_or_can_no_longer_be_read_is_a_gap() {
     let file = it.path.join("name");
     for (mode, told) in [(0o644, None), (0o600, Some(1))] {
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-        // As at the next scan.
+        // The next scan, at once.
         watcher.check(&it.name);
         assert_eq!(revision(stream.next().await), told);
     }
