@@ -212,6 +212,15 @@ fn machine_slept() -> Duration {
     read(ClockId::Boottime).saturating_sub(monotonic)
 }
 
+/// Returns how long the machine has been up, the time that it has slept included. All processes
+/// read the same.
+#[cfg(all(feature = "file-store", any(target_os = "linux", target_os = "android")))]
+pub(crate) fn uptime() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+}
+
 #[cfg(target_os = "windows")]
 fn machine_slept() -> Duration {
     Duration::ZERO

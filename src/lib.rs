@@ -62,6 +62,7 @@
 //!
 //! - `client` adds the built-in HTTPS client for the token endpoint, and
 //!   `AuthLayer::send_payments`.
+//! - `file-store` adds `store::FileStore`, which shares a token between the processes of a machine.
 //! - `metrics` reports the cache's counters and times through the `metrics` facade.
 //! - `reqwest-middleware` makes the layer a middleware of that crate.
 //! - `tonic` maps an [`Error`] to a `tonic::Status`, and adds `GrpcLayer`, which learns of a

@@ -1,5 +1,7 @@
 //! [`ConfigError`]: the error of the builders.
 
+use std::path::PathBuf;
+
 /// A value that a builder can't work with.
 ///
 /// The text names the value and says which one would do.
@@ -65,6 +67,14 @@ pub enum ConfigError {
         variable: String,
         /// The fault, and what to give instead. No part of a key.
         reason: &'static str,
+    },
+    /// The directory of a file store can't be used, or the platform has no such store.
+    #[error("the file store can't be used: {} {reason}", path.display())]
+    FileStore {
+        /// The path of the directory.
+        path: PathBuf,
+        /// The fault as the rest of a sentence about the path, and what to do about it.
+        reason: String,
     },
     /// The TLS configuration of the built-in client can't be made, for example because the
     /// platform's trust roots can't be loaded.

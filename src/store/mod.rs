@@ -7,6 +7,11 @@
 //! A store keeps one small value per [`Name`] and changes it by compare-and-set. It knows nothing
 //! of tokens: what the value says and who may change it is this crate's affair.
 //!
+//! # Stores
+//!
+//! - [`MemoryStore`] is for the caches of one process, and for tests.
+//! - `FileStore` (feature `file-store`) is for the processes of one machine or pod.
+//!
 //! # How to write a store
 //!
 //! A store needs three things of a database: a change that is made only if a number has not
@@ -136,6 +141,8 @@
 mod conformance;
 mod dyn_store;
 mod error;
+#[cfg(feature = "file-store")]
+mod file;
 mod memory;
 mod name;
 pub(crate) mod seal;
@@ -150,6 +157,9 @@ pub use self::conformance::{ConformanceError, Rule, conformance, conformance_bet
 #[cfg_attr(docsrs, doc(cfg(feature = "seal")))]
 pub use self::seal::KeyRing;
 pub(crate) use self::dyn_store::DynStore;
+#[cfg(feature = "file-store")]
+#[cfg_attr(docsrs, doc(cfg(feature = "file-store")))]
+pub use self::file::FileStore;
 pub use self::{
     error::StoreError,
     memory::MemoryStore,

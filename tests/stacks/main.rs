@@ -3,6 +3,8 @@
 
 mod credentials_sources;
 mod endpoint_answers;
+#[cfg(target_os = "linux")]
+mod file_store;
 mod grpc;
 mod grpc_layer;
 mod real_sockets;
