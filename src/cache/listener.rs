@@ -79,8 +79,15 @@ impl Listener {
 
     /// Takes in a change that the store told of.
     async fn changed(&self, revision: u64, value: &Bytes) {
-        // One that can't be read is met again where the store is asked.
-        let Ok(value) = Value::decode(value) else { return };
+        let value = match self.fleet.read(&self.member, value) {
+            Ok(value) => value,
+            Err(error) => {
+                if let Some(core) = self.core.upgrade() {
+                    core.store_failed(&error);
+                }
+                return;
+            }
+        };
         if !self.member.note(revision, value.clone()) {
             return;
         }
@@ -194,7 +201,7 @@ impl Listener {
         };
         match turn.enter(&wish).await? {
             Entered::Granted(lease) => {
-                let sealed = self.fleet.seal(token, &scheme);
+                let sealed = self.fleet.seal(member, lease.fence, token, &scheme)?;
                 turn.publish(&lease, &sealed, SharedCooldown::default()).await?;
                 Ok(())
             }

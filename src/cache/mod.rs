@@ -69,6 +69,8 @@ pub(crate) use self::{
     state::Requirement,
     verdict::{DoubtFuture, DoubtOutcome, Probe, Refusal, Verdict},
 };
+#[cfg(feature = "seal")]
+use crate::store::{KeyRing, seal::Sealing};
 use crate::{
     endpoint::{DynEndpoint, Rotation, TokenEndpoint},
     error::ConfigError,
@@ -379,6 +381,21 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
     pub fn store_down(mut self, store_down: StoreDown) -> Self {
         if let Some(fleet) = &mut self.fleet {
             fleet.store_down = store_down;
+        }
+        self
+    }
+
+    /// Seals the shared token with a key of `ring` (AES-256-GCM), so that whoever reads the store
+    /// does not have the token. All processes need the same keys.
+    ///
+    /// A token in the store that is not sealed, or sealed with another key, is refused: the store
+    /// then counts as one that [can't be used](Self::store_down). Call it after
+    /// [`shared`](Self::shared).
+    #[cfg(feature = "seal")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "seal")))]
+    pub fn seal(mut self, ring: KeyRing) -> Self {
+        if let Some(fleet) = &mut self.fleet {
+            fleet.sealing = Sealing::Keys(ring);
         }
         self
     }

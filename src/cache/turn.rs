@@ -291,7 +291,7 @@ impl Flight<'_> {
             return Waited::Look;
         };
         let waited = seen.at.at.saturating_duration_since(hold.since.at);
-        let spent = self.fleet.spent(&seen.value);
+        let spent = self.fleet.spent(&self.member, &seen.value);
         if spent.is_some_and(|spent| waited >= spent) {
             Waited::Done(Done::Refreshed(refreshed))
         } else {
@@ -400,8 +400,10 @@ impl Flight<'_> {
             }
         }
         let arrival = Arrival { takeover: lease.takeover, ..Arrival::default() };
-        let sealed = self.fleet.seal(token, &core.scheme);
-        let published = self.turn.publish(lease, &sealed, core.next_cooldown()).await;
+        let published = match self.fleet.seal(&self.member, lease.fence, token, &core.scheme) {
+            Ok(sealed) => self.turn.publish(lease, &sealed, core.next_cooldown()).await,
+            Err(error) => Err(error),
+        };
         held.lease = None;
         match published {
             Ok(true) => {}
@@ -428,17 +430,19 @@ impl Flight<'_> {
     async fn without_store(&self, error: StoreError, failures: u32) -> Option<Refreshed> {
         let (task, core) = (self.task, &*self.task.core);
         core.store_failed(&error);
-        let policy = &core.rules.policy;
-        if task.start.trigger == Trigger::Due
-            && let Some(hold) = core.hold_time(task.start.sequence)
-            && clock::now() < hold
-        {
-            let pause = backoff::pause(policy, failures, None, fastrand::f64());
-            let until = clock::later(clock::now(), pause).min(hold);
+        let pause = backoff::pause(&core.rules.policy, failures, None, fastrand::f64());
+        let next = clock::later(clock::now(), pause);
+        let next = match task.start.trigger {
+            Trigger::Due => core.hold_time(task.start.sequence).map(|hold| next.min(hold)),
+            // This process did not want a new token, and its own is better than none.
+            Trigger::Sibling => Some(next).filter(|_| core.is_content()),
+            _ => None,
+        };
+        if let Some(next) = next.filter(|next| clock::now() < *next)
             // A caller that needs a token now does not wait for the store.
-            if timeout_at(until, task.expedite.notified()).await.is_err() {
-                return None;
-            }
+            && (timeout_at(next, task.expedite.notified()).await.is_err() || core.is_content())
+        {
+            return None;
         }
         if self.fleet.store_down == StoreDown::Fail {
             return Some(Refreshed::failed(store_down(error)));
@@ -511,7 +515,7 @@ pub(super) fn open(
         return None;
     }
     let windows = &core.rules.policy.windows;
-    let opened = fleet.open(value, member.local(head.sequence), anchor, (&core.scheme, windows));
+    let opened = fleet.open(member, value, anchor, (&core.scheme, windows));
     let token = opened.map_err(|error| core.store_failed(&error)).ok()?;
     // A holder that stopped may have asked for the token's successor.
     let was_held = head.lease.is_some_and(|lease| lease.hold);

@@ -39,18 +39,19 @@ use http::Uri;
 use secrecy::ExposeSecret;
 
 pub use self::identity::Identity;
+use self::record::Record;
 pub(crate) use self::{
     bounds::{Bounds, look_after},
     member::{Member, News, Seen},
     orders::{Order, Orders},
     turn::{Entered, Found, HeldLease, Turn},
 };
-use self::{record::Record, turn::foreign};
 use crate::{
     clock::{self, Moment},
     store::{
         DynStore, Name, Notice, StoreDown, StoreError,
-        value::{Foreign, Owner, Value},
+        seal::Sealing,
+        value::{Owner, Value},
     },
     token::{AccessToken, Times, Windows, schedule},
 };
@@ -62,6 +63,7 @@ pub(crate) struct Fleet {
     pub(crate) store_down: StoreDown,
     /// The lifetime of a lease, if the user set one.
     pub(crate) lease: Option<Duration>,
+    pub(crate) sealing: Sealing,
     owner: Owner,
     member: Mutex<Option<Arc<Member>>>,
     pub(crate) orders: Orders,
@@ -92,6 +94,7 @@ impl Fleet {
             naming,
             store_down: StoreDown::default(),
             lease: None,
+            sealing: Sealing::Plain,
             owner: fastrand::u64(1..),
             member: Mutex::default(),
             orders: Orders::default(),
@@ -144,33 +147,58 @@ impl Fleet {
     }
 
     /// Seals `token` for the others, as the one with the number `sequence`.
-    pub(crate) fn seal(&self, token: &AccessToken, scheme: &str) -> Bytes {
+    pub(crate) fn seal(
+        &self,
+        member: &Member,
+        sequence: u64,
+        token: &AccessToken,
+        scheme: &str,
+    ) -> Result<Bytes, StoreError> {
         let times = token.times();
         let spent = clock::now().saturating_duration_since(times.sent.at);
         let record = Record::new(token.expose_secret(), scheme, times.lifetime, spent);
-        let mut sealed = vec![0];
-        sealed.extend_from_slice(&record.encode());
-        sealed.into()
+        match self.sealing.seal(&member.name, sequence, &record.encode()) {
+            Ok(sealed) => Ok(sealed.into()),
+            Err(error) => Err(StoreError::unusable(error.to_string())),
+        }
+    }
+
+    /// Reads a shared value. One whose token can't be opened is foreign and never absent, or two
+    /// parts of a fleet that do not have the same keys would replace each other's token for ever.
+    pub(crate) fn read(&self, member: &Member, bytes: &Bytes) -> Result<Value, StoreError> {
+        let value = Value::decode(bytes).map_err(|foreign| StoreError::unusable(foreign.why()))?;
+        if value.has_token() {
+            self.unseal(member, &value)?;
+        }
+        Ok(value)
     }
 
     /// Returns how much of the token's lifetime had passed when it was published.
-    pub(crate) fn spent(&self, value: &Value) -> Option<Duration> {
-        record(value).ok().map(|record| record.spent())
+    pub(crate) fn spent(&self, member: &Member, value: &Value) -> Option<Duration> {
+        self.unseal(member, value).ok().map(|record| record.spent())
     }
 
-    /// Opens the token of `value`, and dates it.
+    /// Opens the token of `value`, and dates it. It is `sequence` in this cache.
     pub(crate) fn open(
         &self,
+        member: &Member,
         value: &Value,
-        sequence: u64,
         anchor: Anchor,
         (scheme, windows): (&str, &Windows),
     ) -> Result<AccessToken, StoreError> {
-        let record = record(value)?;
+        let record = self.unseal(member, value)?;
         let times = times(&record, anchor, self.store.has_clock(), windows);
         let scheme = record.scheme.as_deref().unwrap_or(scheme);
+        let sequence = member.local(value.head.sequence);
         AccessToken::new(scheme, record.secret.expose_secret(), sequence, times)
-            .map_err(|_| foreign(Foreign::Garbage))
+            .map_err(|_| StoreError::unusable("the stored token can't be sent in a header"))
+    }
+
+    fn unseal(&self, member: &Member, value: &Value) -> Result<Record, StoreError> {
+        let opened = self.sealing.open(&member.name, value.head.sequence, &value.token);
+        let record = opened.map_err(|foreign| StoreError::unusable(foreign.to_string()))?;
+        Record::decode(&record)
+            .ok_or_else(|| StoreError::unusable("the stored token is none of this crate's"))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Member>>> {
@@ -186,14 +214,6 @@ impl fmt::Debug for Fleet {
             .field("store_down", &self.store_down)
             .finish_non_exhaustive()
     }
-}
-
-/// Unseals the token of `value`.
-fn record(value: &Value) -> Result<Record, StoreError> {
-    let Some((0, record)) = value.token.split_first() else {
-        return Err(foreign(Foreign::Garbage));
-    };
-    Record::decode(record).ok_or_else(|| foreign(Foreign::Garbage))
 }
 
 /// Returns the times of a token that another process asked for. `has_clock` says that the store's

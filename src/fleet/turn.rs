@@ -13,7 +13,7 @@ use crate::{
     store::{
         StoreError, Swap, Versioned,
         steps::{self, Entry, Publication, Wish},
-        value::{Foreign, SharedCooldown, SharedGate, Value},
+        value::{SharedCooldown, SharedGate, Value},
     },
 };
 
@@ -227,7 +227,7 @@ impl Turn<'_> {
             let (revision, value, age) = (0, Value::default(), Duration::ZERO);
             return Ok(Found { revision, value, age, asked });
         };
-        let value = Value::decode(&value).map_err(foreign)?;
+        let value = self.fleet.read(self.member, &value)?;
         self.member.note(revision, value.clone());
         Ok(Found { revision, value, age, asked })
     }
@@ -255,14 +255,4 @@ async fn within_time<T>(
 
 fn too_long() -> StoreError {
     StoreError::unusable("the token is too long for a shared value, which has 8 KiB at most")
-}
-
-/// Returns the error of a value that can't be read.
-pub(super) fn foreign(why: Foreign) -> StoreError {
-    StoreError::unusable(match why {
-        Foreign::Garbage => "the value under this name is none of this crate's; use another name",
-        Foreign::Newer => "the value was written by a newer version; update this process",
-        Foreign::Key => "the token is sealed with a key that is not in the key ring",
-        Foreign::Plain => "the token is not sealed, and this process has a key ring",
-    })
 }

@@ -46,7 +46,7 @@
 //!
 //! # Examples
 //!
-//! A store of a map in memory has all the parts. `examples/own_store.rs` in the repository has one
+//! A store of a map in memory has all the parts. `examples/stacks/own_store.rs` in the repository has one
 //! for a database with numbers of its own and no clock.
 //!
 //! ```
@@ -153,13 +153,13 @@ pub(crate) mod value;
 #[cfg(feature = "sandbox")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub use self::conformance::{ConformanceError, Rule, conformance, conformance_between};
-#[cfg(feature = "seal")]
-#[cfg_attr(docsrs, doc(cfg(feature = "seal")))]
-pub use self::seal::KeyRing;
 pub(crate) use self::dyn_store::DynStore;
 #[cfg(feature = "file-store")]
 #[cfg_attr(docsrs, doc(cfg(feature = "file-store")))]
 pub use self::file::FileStore;
+#[cfg(feature = "seal")]
+#[cfg_attr(docsrs, doc(cfg(feature = "seal")))]
+pub use self::seal::KeyRing;
 pub use self::{
     error::StoreError,
     memory::MemoryStore,

@@ -112,10 +112,17 @@ pub(crate) enum Foreign {
     Garbage,
     /// It has the format of a newer version.
     Newer,
-    /// The token is sealed, and no key fits.
-    Key,
-    /// The token is not sealed, although it should be.
-    Plain,
+}
+
+impl Foreign {
+    pub(crate) fn why(self) -> &'static str {
+        match self {
+            Self::Garbage => {
+                "the value under this name is none of this crate's; choose another name"
+            }
+            Self::Newer => "the value was written by a newer version; update this process",
+        }
+    }
 }
 
 impl Default for Head {

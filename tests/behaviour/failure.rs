@@ -216,7 +216,7 @@ async fn during_back_off_a_401_makes_no_request_and_is_the_callers() {
 async fn a_thousand_401s_from_an_endpoint_that_refuses_everything_cost_a_few_requests() {
     let endpoint = Endpoint::exclusive();
     let cache = cache(&endpoint);
-    let service = AuthLayer::new(cache.clone()).layer(Resource::accepting("nothing"));
+    let service = AuthLayer::new(cache.clone()).layer(Resource::accepting("nothing").forgetful());
     for _ in 0..1000 {
         assert_eq!(service.clone().oneshot(get(URI)).await.unwrap().status(), 401);
     }
@@ -224,15 +224,15 @@ async fn a_thousand_401s_from_an_endpoint_that_refuses_everything_cost_a_few_req
     // The cause is there for whoever asks.
     let response = service.clone().oneshot(get(URI)).await.unwrap();
     assert!(response.extensions().get::<AuthError>().unwrap().is_cooling_down());
-    // For an hour, at 50 requests a second.
-    for _ in 0..3600 * 50 {
+    // For an hour, at 10 requests a second.
+    for _ in 0..3600 * 10 {
         assert_eq!(service.clone().oneshot(get(URI)).await.unwrap().status(), 401);
-        advance(Duration::from_millis(20)).await;
+        advance(Duration::from_millis(100)).await;
     }
     assert!((100..200).contains(&endpoint.calls()), "{} requests in an hour", endpoint.calls());
     let counters = cache.counters();
     assert!(
-        counters.breaker_open > 100_000 && counters.cooled_down >= counters.breaker_open,
+        counters.breaker_open > 20_000 && counters.cooled_down >= counters.breaker_open,
         "{counters:?}"
     );
 }
@@ -263,7 +263,7 @@ async fn an_endpoint_that_fails_for_an_hour_is_asked_within_the_documented_bound
                         started.elapsed() <= Duration::from_secs(30),
                         "every call ends within its bound"
                     );
-                    sleep(Duration::from_millis(100)).await;
+                    sleep(Duration::from_millis(500)).await;
                 }
             })
         });
@@ -310,7 +310,7 @@ async fn two_processes_that_share_a_client_id_do_not_duel() {
                     401 => refused += 1,
                     status => panic!("{status}"),
                 }
-                sleep(Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(250)).await;
             }
             (ok, refused)
         })

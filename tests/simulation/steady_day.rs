@@ -8,7 +8,7 @@ use tower::{Layer, ServiceExt};
 use tower_reauth::{AuthLayer, RefreshPolicy, TokenCache};
 
 /// A debug build has no time for all of them.
-const REQUESTS_A_SECOND: u32 = if cfg!(debug_assertions) { 2 } else { 50 };
+const REQUESTS_A_SECOND: u32 = if cfg!(debug_assertions) { 1 } else { 50 };
 
 #[tokio::test(start_paused = true)]
 async fn a_day_of_steady_traffic_costs_what_the_schedule_says_and_an_idle_day_nothing() {

@@ -23,8 +23,8 @@ const SECRET: &str = "hunter2-the-secret-of-the-client";
 fn policy() -> RefreshPolicy {
     RefreshPolicy::default()
         .propagation_delay(Duration::ZERO)
-        .attempt_timeout(Duration::from_millis(200))
-        .deadline(Duration::from_millis(500))
+        .attempt_timeout(Duration::from_millis(100))
+        .deadline(Duration::from_millis(250))
         .retry_base(Duration::from_millis(1))
 }
 

@@ -2,7 +2,7 @@
 //! and has no clock: NATS KV, etcd, and Kubernetes are of this kind.
 //!
 //! ```text
-//! cargo run --example own_store
+//! cargo run -p examples-stacks --example own_store
 //! ```
 //!
 //! It runs the test that every store has to pass, for two processes with a connection each, and

@@ -2,7 +2,7 @@
 //! revoked behind the client's back, which is answered 401 and sent once more with a new token.
 //!
 //! ```text
-//! cargo run --example hyper
+//! cargo run -p examples-stacks --example hyper
 //! ```
 //!
 //! It prints the status of each request, and what the server has counted.

@@ -3,7 +3,7 @@
 //! corrected, calls succeed without a restart.
 //!
 //! ```text
-//! cargo run --example vault_credentials
+//! cargo run -p examples-stacks --example vault_credentials
 //! ```
 //!
 //! It prints the error of the first call, how long after the correction calls succeed, and how many

@@ -2,7 +2,7 @@
 //! section 4.4), whose old tokens live on while a new one is asked for.
 //!
 //! ```text
-//! cargo run --example own_endpoint
+//! cargo run -p examples-stacks --example own_endpoint
 //! ```
 //!
 //! It sends signed requests for four seconds to a server on this machine whose tokens live for two,
