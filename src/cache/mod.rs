@@ -50,7 +50,7 @@ mod task;
 mod turn;
 mod verdict;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::Uri;
 use tokio::runtime;
@@ -70,15 +70,15 @@ pub(crate) use self::{
     verdict::{DoubtFuture, DoubtOutcome, Probe, Refusal, Verdict},
 };
 #[cfg(feature = "seal")]
-use crate::store::{KeyRing, seal::Sealing};
+use crate::store::KeyRing;
 use crate::{
     endpoint::{DynEndpoint, Rotation, TokenEndpoint},
     error::ConfigError,
     events::{Counters, Tally},
-    fleet::{Fleet, Naming},
+    fleet::{Fleet, Naming, Sharing},
     origin::Origin,
     refresh::RefreshPolicy,
-    store::{Name, StoreDown, TokenStore},
+    store::{Name, StoreDown, TokenStore, seal::Sealing},
     sync,
     token::AccessToken,
 };
@@ -141,6 +141,7 @@ impl TokenCache {
             policy: RefreshPolicy::default(),
             tasks: Tasks::default(),
             fleet: None,
+            sharing: Sharing::default(),
         }
     }
 
@@ -292,6 +293,9 @@ impl fmt::Debug for TokenCache {
     }
 }
 
+/// The shortest lease that can be set. It has to outlast two operations of a store.
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+
 /// Builds a [`TokenCache`]. Returned by [`TokenCache::builder`], which has an example.
 #[derive(Debug)]
 #[must_use = "a builder makes nothing until `build`"]
@@ -301,6 +305,7 @@ pub struct TokenCacheBuilder<E> {
     policy: RefreshPolicy,
     tasks: Tasks,
     fleet: Option<Fleet>,
+    sharing: Sharing,
 }
 
 impl<E: TokenEndpoint> TokenCacheBuilder<E> {
@@ -362,12 +367,28 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
     /// whom, and what happens when it can't be used. The endpoint has to tell its
     /// [identity](TokenEndpoint::identity), as [`SendPayments`](crate::SendPayments) does.
     pub fn shared(self, store: impl TokenStore) -> Self {
-        self.sharing(store, Naming::ByIdentity(String::new()))
+        self.sharing(store, Naming::ByIdentity)
     }
 
     /// Shares the token with all processes that use the same `name` and `store`.
     pub fn shared_as(self, store: impl TokenStore, name: Name) -> Self {
         self.sharing(store, Naming::Given(name))
+    }
+
+    /// Keeps tokens that are [shared](Self::shared) under names of their own, for example those of
+    /// tests apart from those of production. Defaults to an empty namespace.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.sharing.namespace = namespace.into();
+        self
+    }
+
+    /// Sets how long the right to ask for a token lasts without a sign of the process that has it.
+    /// After that another process takes over. At least 100 ms, and the same for all processes.
+    ///
+    /// Defaults to a hundredth of the token's lifetime, within 1 and 5 seconds.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.sharing.lease = Some(lease);
+        self
     }
 
     fn sharing(mut self, store: impl TokenStore, naming: Naming) -> Self {
@@ -376,12 +397,8 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
     }
 
     /// Sets what happens when the store can't be used. Defaults to [`StoreDown::Alone`].
-    ///
-    /// Call it after [`shared`](Self::shared).
     pub fn store_down(mut self, store_down: StoreDown) -> Self {
-        if let Some(fleet) = &mut self.fleet {
-            fleet.store_down = store_down;
-        }
+        self.sharing.store_down = store_down;
         self
     }
 
@@ -389,14 +406,11 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
     /// does not have the token. All processes need the same keys.
     ///
     /// A token in the store that is not sealed, or sealed with another key, is refused: the store
-    /// then counts as one that [can't be used](Self::store_down). Call it after
-    /// [`shared`](Self::shared).
+    /// then counts as one that [can't be used](Self::store_down).
     #[cfg(feature = "seal")]
     #[cfg_attr(docsrs, doc(cfg(feature = "seal")))]
     pub fn seal(mut self, ring: KeyRing) -> Self {
-        if let Some(fleet) = &mut self.fleet {
-            fleet.sealing = Sealing::Keys(ring);
-        }
+        self.sharing.sealing = Sealing::Keys(ring);
         self
     }
 
@@ -411,7 +425,12 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
             return Err(ConfigError::InvalidScheme(self.scheme.into()));
         }
         self.policy.check()?;
-        Ok(TokenCache::build(self.endpoint, self.scheme, self.policy, self.tasks, self.fleet))
+        if self.sharing.lease.is_some_and(|lease| lease < SHORTEST_LEASE) {
+            return Err(ConfigError::InvalidPolicy("the lease is shorter than 100 ms"));
+        }
+        let sharing = self.sharing;
+        let fleet = self.fleet.map(|fleet| fleet.with(sharing));
+        Ok(TokenCache::build(self.endpoint, self.scheme, self.policy, self.tasks, fleet))
     }
 }
 

@@ -114,8 +114,8 @@ impl RefreshTask {
                 continue;
             }
             core.time_out_hold(flight);
-            let held = clock::now().saturating_duration_since(hold.since.at);
-            core.tally.longest_hold.record(held);
+            let lasted = clock::now().saturating_duration_since(hold.since.at);
+            core.tally.longest_hold.record(lasted);
             if timeout(SILENCE, changed(&mut changes)).await.is_ok() {
                 continue;
             }
@@ -444,7 +444,7 @@ impl Flight<'_> {
         {
             return None;
         }
-        if self.fleet.store_down == StoreDown::Fail {
+        if self.fleet.store_down() == StoreDown::Fail {
             return Some(Refreshed::failed(store_down(error)));
         }
         core.tally.store_alone.add();

@@ -60,13 +60,20 @@ use crate::{
 pub(crate) struct Fleet {
     store: Box<dyn DynStore>,
     naming: Naming,
+    sharing: Sharing,
+    owner: Owner,
+    member: Mutex<Option<Arc<Member>>>,
+    pub(crate) orders: Orders,
+}
+
+/// How a token is shared, whatever the store.
+#[derive(Debug, Default)]
+pub(crate) struct Sharing {
+    pub(crate) namespace: String,
     pub(crate) store_down: StoreDown,
     /// The lifetime of a lease, if the user set one.
     pub(crate) lease: Option<Duration>,
     pub(crate) sealing: Sealing,
-    owner: Owner,
-    member: Mutex<Option<Arc<Member>>>,
-    pub(crate) orders: Orders,
 }
 
 /// The source of the name under which processes share a token.
@@ -74,8 +81,8 @@ pub(crate) struct Fleet {
 pub(crate) enum Naming {
     /// The user gave it.
     Given(Name),
-    /// The endpoint's identity, within this namespace.
-    ByIdentity(String),
+    /// The endpoint's identity, within the namespace.
+    ByIdentity,
 }
 
 /// A clock that a token's age is known by.
@@ -92,13 +99,20 @@ impl Fleet {
         Self {
             store,
             naming,
-            store_down: StoreDown::default(),
-            lease: None,
-            sealing: Sealing::Plain,
+            sharing: Sharing::default(),
             owner: fastrand::u64(1..),
             member: Mutex::default(),
             orders: Orders::default(),
         }
+    }
+
+    /// Sets how the token is shared.
+    pub(crate) fn with(self, sharing: Sharing) -> Self {
+        Self { sharing, ..self }
+    }
+
+    pub(crate) fn store_down(&self) -> StoreDown {
+        self.sharing.store_down
     }
 
     /// Returns the part of this process, if its name is known.
@@ -121,8 +135,10 @@ impl Fleet {
         uri: Option<&Uri>,
         newest: u64,
     ) -> Option<Arc<Member>> {
-        let Naming::ByIdentity(namespace) = &self.naming else { return self.member() };
-        let name = identity?.name(uri, namespace)?;
+        if !matches!(self.naming, Naming::ByIdentity) {
+            return self.member();
+        }
+        let name = identity?.name(uri, &self.sharing.namespace)?;
         let mut member = self.lock();
         match &*member {
             Some(member) if member.name == name => Some(Arc::clone(member)),
@@ -133,7 +149,7 @@ impl Fleet {
 
     /// Returns the operations of a renewal of tokens with this `lifetime`, if that is known.
     pub(crate) fn turn<'a>(&'a self, member: &'a Member, lifetime: Option<Duration>) -> Turn<'a> {
-        let bounds = Bounds::new(lifetime, self.store.notice(), self.lease);
+        let bounds = Bounds::new(lifetime, self.store.notice(), self.sharing.lease);
         Turn { fleet: self, member, bounds }
     }
 
@@ -157,7 +173,7 @@ impl Fleet {
         let times = token.times();
         let spent = clock::now().saturating_duration_since(times.sent.at);
         let record = Record::new(token.expose_secret(), scheme, times.lifetime, spent);
-        match self.sealing.seal(&member.name, sequence, &record.encode()) {
+        match self.sharing.sealing.seal(&member.name, sequence, &record.encode()) {
             Ok(sealed) => Ok(sealed.into()),
             Err(error) => Err(StoreError::unusable(error.to_string())),
         }
@@ -195,7 +211,7 @@ impl Fleet {
     }
 
     fn unseal(&self, member: &Member, value: &Value) -> Result<Record, StoreError> {
-        let opened = self.sealing.open(&member.name, value.head.sequence, &value.token);
+        let opened = self.sharing.sealing.open(&member.name, value.head.sequence, &value.token);
         let record = opened.map_err(|foreign| StoreError::unusable(foreign.to_string()))?;
         Record::decode(&record)
             .ok_or_else(|| StoreError::unusable("the stored token is none of this crate's"))
@@ -211,7 +227,7 @@ impl fmt::Debug for Fleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fleet")
             .field("naming", &self.naming)
-            .field("store_down", &self.store_down)
+            .field("sharing", &self.sharing)
             .finish_non_exhaustive()
     }
 }

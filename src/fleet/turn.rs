@@ -61,7 +61,7 @@ pub(crate) struct HeldLease {
     pub(crate) takeover: bool,
     confirmed: Instant,
     /// The value as it was written last.
-    written: Found,
+    written: Box<Found>,
 }
 
 /// The next move of a step.
@@ -102,7 +102,7 @@ impl Turn<'_> {
                     holds: lease.is_some_and(|lease| lease.hold),
                     takeover: lease.is_some_and(|lease| lease.takeover),
                     confirmed: started,
-                    written,
+                    written: Box::new(written),
                 })
             }
         })
@@ -113,14 +113,14 @@ impl Turn<'_> {
         let (owner, fence) = (self.fleet.owner, lease.fence);
         let started = clock::now();
         let (held, written) = self
-            .step(Some(lease.written.clone()), fence, |found, _| {
+            .step(Some(Found::clone(&lease.written)), fence, |found, _| {
                 match steps::extend(&found.value, owner, fence) {
                     Some(next) => Move::Write(next, true),
                     None => Move::Answer(false),
                 }
             })
             .await?;
-        (lease.confirmed, lease.written) = (started, written);
+        (lease.confirmed, lease.written) = (started, Box::new(written));
         Ok(held)
     }
 
@@ -137,7 +137,7 @@ impl Turn<'_> {
         cooldown: SharedCooldown,
     ) -> Result<bool, StoreError> {
         let fence = lease.fence;
-        let step = self.step(Some(lease.written.clone()), fence, |found, _| {
+        let step = self.step(Some(Found::clone(&lease.written)), fence, |found, _| {
             match steps::publish(&found.value, fence, token, cooldown) {
                 Publication::Write(next) => Move::Write(next, true),
                 Publication::Published => Move::Answer(true),
@@ -155,7 +155,7 @@ impl Turn<'_> {
         gate: Option<SharedGate>,
     ) -> Result<(), StoreError> {
         let (owner, fence) = (self.fleet.owner, lease.fence);
-        let step = self.step(Some(lease.written.clone()), fence, |found, _| {
+        let step = self.step(Some(Found::clone(&lease.written)), fence, |found, _| {
             match steps::leave(&found.value, owner, fence, fate, gate.clone()) {
                 Some(next) => Move::Write(next, ()),
                 None => Move::Answer(()),

@@ -33,9 +33,10 @@ const PLAIN: u8 = 0;
 const SEALED: u8 = 1;
 
 /// How this process keeps tokens in a store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Sealing {
     /// As they are. Whoever can read the store has the token.
+    #[default]
     Plain,
     /// Sealed. A plain token is refused: whoever can write the store could hand the fleet theirs.
     Keys(KeyRing),
