@@ -147,11 +147,13 @@ impl RefreshTask {
         }
         let core = &*self.core;
         let asking = core.endpoint.identity();
-        let identity = timeout(core.rules.policy.attempt_timeout, asking)
-            .await
-            .map_err(|_| AuthError::credentials("the credentials source did not respond"))??;
+        let identity =
+            timeout(core.rules.policy.attempt_timeout, asking).await.map_err(|_| {
+                AuthError::new(Kind::Credentials, "the credentials source did not respond in time")
+            })??;
         fleet.join(identity.as_ref(), core.uri.as_ref(), core.newest()).ok_or_else(|| {
-            AuthError::permanent(
+            AuthError::new(
+                Kind::Permanent,
                 "the endpoint does not tell whose tokens it issues, so they can't be shared by \
                  that; name them with `TokenCacheBuilder::shared_as`",
             )

@@ -2,4 +2,5 @@
 
 mod faults;
 mod renewal;
+mod sharing;
 mod world;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt, future::join_all};
+use futures_util::{Stream, StreamExt, future::join_all, stream::select};
 use support::{Endpoint, Resource, URI, get};
 use tokio::{
     task::JoinHandle,
@@ -42,6 +42,10 @@ struct State {
     /// No notice gets through.
     deaf: AtomicBool,
     operations: AtomicU64,
+    /// The operation whose answer is lost, counted from here; 0 for none.
+    lost: AtomicU64,
+    /// How often the store has lost its data.
+    forgotten: AtomicU64,
     delay: Mutex<Duration>,
 }
 
@@ -66,6 +70,28 @@ impl Wire {
         *self.state.delay.lock().unwrap() = delay;
     }
 
+    /// Loses the answer to one operation, the `which`th from now. The operation takes effect.
+    pub(super) fn lose_answer(&self, which: u64) {
+        self.state.lost.store(which, Ordering::SeqCst);
+    }
+
+    /// Makes the store lose its data, as far as this process can tell.
+    pub(super) fn forget(&self) {
+        self.state.forgotten.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn name(&self, name: &Name) -> Name {
+        if self.state.forgotten.load(Ordering::SeqCst) == 0 { name.clone() } else { later(name) }
+    }
+
+    async fn answer<T>(&self, answer: T) -> T {
+        let lost = &self.state.lost;
+        if lost.load(Ordering::SeqCst) > 0 && lost.fetch_sub(1, Ordering::SeqCst) == 1 {
+            std::future::pending::<()>().await;
+        }
+        answer
+    }
+
     pub(super) fn operations(&self) -> u64 {
         self.state.operations.load(Ordering::SeqCst)
     }
@@ -84,10 +110,16 @@ impl Wire {
     }
 }
 
+/// The name of the value after the store has lost its data.
+fn later(name: &Name) -> Name {
+    Name::new(&format!("{name}-later")).unwrap()
+}
+
 impl TokenStore for Wire {
     async fn get(&self, name: &Name) -> Result<Option<Versioned>, StoreError> {
         self.pass().await?;
-        self.store.get(name).await
+        let found = self.store.get(&self.name(name)).await;
+        self.answer(found).await
     }
 
     async fn compare_and_set(
@@ -99,12 +131,15 @@ impl TokenStore for Wire {
         keep: Duration,
     ) -> Result<Swap, StoreError> {
         self.pass().await?;
-        self.store.compare_and_set(name, old, new, value, keep).await
+        let swap = self.store.compare_and_set(&self.name(name), old, new, value, keep).await;
+        self.answer(swap).await
     }
 
     fn watch(&self, name: &Name) -> impl Stream<Item = Notice> + Send + 'static {
         let state = Arc::clone(&self.state);
-        self.store.watch(name).filter(move |notice| {
+        let before = self.store.watch(name).boxed();
+        let after = self.store.watch(&later(name)).boxed();
+        select(before, after).filter(move |notice| {
             let passes = !state.deaf.load(Ordering::SeqCst) || *notice == Notice::Gap;
             std::future::ready(passes)
         })
