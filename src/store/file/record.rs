@@ -114,7 +114,7 @@ mod tests {
         let bytes = encode(1, CHANGED, b"value");
         assert!(decoded(&bytes, later(0)).is_some());
         assert_eq!(decoded(&bytes, Moment { boot: 8 << 100, ..later(3) }), None);
-        let before = Moment { uptime: CHANGED.uptime - Duration::from_nanos(1), ..CHANGED };
+        let before = Moment { uptime: Duration::from_nanos(999_999_999_999), ..CHANGED };
         assert_eq!(decoded(&bytes, before), None);
     }
 

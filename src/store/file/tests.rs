@@ -115,10 +115,13 @@ async fn a_value_ages_from_its_change_on() {
     let asked = crate::clock::uptime();
     let age = it.get().await.unwrap().age;
     let now = crate::clock::uptime();
-    assert!(asked - changed <= age && age <= now - before, "{age:?}");
+    assert!(asked.saturating_sub(changed) <= age && age <= now.saturating_sub(before), "{age:?}");
     it.set(1, 2, b"value").await.unwrap();
     let age = it.get().await.unwrap().age;
-    assert!(age <= crate::clock::uptime() - asked, "a change starts it anew: {age:?}");
+    assert!(
+        age <= crate::clock::uptime().saturating_sub(asked),
+        "a change starts it anew: {age:?}"
+    );
 }
 
 #[tokio::test]
@@ -229,7 +232,8 @@ async fn a_damaged_file_is_absent_and_replaced() {
     let it = Fixture::new();
     it.set(0, 1, b"value").await.unwrap();
     let written = fs::read(it.file("name")).unwrap();
-    for damaged in [&b""[..], b"{}", &written[..written.len() - 1], &[0xff; 100_000]] {
+    let large = vec![0xff; 100_000];
+    for damaged in [&b""[..], b"{}", &written[..written.len() - 1], &large] {
         fs::write(it.file("name"), damaged).unwrap();
         assert_eq!(it.get().await, None);
         assert_eq!(it.set(1, 2, b"value").await.unwrap(), Swap::Conflict(None));
@@ -286,6 +290,9 @@ async fn a_value_too_large_to_be_read_again_is_refused() {
     let error = it.set(1, 2, &[7; 8193]).await.unwrap_err();
     assert!(error.to_string().contains("8193 bytes") && !error.is_transient(), "{error}");
     assert_eq!(it.get().await.unwrap().revision, 1);
+    let larger = [fs::read(it.file("name")).unwrap(), vec![7]].concat();
+    fs::write(it.file("name"), larger).unwrap();
+    assert_eq!(it.get().await, None);
 }
 
 /// A runtime whose operations share one thread.

@@ -154,11 +154,7 @@ impl Watcher {
         if entry.seen == Some(seen) {
             return;
         }
-        let notice = match entry.seen.replace(seen) {
-            // From here on, changes are seen.
-            None => Notice::Gap,
-            Some(_) => notice,
-        };
+        entry.seen = Some(seen);
         let notices = entry.notices.clone();
         drop(state);
         // Wakes the streams, whose wakers are foreign code.
@@ -186,6 +182,7 @@ impl Watch {
                         Err(_) => pause(RETRY).await,
                     }
                 };
+                // From the first reading of the file on, no change of it goes unseen.
                 subscription.notices.wait_for(Option::is_some).await.ok()?;
                 Some((Notice::Gap, Self::Live(subscription)))
             }
