@@ -85,7 +85,8 @@ pub(crate) fn enter(value: &Value, age: Duration, wish: &Wish, revision: u64) ->
         next.head.fence = revision;
     }
     let hold = wish.holds && value.has_token() && head.state == TokenState::Alive;
-    let takeover = others.is_some() || is_own && head.lease.is_some_and(|lease| lease.takeover);
+    // Its own lease too: a flight that was dropped may have sent a request under it.
+    let takeover = head.lease.is_some();
     next.head.lease = Some(Lease { owner: wish.owner, hold, takeover });
     next.head.gate = None;
     next.head.cooldown = head.cooldown.and(wish.cooldown);
@@ -135,12 +136,15 @@ pub(crate) fn leave(
     if !is_holder(value, owner, fence) {
         return None;
     }
+    let takeover = value.head.lease.is_some_and(|lease| lease.takeover);
     let mut next = value.clone();
     next.head.lease = None;
     next.head.gate = gate;
     next.head.state = match (fate, value.head.state) {
         (Fate::Issued, _) | (_, TokenState::Dead) => TokenState::Dead,
         (Fate::Unknown, _) | (_, TokenState::Suspect) => TokenState::Suspect,
+        // The former holder's request may have killed the token, whatever came of this one.
+        (Fate::NotIssued, TokenState::Alive) if takeover => TokenState::Suspect,
         (Fate::NotIssued, TokenState::Alive) => TokenState::Alive,
     };
     Some(next)
