@@ -9,6 +9,9 @@
 
 mod error;
 mod name;
+#[cfg(test)]
+#[cfg(not(tower_reauth_loom))]
+mod search;
 pub(crate) mod steps;
 mod token_store;
 pub(crate) mod value;
