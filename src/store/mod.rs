@@ -46,8 +46,8 @@
 //!
 //! # Examples
 //!
-//! A store of a map in memory has all the parts. `examples/stacks/own_store.rs` in the repository has one
-//! for a database with numbers of its own and no clock.
+//! A store of a map in memory has all the parts. `examples/stacks/own_store.rs` in the repository
+//! has one for a database with numbers of its own and no clock.
 //!
 //! ```
 //! use std::{
@@ -146,6 +146,9 @@ mod file;
 mod memory;
 mod name;
 pub(crate) mod seal;
+#[cfg(test)]
+#[cfg(not(tower_reauth_loom))]
+mod search;
 pub(crate) mod steps;
 mod token_store;
 pub(crate) mod value;

@@ -167,5 +167,8 @@ impl SharedCooldown {
 }
 
 #[cfg(test)]
+#[path = "steps_sequences_tests.rs"]
+mod sequences_tests;
+#[cfg(test)]
 #[path = "steps_tests.rs"]
 mod tests;
