@@ -63,6 +63,7 @@
 //! - `client` adds the built-in HTTPS client for the token endpoint, and
 //!   `AuthLayer::send_payments`.
 //! - `metrics` reports the cache's counters and times through the `metrics` facade.
+//! - `redis` adds `store::RedisStore`, by which processes share a token through Redis or Valkey.
 //! - `reqwest-middleware` makes the layer a middleware of that crate.
 //! - `tonic` maps an [`Error`] to a `tonic::Status`, and adds `GrpcLayer`, which learns of a
 //!   refusal in the trailers of a gRPC call.
@@ -94,6 +95,8 @@ pub mod sandbox;
 mod sign;
 pub mod store;
 mod sync;
+#[cfg(any(feature = "client", feature = "redis"))]
+mod tls;
 mod token;
 
 #[cfg(feature = "verify")]

@@ -7,6 +7,11 @@
 //! A store keeps one small value per [`Name`] and changes it by compare-and-set. It knows nothing
 //! of tokens: what the value says and who may change it is this crate's affair.
 //!
+//! | store | of | feature |
+//! |---|---|---|
+//! | [`MemoryStore`] | one process, and tests | |
+//! | `RedisStore` | any number of processes, through Redis 7 or Valkey | `redis` |
+//!
 //! # How to write a store
 //!
 //! A store needs three things of a database: a change that is made only if a number has not
@@ -137,11 +142,16 @@ mod conformance;
 mod error;
 mod memory;
 mod name;
+#[cfg(feature = "redis")]
+mod redis;
 mod token_store;
 
 #[cfg(feature = "sandbox")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub use self::conformance::{ConformanceError, Rule, conformance, conformance_between};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::{RedisStore, RedisStoreBuilder};
 pub use self::{
     error::StoreError,
     memory::MemoryStore,
