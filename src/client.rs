@@ -28,7 +28,6 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -40,13 +39,14 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use rustls::{ClientConfig, crypto::CryptoProvider};
+use rustls::ClientConfig;
 use tokio::{net::TcpStream, time::timeout};
 use tower_service::Service;
 
 use crate::{
     clock,
     error::{BoxError, ConfigError},
+    tls,
 };
 
 /// hyper's pooled client over rustls, for requests with the body `B`.
@@ -89,7 +89,7 @@ where
     B::Data: Send,
 {
     let connector = HttpsConnectorBuilder::new()
-        .with_provider_and_platform_verifier(provider())
+        .with_provider_and_platform_verifier(tls::provider())
         .map_err(|error| ConfigError::Tls(error.to_string()))?;
     Ok(pooled(connector.https_or_http().enable_all_versions().wrap_connector(tcp())))
 }
@@ -170,11 +170,4 @@ where
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .build(Connector(connector))
-}
-
-/// Returns the process's default provider if one is installed, else `aws-lc-rs`.
-fn provider() -> Arc<CryptoProvider> {
-    CryptoProvider::get_default()
-        .cloned()
-        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
 }

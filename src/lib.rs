@@ -64,6 +64,7 @@
 //!   `AuthLayer::send_payments`.
 //! - `file-store` adds `store::FileStore`, which shares a token between the processes of a machine.
 //! - `metrics` reports the cache's counters and times through the `metrics` facade.
+//! - `redis` adds `store::RedisStore`, by which processes share a token through Redis or Valkey.
 //! - `reqwest-middleware` makes the layer a middleware of that crate.
 //! - `tonic` maps an [`Error`] to a `tonic::Status`, and adds `GrpcLayer`, which learns of a
 //!   refusal in the trailers of a gRPC call.
@@ -97,6 +98,8 @@ pub mod sandbox;
 mod sign;
 pub mod store;
 mod sync;
+#[cfg(any(feature = "client", feature = "redis"))]
+mod tls;
 mod token;
 
 #[cfg(feature = "verify")]

@@ -152,7 +152,8 @@ fn default_port(https: bool) -> u16 {
     if https { 443 } else { 80 }
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Returns `true` if `host` is this machine. An IPv6 address may be in brackets.
+pub(crate) fn is_loopback(host: &str) -> bool {
     let address = bare(host).unwrap_or(host).parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

@@ -21,8 +21,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The URL can't be parsed, has no scheme or host, has a scheme other than https and http, or
-    /// carries user information, a query or a fragment.
+    /// The URL can't be parsed, has no scheme or host, has a scheme that can't be used there, or
+    /// carries a query, a fragment, or user information where none may be.
     #[error("{url:?} can't be used: {reason}")]
     InvalidUrl {
         /// The scheme, host and port of the URL.
@@ -40,6 +40,17 @@ pub enum ConfigError {
     PlainHttp {
         /// The origin of the URL.
         origin: String,
+        /// The builder method that allows it.
+        allow: &'static str,
+    },
+    /// Plain Redis would show the password and the token to everybody on the way.
+    #[error(
+        "{address} is plain Redis and not this machine; use rediss, or allow it by name with \
+         `{allow}`"
+    )]
+    PlainRedis {
+        /// The scheme, host and port of the URL.
+        address: String,
         /// The builder method that allows it.
         allow: &'static str,
     },

@@ -9,8 +9,11 @@
 //!
 //! # Stores
 //!
-//! - [`MemoryStore`] is for the caches of one process, and for tests.
-//! - `FileStore` (feature `file-store`) is for the processes of one machine or pod.
+//! | store | of | feature |
+//! |---|---|---|
+//! | [`MemoryStore`] | one process, and tests | |
+//! | `FileStore` | the processes of one machine or pod | `file-store` |
+//! | `RedisStore` | any number of processes, through Redis 7 or Valkey | `redis` |
 //!
 //! # How to write a store
 //!
@@ -150,6 +153,8 @@ pub(crate) mod seal;
 #[cfg(not(tower_reauth_loom))]
 mod search;
 pub(crate) mod steps;
+#[cfg(feature = "redis")]
+mod redis;
 mod token_store;
 pub(crate) mod value;
 
@@ -163,6 +168,9 @@ pub use self::file::FileStore;
 #[cfg(feature = "seal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "seal")))]
 pub use self::seal::KeyRing;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::{RedisStore, RedisStoreBuilder};
 pub use self::{
     error::StoreError,
     memory::MemoryStore,

@@ -1,6 +1,11 @@
 //! Memory that is freed holds no secret of a caller or a client, and no token.
 
-use std::{future::ready, thread};
+use std::{
+    future::ready,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
+    thread,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
@@ -10,6 +15,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{
     AuthError, AuthLayer, BoxError, Credentials, SendPayments, TokenCache, TokenEndpoint,
     endpoint::{IssuedToken, Rotation},
+    store::{Name, RedisStore, TokenStore},
 };
 
 /// Issues a token.
@@ -181,5 +187,48 @@ fn a_token_is_wiped_from_what_a_refresh_and_a_request_leave_behind() {
         let issues = move || [r#"{"accessToken": ""#, SECRET, "\"", rest].concat().into();
         let freed = freed_with_the_secret(|| refresh(201, "the-secret-of-the-client", issues));
         assert_eq!(freed, 0, "{rest}");
+    }
+}
+
+/// Starts a server that accepts a login and then closes the connection.
+fn accepts_logins() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // On the stack, which is not scanned.
+            let mut command = [0; 256];
+            let read = stream.read(&mut command).unwrap();
+            assert!(command[..read].windows(SECRET.len()).any(|part| part == SECRET.as_bytes()));
+            stream.write_all(b"+OK\r\n").unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn the_password_of_a_store_is_wiped_after_each_login_and_with_the_store() {
+    let address = accepts_logins();
+    // In percent encoding too. The caller's own text is leaked, and so never freed.
+    for password in [SECRET.to_owned(), SECRET.replace('-', "%2D")] {
+        let url = format!("redis://reauth:{password}@{address}").leak();
+        password.leak();
+        let freed = freed_with_the_secret(|| {
+            let url = &*url;
+            thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.unwrap().block_on(async {
+                    let store = RedisStore::connect(url).unwrap();
+                    for _ in 0..3 {
+                        let error = store.get(&Name::new("x").unwrap()).await.unwrap_err();
+                        assert!(error.is_transient(), "{error}");
+                    }
+                });
+            })
+            .join()
+            .unwrap();
+        });
+        assert_eq!(freed, 0);
     }
 }
