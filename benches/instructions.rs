@@ -17,13 +17,24 @@ use std::{
 
 use http::Request;
 use support::{
-    Body, Noop, bars::Report, call, figures::Instructions, get, layer, rustc_version, secret,
-    static_header, with_header,
+    Body, Noop,
+    bars::{P13, Report},
+    call,
+    figures::Instructions,
+    get, layer, rustc_version, secret, shared_layer, static_header, with_header,
 };
 use tower::Layer;
 
 /// The first makes requests and nothing else: what the others count beyond it is theirs.
-const NAMES: [&str; 5] = ["requests", "static", "kept", "ours", "ours-without-replay"];
+const NAMES: [&str; 7] = [
+    "requests",
+    "static",
+    "kept",
+    "ours",
+    "ours-without-replay",
+    "shared",
+    "shared-without-replay",
+];
 
 /// What is compared: ours with its limits, and each of ours as it is.
 const RATIOS: [(&str, &str); 4] = [
@@ -33,6 +44,7 @@ const RATIOS: [(&str, &str); 4] = [
     ("ours-without-replay", "kept"),
 ];
 const OURS: [&str; 2] = ["ours", "ours-without-replay"];
+const SHARED: [&str; 2] = ["shared", "shared-without-replay"];
 
 /// The same build counts the same to a thousandth. A patch release of a dependency, or another
 /// place for a function, moves the counts by one or two hundredths; what is more comes from a
@@ -61,7 +73,7 @@ fn main() -> ExitCode {
         store(&counts);
         return ExitCode::SUCCESS;
     }
-    let grown = compare(&counts);
+    let grown = compare(&counts) || costs_a_store(&counts);
     if grown && has("--check") { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
@@ -91,6 +103,14 @@ fn run(name: &str, calls: usize) {
             let mut service = layer(&token).without_replay().layer(Noop);
             repeat(calls, |request| call(&mut service, request));
         }
+        "shared" => {
+            let mut service = shared_layer(&token).layer(Noop);
+            repeat(calls, |request| call(&mut service, request));
+        }
+        "shared-without-replay" => {
+            let mut service = shared_layer(&token).without_replay().layer(Noop);
+            repeat(calls, |request| call(&mut service, request));
+        }
         _ => panic!("one of {NAMES:?}"),
     }
 }
@@ -113,6 +133,9 @@ fn count_all() -> Counts {
         println!("  {name:30} {count:7.0} instructions  {x2:5.2} x(2)  {x3:5.2} x(3)");
         report.figures.push(Instructions { name: (*name).to_owned(), count, x2, x3 });
     }
+    for (alone, shared) in OURS.into_iter().zip(SHARED) {
+        report.bar(&P13, alone, Some(ratio(&counts, shared, alone)));
+    }
     report.write();
     counts
 }
@@ -129,6 +152,20 @@ fn count(name: &str, calls: usize) -> f64 {
     assert!(output.status.success(), "{messages}");
     let collected = messages.lines().find_map(|line| line.split_once("Collected : "));
     collected.unwrap_or_else(|| panic!("{messages}")).1.trim().parse().unwrap()
+}
+
+/// Whether a call costs more where the token is shared.
+fn costs_a_store(counts: &Counts) -> bool {
+    OURS.iter().zip(SHARED).any(|(alone, shared)| {
+        let more = ratio(counts, shared, alone) > 1.0;
+        println!("  {shared:30} {:7.1} instructions more", counts[shared] - counts[*alone]);
+        more
+    })
+}
+
+/// A ratio to a thousandth, which is what the counts are good for.
+fn ratio(counts: &Counts, of: &str, over: &str) -> f64 {
+    (counts[of] / counts[over] * 1000.0).round() / 1000.0
 }
 
 /// Whether there are more than before.

@@ -57,6 +57,8 @@ pub const P7_HOLD: Bar =
     at_most("P7", "longest hold, over drain bound and POST round trip", 1.05, 1.02);
 pub const P8: Bar =
     at_most("P8", "bytes of the future beyond inner future and kept request", 32.0, 16.0);
+pub const P13: Bar =
+    at_most("P13", "instructions of a call whose token is shared, over one whose is not", 1.0, 1.0);
 
 /// How a figure stands to its bar.
 #[derive(Clone, Serialize, Deserialize)]

@@ -26,7 +26,9 @@ use http_body_util::Full;
 use serde::de::DeserializeOwned;
 use tower::{Service, retry::Policy, service_fn};
 use tower_http::set_header::SetRequestHeader;
-use tower_reauth::{AuthLayer, BoxError, Credentials, SendPayments, TokenCache};
+use tower_reauth::{
+    AuthLayer, BoxError, Credentials, SendPayments, TokenCache, TokenEndpoint, store::MemoryStore,
+};
 
 pub type Body = Full<Bytes>;
 
@@ -105,6 +107,17 @@ pub fn cold_cache<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    TokenCache::new(endpoint(base_url, token, wait))
+}
+
+fn endpoint<F>(
+    base_url: &str,
+    token: &str,
+    wait: impl Fn() -> F + Send + Sync + Clone + 'static,
+) -> impl TokenEndpoint
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let body = format!(r#"{{"accessToken": "{token}", "expiresAt": "2100-01-01T00:00:00Z"}}"#);
     let endpoint = service_fn(move |_: Request<Body>| {
         let (answered, body) = (wait(), Body::from(body.clone()));
@@ -114,12 +127,21 @@ where
         }
     });
     let credentials = Credentials::new("id", "secret");
-    TokenCache::new(SendPayments::new(base_url, endpoint, credentials).unwrap())
+    SendPayments::new(base_url, endpoint, credentials).unwrap()
 }
 
 /// A layer that has a token until the end of the century, for requests to that API.
 pub fn layer_for(base_url: &str, token: &str) -> AuthLayer {
-    let cache = cold_cache(base_url, token, || ready(()));
+    warm(cold_cache(base_url, token, || ready(())))
+}
+
+/// A layer as [`layer`] makes it, whose token is shared through a store.
+pub fn shared_layer(token: &str) -> AuthLayer {
+    let endpoint = endpoint(BASE_URL, token, || ready(()));
+    warm(TokenCache::builder(endpoint).shared(MemoryStore::new()).build().unwrap())
+}
+
+fn warm(cache: TokenCache) -> AuthLayer {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(cache.token()).unwrap();
     AuthLayer::new(cache)

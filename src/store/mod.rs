@@ -148,13 +148,13 @@ mod error;
 mod file;
 mod memory;
 mod name;
+#[cfg(feature = "redis")]
+mod redis;
 pub(crate) mod seal;
 #[cfg(test)]
 #[cfg(not(tower_reauth_loom))]
 mod search;
 pub(crate) mod steps;
-#[cfg(feature = "redis")]
-mod redis;
 mod token_store;
 pub(crate) mod value;
 
@@ -165,12 +165,12 @@ pub(crate) use self::dyn_store::DynStore;
 #[cfg(feature = "file-store")]
 #[cfg_attr(docsrs, doc(cfg(feature = "file-store")))]
 pub use self::file::FileStore;
-#[cfg(feature = "seal")]
-#[cfg_attr(docsrs, doc(cfg(feature = "seal")))]
-pub use self::seal::KeyRing;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::redis::{RedisStore, RedisStoreBuilder};
+#[cfg(feature = "seal")]
+#[cfg_attr(docsrs, doc(cfg(feature = "seal")))]
+pub use self::seal::KeyRing;
 pub use self::{
     error::StoreError,
     memory::MemoryStore,

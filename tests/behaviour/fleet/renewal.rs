@@ -50,3 +50,33 @@ async fn under_steady_load_each_renewal_is_one_request_and_no_caller_sees_a_401(
         assert!(load.longest <= Duration::from_millis(50 + 50 + 20 + 5), "{load:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_lengthens_the_hold_by_its_own_time() {
+    let world = World::new(5);
+    for process in &world.processes {
+        process.wire.set_delay(Duration::from_millis(30));
+    }
+    let load = world.load(Duration::from_secs(500)).await;
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert!(world.is_of_one_mind(), "{:?}", world.serving());
+    assert!((2..=3).contains(&world.endpoint.calls()), "{}", world.endpoint.calls());
+    assert!(load.longest <= Duration::from_millis(50 + 50 + 20 + 4 * 30), "{load:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_costs_its_holder_two_operations_and_the_others_none() {
+    let world = World::new(10);
+    for process in &world.processes {
+        process.cache.token().await.unwrap();
+    }
+    settle().await;
+    let operations = || world.processes.iter().map(|process| process.wire.operations());
+    let before: Vec<_> = operations().collect();
+    world.processes[3].cache.refresh().await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    assert!(world.is_of_one_mind());
+    let spent: Vec<_> = operations().zip(before).map(|(now, before)| now - before).collect();
+    assert_eq!(spent[3], 2, "{spent:?}");
+    assert_eq!(spent.iter().sum::<u64>(), 2, "{spent:?}");
+}

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt};
 use tower_reauth::{
-    AuthLayer, Counters, RefreshPolicy, TokenCache,
+    AuthLayer, Counters, TokenCache,
     store::{MemoryStore, Name, Notice, StoreDown, StoreError, Swap, TokenStore, Versioned},
 };
 
@@ -154,17 +154,12 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn new(endpoint: &Endpoint, store: &MemoryStore) -> Self {
-        Self::with(endpoint, store, RefreshPolicy::default(), StoreDown::Alone)
+        Self::with(endpoint, store, StoreDown::Alone)
     }
 
-    pub(super) fn with(
-        endpoint: &Endpoint,
-        store: &MemoryStore,
-        policy: RefreshPolicy,
-        store_down: StoreDown,
-    ) -> Self {
+    fn with(endpoint: &Endpoint, store: &MemoryStore, store_down: StoreDown) -> Self {
         let wire = Wire::new(store);
-        let builder = TokenCache::builder(endpoint.clone()).refresh_policy(policy);
+        let builder = TokenCache::builder(endpoint.clone());
         let cache = builder.shared_as(wire.clone(), name()).store_down(store_down).build().unwrap();
         Self { cache, wire }
     }
@@ -173,15 +168,15 @@ impl Process {
         self.cache.counters()
     }
 
-    /// Sends requests until then, by four callers that pause for 100 ms after each. Returns how
+    /// Sends requests until then, by three callers that pause for 250 ms after each. Returns how
     /// many were answered, and how many of them with a 401.
     pub(super) fn load(&self, resource: &Resource, until: Instant) -> JoinHandle<Load> {
         let service = AuthLayer::new(self.cache.clone()).layer(resource.clone());
-        let callers = (0..4).map(move |caller| {
+        let callers = (0..3).map(move |caller| {
             let service = service.clone();
             tokio::spawn(async move {
                 let mut load = Load::default();
-                sleep(Duration::from_millis(caller * 23)).await;
+                sleep(Duration::from_millis(caller * 83)).await;
                 while Instant::now() < until {
                     let started = Instant::now();
                     let response = service.clone().oneshot(get(URI)).await;
@@ -191,7 +186,7 @@ impl Process {
                         Ok(response) => load.seen += u64::from(response.status() == 401),
                         Err(_) => load.errors += 1,
                     }
-                    sleep(Duration::from_millis(100)).await;
+                    sleep(Duration::from_millis(250)).await;
                 }
                 load
             })
@@ -228,24 +223,23 @@ impl Load {
 /// Processes that share a store, a client id and a resource.
 pub(super) struct World {
     pub(super) endpoint: Endpoint,
-    pub(super) store: MemoryStore,
     pub(super) resource: Resource,
     pub(super) processes: Vec<Process>,
 }
 
 impl World {
     pub(super) fn new(processes: usize) -> Self {
-        Self::with(processes, RefreshPolicy::default(), StoreDown::Alone)
+        Self::with(processes, StoreDown::Alone)
     }
 
-    pub(super) fn with(processes: usize, policy: RefreshPolicy, store_down: StoreDown) -> Self {
+    pub(super) fn with(processes: usize, store_down: StoreDown) -> Self {
         let endpoint = Endpoint::exclusive();
         endpoint.answer_after(Duration::from_millis(50));
         let resource = Resource::of(&endpoint, Duration::from_millis(20)).forgetful();
         let store = MemoryStore::new();
-        let process = |_| Process::with(&endpoint, &store, policy.clone(), store_down);
+        let process = |_| Process::with(&endpoint, &store, store_down);
         let processes = (0..processes).map(process).collect();
-        Self { endpoint, store, resource, processes }
+        Self { endpoint, resource, processes }
     }
 
     /// Has all processes send requests for so long.
