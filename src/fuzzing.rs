@@ -8,6 +8,8 @@ use http::HeaderMap;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+#[cfg(feature = "seal")]
+use crate::store::{KeyRing, Name, seal::Sealing};
 use crate::{
     clock, endpoint,
     endpoint::TokenEndpoint,
@@ -91,4 +93,35 @@ pub fn schedule(lifetime: Duration, policy: &RefreshPolicy, random: f64) -> [Dur
 /// Returns whether a 401 with these headers blames the token.
 pub fn blames_token(headers: &HeaderMap) -> bool {
     crate::sign::blames_token(headers)
+}
+
+/// How a token is kept in a store: plain, or sealed with keys.
+#[cfg(feature = "seal")]
+#[derive(Debug)]
+pub struct Kept(Sealing);
+
+#[cfg(feature = "seal")]
+impl Kept {
+    /// Returns the way of a process without a key, or with these. The first one seals.
+    pub fn with(keys: &[[u8; 32]]) -> Self {
+        Self(match keys {
+            [] => Sealing::Plain,
+            [first, others @ ..] => Sealing::Keys(KeyRing::new(*first, others.iter().copied())),
+        })
+    }
+
+    /// Returns `token` as it is kept, or `None` without random numbers.
+    pub fn seal(&self, name: &Name, sequence: u64, token: &[u8]) -> Option<Vec<u8>> {
+        self.0.seal(name, sequence, token).ok()
+    }
+
+    /// Returns the token that `kept` holds, or why it can't be opened.
+    ///
+    /// # Errors
+    ///
+    /// Returns the text of the reason.
+    pub fn open(&self, name: &Name, sequence: u64, kept: &[u8]) -> Result<Vec<u8>, String> {
+        let token = self.0.open(name, sequence, kept).map_err(|foreign| foreign.to_string())?;
+        Ok(token.to_vec())
+    }
 }
