@@ -113,3 +113,27 @@ impl Primary {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_primary_elsewhere_is_refused_in_plain_unless_that_is_allowed() {
+        let primary = |url, allow_plain| Primary {
+            server: Server::parse(url).unwrap(),
+            sentinels: Vec::new(),
+            turn: AtomicUsize::new(0),
+            tls: None,
+            allow_plain,
+        };
+        let checked = |url, allow_plain, host| primary(url, allow_plain).checked(host, 6379);
+        let error = checked("redis://localhost", false, "10.0.0.1").unwrap_err();
+        assert!(error.to_string().contains(RedisStore::ALLOW_PLAIN), "{error}");
+        assert!(checked("redis://localhost", false, "127.0.0.1").is_ok());
+        assert!(checked("redis://localhost", true, "10.0.0.1").is_ok());
+        let server = checked("rediss://u:hunter2@payments", false, "10.0.0.1").unwrap();
+        assert_eq!(server.to_string(), "rediss://10.0.0.1:6379");
+        assert!(server.login.is_some());
+    }
+}

@@ -83,8 +83,8 @@ fn right(command: Option<&str>, text: &str) -> Option<&'static str> {
         None if what.contains("channel") => return Some(RedisStore::CHANNELS),
         None if what.contains("key") => return Some(RedisStore::KEYS),
         named => named,
-    };
-    RedisStore::ACL.split(' ').find(|right| right.strip_prefix('+') == command)
+    }?;
+    RedisStore::ACL.split(' ').find(|right| right.strip_prefix('+') == Some(command))
 }
 
 fn denied(right: Option<&'static str>) -> StoreError {
