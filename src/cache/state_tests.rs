@@ -751,13 +751,15 @@ proptest! {
                     let sequence = last - back;
                     let result = Ok(world.token(sequence));
                     let fate = Fate::NotIssued;
-                    world.complete(sequence, &Completion { result, fate, panicked: false, arrival: Arrival::default() })
+                    let (panicked, arrival) = (false, Arrival::default());
+                    world.complete(sequence, &Completion { result, fate, panicked, arrival })
                 }
                 Event::Fail(back, fate, panicked) if last > back => {
                     let fate = [Fate::NotIssued, Fate::Unknown, Fate::Issued][usize::from(fate)];
                     let kind = if panicked { Kind::Interrupted } else { Kind::Timeout };
                     let result = Err(AuthError::new(kind, "x"));
-                    world.complete(last - back, &Completion { result, fate, panicked, arrival: Arrival::default() })
+                    let arrival = Arrival::default();
+                    world.complete(last - back, &Completion { result, fate, panicked, arrival })
                 }
                 Event::Refuse(old, accepted) => {
                     let current = world.state.current.as_ref().map(|it| it.token.clone());

@@ -142,7 +142,8 @@ impl Attempts<'_> {
     }
 
     fn adopt(&self, secret: &str, times: Times) -> Result<AccessToken, AuthError> {
-        let token = AccessToken::new(self.scheme, secret, self.token_sequence, times).map_err(|why| {
+        let token = AccessToken::new(self.scheme, secret, self.token_sequence, times);
+        let token = token.map_err(|why| {
             AuthError::new(
                 Kind::InvalidResponse,
                 match why {
