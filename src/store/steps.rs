@@ -9,6 +9,8 @@
 //! 2. There is one lease at most. It ends by its owner, or by its age.
 //! 3. Under one fence at most one token is published, and one sequence is one token.
 //! 4. A token is published under the newest fence alone.
+//!
+//! The tests in `search` try every order of the steps, and show what follows for the processes.
 
 use std::time::Duration;
 

@@ -79,10 +79,7 @@ impl World {
 
     fn decide(&self, step: Step, revision: u64, value: &Value) -> Option<(u64, Value)> {
         let next = (revision + 1).max(step.clock);
-        let fence = |back: usize| {
-            let fences = self.fences.get(&step.owner)?;
-            fences.iter().rev().nth(back).copied()
-        };
+        let fence = |back| self.fence(step.owner, back);
         let value = match step.kind {
             Kind::Enter { floor, forced, holds, early } => {
                 // A token of the last few, or the newest.
@@ -122,6 +119,10 @@ impl World {
         Some((next, value))
     }
 
+    fn fence(&self, owner: Owner, back: usize) -> Option<u64> {
+        self.fences.get(&owner)?.iter().rev().nth(back).copied()
+    }
+
     /// Checks a change, and remembers what it granted and published.
     fn check(&mut self, step: Step, value: &Value, next: &Value) {
         let (old, new) = (&value.head, &next.head);
@@ -134,6 +135,10 @@ impl World {
                 assert!(owner == step.owner && new.fence > old.fence, "2");
                 self.fences.entry(owner).or_default().push(new.fence);
             }
+        }
+        if let Kind::Extend { back } | Kind::Leave { back, .. } = step.kind {
+            let is_holder = owner(old) == Some(step.owner);
+            assert!(is_holder && self.fence(step.owner, back) == Some(old.fence), "2");
         }
         if (new.sequence, &next.token) != (old.sequence, &value.token) {
             let before = self.published.insert(new.sequence, next.token.clone());

@@ -86,6 +86,15 @@ fn a_lease_that_is_too_old_is_taken_over_under_a_greater_fence() {
 }
 
 #[test]
+fn a_lease_under_a_former_fence_is_lost_even_to_the_same_owner() {
+    let given_back = leave(&held(1), 1, 9, Fate::NotIssued, None).expect("it is the holder");
+    let value = granted(enter(&given_back, NOW, &wish(1, 5), 12));
+    assert_eq!(extend(&value, 1, 9), None);
+    assert_eq!(leave(&value, 1, 9, Fate::Unknown, None), None);
+    assert_eq!(extend(&value, 1, 12), Some(value));
+}
+
+#[test]
 fn the_own_lease_goes_on_under_its_fence() {
     let again = granted(enter(&held(1), LEASE, &wish(1, 5), 12));
     assert_eq!(again.head.fence, held(1).head.fence);

@@ -27,9 +27,10 @@ struct Search {
     reached: Vec<(u32, Option<Event>)>,
     /// The places of states by their hashes; open addressing.
     table: Vec<u32>,
-    /// The states that the processes can count on to come next: where each state's end, and all.
-    ends: Vec<u32>,
+    /// The states that the processes can count on to come next, of one state after another.
     nexts: Vec<u32>,
+    /// The ends of each state's part of them.
+    ends: Vec<u32>,
 }
 
 const FREE: u32 = u32::MAX;
@@ -123,6 +124,8 @@ impl Search {
         u32::try_from(stuck).ok()
     }
 
+    /// Returns the way to a state as text. Each state has names of its own for its processes, and an
+    /// event has those of the state before it.
     fn way_to(&self, broken: &str, mut place: u32) -> String {
         let mut way = Vec::new();
         while let (from, Some(event)) = self.reached[place as usize] {

@@ -1,9 +1,8 @@
 //! An exhaustive search that shows that the steps keep their invariants.
 //!
 //! It runs the very functions of [`steps`](super::steps) between processes that do what the
-//! protocol tells them, in front of an endpoint each of whose tokens kills the one before. Every
-//! order of events is tried. Those are the wishes, the 401s, each step and each request, and
-//! whatever may go wrong:
+//! protocol tells them. Each token of their endpoint kills the one before. The search tries every
+//! order of wishes, 401s, steps, requests, and faults:
 //!
 //! - A process dies and starts again without a token, or loses its flight and lives on.
 //! - A lease expires while its holder lives, also between its last check and its request.
@@ -32,20 +31,20 @@
 //! # Bounds
 //!
 //! Two processes with every combination of up to three faults, and with up to two if a second token
-//! comes to its time; three processes with every combination of up to two. Each starts with all
-//! processes warm, all but one, or none. Together that is 14,381,253 states. `cargo test` stops
-//! after one fault, which is 61,569 states.
+//! comes to its time. Three processes with every combination of up to two faults. At the start all
+//! processes have the token, all but one, or none. Together that is 14,381,253 states, which take
+//! 20 seconds of a core and 0.1 GiB. `cargo test` stops after one fault and 61,569 states.
 //!
 //! ```text
 //! STORE_SEARCH=large cargo test --release --lib store::search
 //! ```
 //!
-//! Numbers are renamed in each state, because the steps do no more than compare them. Processes are
-//! renamed too. So a way has no greatest length.
+//! Numbers are renamed in each state, because the steps only compare them, and so are processes.
+//! A way through the states may therefore be of any length.
 //!
-//! Not in the search are differences of credentials, endpoints whose tokens overlap, and conflicts
-//! of a compare-and-set: a step that finds another value is decided anew, so it counts as if it had
-//! been taken then.
+//! A step and its compare-and-set are one event, because a step that finds another value is decided
+//! again. Not in the search are different credentials, endpoints whose tokens overlap, and
+//! processes that renew without the store.
 
 mod event;
 mod events;
