@@ -2,23 +2,23 @@
 
 use std::{
     fmt,
-    pin::Pin,
     sync::{Arc, PoisonError},
     task::{Context, Poll},
 };
 
-use crate::sync::{Mutex, MutexGuard, Place, WakeList};
+use crate::sync::{Mutex, MutexGuard, OnceLock, Place, WakeList};
 
 /// The place where a value is left for all who wait for it.
-pub(super) struct Broadcast<T>(Arc<Mutex<Progress<T>>>);
+pub(super) struct Broadcast<T>(Arc<Shared<T>>);
 
-enum Progress<T> {
-    Open(WakeList),
-    Ended(T),
+struct Shared<T> {
+    /// Set under the lock of `waiters`, and read without it.
+    value: OnceLock<T>,
+    /// Nobody enters once there is a value.
+    waiters: Mutex<WakeList>,
 }
 
-/// Resolves to the value of a [`Broadcast`]; to `None` if there is none yet, and its waiters have
-/// to ask the cache again.
+/// Waits for the value of a [`Broadcast`].
 pub(crate) struct Listener<T> {
     broadcast: Broadcast<T>,
     /// The waiter asks the cache again when the waiters are released.
@@ -30,16 +30,13 @@ pub(crate) struct Listener<T> {
 
 impl<T> Broadcast<T> {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Progress::Open(WakeList::default()))))
+        Self(Arc::new(Shared { value: OnceLock::new(), waiters: Mutex::default() }))
     }
 
-    /// Returns a future of the value. `asks_again` says that it resolves to `None` when the waiters
-    /// are released.
+    /// Returns a wait for the value. `asks_again` says that it also ends, without a value, when the
+    /// waiters are released.
     pub(super) fn listen(&self, asks_again: bool) -> Listener<T> {
-        let round = match &*self.lock() {
-            Progress::Open(waiters) => waiters.round(),
-            Progress::Ended(_) => 0,
-        };
+        let round = self.lock().round();
         Listener { broadcast: self.clone(), asks_again, round, place: None }
     }
 
@@ -48,34 +45,24 @@ impl<T> Broadcast<T> {
     /// The value is there before the first waiter wakes, so a waiter that polls inside its waker
     /// finds it.
     pub(super) fn end(&self, value: T) {
-        let mut progress = self.lock();
-        if let Progress::Ended(_) = *progress {
-            drop(progress);
-            return;
-        }
-        let before = std::mem::replace(&mut *progress, Progress::Ended(value));
-        drop(progress);
-        if let Progress::Open(mut waiters) = before {
-            waiters.take().wake_all();
-        }
+        let mut waiters = self.lock();
+        let second = self.0.value.set(value);
+        let woken = waiters.take();
+        drop(waiters);
+        // Dropped outside of the lock, because its destructor may be foreign code.
+        drop(second);
+        woken.wake_all();
     }
 
     /// Wakes all waiters so that they ask the cache again, before there is a value.
     pub(super) fn release(&self) {
-        let mut progress = self.lock();
-        let waiters = match &mut *progress {
-            Progress::Open(waiters) => Some(waiters.take()),
-            Progress::Ended(_) => None,
-        };
-        drop(progress);
-        if let Some(waiters) = waiters {
-            waiters.wake_all();
-        }
+        let woken = self.lock().take();
+        woken.wake_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Progress<T>> {
+    fn lock(&self) -> MutexGuard<'_, WakeList> {
         // Every change under this lock is one assignment, so a panic leaves nothing half-changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,37 +72,38 @@ impl<T> Clone for Broadcast<T> {
     }
 }
 
-impl<T: Clone> Future for Listener<T> {
-    type Output = Option<T>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let Self { broadcast, asks_again, round, place } = &mut *self;
+impl<T> Listener<T> {
+    /// Polls the wait. Returns the value, or `None` if there is none yet and the waiter has to ask
+    /// the cache again.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<&T>> {
+        let Self { broadcast, asks_again, round, place } = self;
+        // A waiter that was woken takes no lock, and clones nothing.
+        if let Some(value) = broadcast.0.value.get() {
+            *place = None;
+            return Poll::Ready(Some(value));
+        }
         // Cloned without the lock, because a waker's clone is foreign code.
         let mut spare = place.is_none().then(|| cx.waker().clone());
         loop {
-            let mut progress = broadcast.lock();
-            match &mut *progress {
-                Progress::Ended(value) => {
-                    *place = None;
-                    return Poll::Ready(Some(value.clone()));
-                }
-                Progress::Open(waiters) if *asks_again && waiters.round() != *round => {
-                    *place = None;
-                    return Poll::Ready(None);
-                }
-                Progress::Open(waiters) if waiters.holds(*place, cx.waker()) => {
-                    return Poll::Pending;
-                }
-                Progress::Open(waiters) => {
-                    if let Some(waker) = spare.take() {
-                        let replaced = waiters.enter(place, waker);
-                        drop(progress);
-                        drop(replaced);
-                        return Poll::Pending;
-                    }
-                }
+            let mut waiters = broadcast.lock();
+            if let Some(value) = broadcast.0.value.get() {
+                *place = None;
+                return Poll::Ready(Some(value));
             }
-            drop(progress);
+            if *asks_again && waiters.round() != *round {
+                *place = None;
+                return Poll::Ready(None);
+            }
+            if waiters.holds(*place, cx.waker()) {
+                return Poll::Pending;
+            }
+            if let Some(waker) = spare.take() {
+                let replaced = waiters.enter(place, waker);
+                drop(waiters);
+                drop(replaced);
+                return Poll::Pending;
+            }
+            drop(waiters);
             spare = Some(cx.waker().clone());
         }
     }
@@ -126,12 +114,7 @@ impl<T> Drop for Listener<T> {
         if self.place.is_none() {
             return;
         }
-        let mut progress = self.broadcast.lock();
-        let waker = match &mut *progress {
-            Progress::Open(waiters) => waiters.leave(self.place),
-            Progress::Ended(_) => None,
-        };
-        drop(progress);
+        let waker = self.broadcast.lock().leave(self.place);
         drop(waker);
     }
 }

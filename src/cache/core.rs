@@ -110,6 +110,10 @@
 //!   forgotten at its next acceptance. Tests:
 //!   `a_lost_answer_makes_the_token_suspect_and_its_first_401_renews_at_once`,
 //!   `a_route_that_accepts_a_token_is_forgotten`.
+//! - **The value of a [`Broadcast`](super::broadcast::Broadcast)**, a `OnceLock`. Set once, under
+//!   the lock of the waiters, which are woken after that. A waiter reads it without the lock, and
+//!   again under it before it enters. So no waiter enters that nobody wakes. Model:
+//!   `a_waiter_that_comes_while_the_value_is_set_gets_it`.
 //! - **Counters of the [`Tally`]**. `Relaxed` everywhere. They pair with nothing.
 
 use std::{

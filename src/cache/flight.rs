@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The result of a refresh, for every caller that waited for it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) result: Result<AccessToken, AuthError>,
     /// The older token, if the refresh failed and that token can still be sent.
@@ -24,9 +24,8 @@ pub(crate) struct Outcome {
 /// The place where a refresh leaves its outcome. The core holds it until the refresh has ended.
 pub(super) type Flight = Broadcast<Outcome>;
 
-/// Resolves to the outcome of one flight; to `None` if the flight goes on and its waiters have to
-/// ask the cache again.
-pub(crate) type OutcomeFuture = Listener<Outcome>;
+/// Waits for the outcome of one flight.
+pub(crate) type OutcomeListener = Listener<Outcome>;
 
 /// The flight in progress, as far as the state knows nothing of it.
 pub(super) struct Running {
@@ -39,7 +38,7 @@ pub(super) struct Running {
 
 /// A flight that a caller may wait for.
 pub(crate) struct FlightHandle {
-    pub(crate) outcome: OutcomeFuture,
+    pub(crate) outcome: OutcomeListener,
     /// The runtime that drives the refresh.
     pub(crate) runtime: runtime::Id,
     /// When the refresh must have ended. After that, its runtime is not driven.

@@ -11,7 +11,7 @@ use tokio::{runtime, time::Instant};
 
 use super::{
     core::Acquired,
-    flight::{FlightHandle, Outcome, OutcomeFuture},
+    flight::{FlightHandle, Outcome, OutcomeListener},
     handle::{Handle, On},
     lease::Lease,
     state::Requirement,
@@ -38,17 +38,20 @@ pub struct TokenFuture {
 }
 
 /// The end of a wait.
-pub(crate) struct Granted {
-    pub(crate) token: AccessToken,
-    /// The lease of the caller that goes first with a token that may have died. Nobody else gets
-    /// one at that moment.
-    pub(crate) scout: Option<sync::Arc<Lease>>,
+pub(crate) enum Granted<T> {
+    /// There is a token that can be sent.
+    Token(AccessToken),
+    /// A flight has brought a token, and this is what the caller took of it.
+    Flown(T),
+    /// The caller goes first with a token that may have died. Nobody else gets a lease at that
+    /// moment.
+    Scout(sync::Arc<Lease>),
 }
 
 /// The wait itself, for callers that hold the cache and know what they need.
 pub(crate) enum Wait {
     Start(Tries),
-    Waiting { outcome: OutcomeFuture, overdue: Overdue, tries: Tries },
+    Waiting { outcome: OutcomeListener, overdue: Overdue, tries: Tries },
     Done,
 }
 
@@ -73,16 +76,17 @@ impl Wait {
     }
 
     /// Polls the wait, as the `poll` of a future. `requirement` is the same each time. `can_scout`
-    /// says that the caller can use the lease of a scout. `is_usable` returns whether the token
-    /// that a flight has brought can still be sent.
-    pub(crate) fn poll(
+    /// says that the caller can use the lease of a scout. `grant` returns what the caller takes of
+    /// the token that a flight has brought, or `None` if that token can't be sent any longer. Few
+    /// callers need a clone of the token, which is 2 % of what a waiter costs.
+    pub(crate) fn poll<T>(
         &mut self,
         handle: &Handle,
         requirement: &Requirement,
         can_scout: bool,
-        mut is_usable: impl FnMut(&AccessToken) -> bool,
+        mut grant: impl FnMut(&AccessToken) -> Option<T>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Granted, AuthError>> {
+    ) -> Poll<Result<Granted<T>, AuthError>> {
         loop {
             match self {
                 // ## Start => (Waiting | Done)
@@ -95,12 +99,11 @@ impl Wait {
                     }
                     Acquired::Token(token) => {
                         *self = Self::Done;
-                        return Poll::Ready(Ok(Granted { token, scout: None }));
+                        return Poll::Ready(Ok(Granted::Token(token)));
                     }
                     Acquired::Scout(lease) => {
                         *self = Self::Done;
-                        let token = lease.token.clone();
-                        return Poll::Ready(Ok(Granted { token, scout: Some(lease) }));
+                        return Poll::Ready(Ok(Granted::Scout(lease)));
                     }
                     Acquired::Failed(error) => {
                         *self = Self::Done;
@@ -114,10 +117,9 @@ impl Wait {
                 // the flight's hold has timed out, the caller asks again what it may have.
                 Self::Waiting { outcome, overdue, tries } => {
                     let mut tries = *tries;
-                    let next = match Pin::new(outcome).poll(cx) {
+                    let next = match outcome.poll(cx) {
                         Poll::Ready(Some(outcome)) => {
-                            let is_usable = &mut is_usable;
-                            judge(requirement, outcome, is_usable, &mut tries, overdue.flight)
+                            judge(requirement, outcome, &mut grant, &mut tries, overdue.flight)
                         }
                         Poll::Ready(None) => None,
                         Poll::Pending => {
@@ -129,8 +131,7 @@ impl Wait {
                     *self = match next {
                         Some(result) => {
                             *self = Self::Done;
-                            let granted = |token| Granted { token, scout: None };
-                            return Poll::Ready(result.map(granted));
+                            return Poll::Ready(result);
                         }
                         None => Self::Start(tries),
                     };
@@ -182,26 +183,27 @@ fn here() -> Option<runtime::Id> {
 
 /// Returns the result that the outcome of a flight means for this caller. `None` means that the
 /// caller asks the cache again.
-fn judge(
+fn judge<T>(
     requirement: &Requirement,
-    outcome: Outcome,
-    is_usable: impl FnOnce(&AccessToken) -> bool,
+    outcome: &Outcome,
+    grant: impl FnOnce(&AccessToken) -> Option<T>,
     tries: &mut Tries,
     flight: runtime::Id,
-) -> Option<Result<AccessToken, AuthError>> {
+) -> Option<Result<Granted<T>, AuthError>> {
     if outcome.called_off && matches!(requirement, Requirement::Fresh) {
         // Whoever asked for a new token gets one.
         return None;
     }
-    match (outcome.result, outcome.standing) {
-        (Ok(token), _) if is_usable(&token) => Some(Ok(token)),
+    let granted = outcome.result.as_ref().map(grant);
+    match (granted, &outcome.standing) {
+        (Ok(Some(granted)), _) => Some(Ok(Granted::Flown(granted))),
         // This caller was polled so late that the token has expired. It starts over once, because
         // twice would be a loop at the endpoint's cost.
-        (Ok(_), _) if !tries.expired => {
+        (Ok(None), _) if !tries.expired => {
             tries.expired = true;
             None
         }
-        (Ok(_), _) => Some(Err(AuthError::new(
+        (Ok(None), _) => Some(Err(AuthError::new(
             Kind::Expired,
             "the token expired before it could be used; is this task polled too rarely?",
         ))),
@@ -209,10 +211,10 @@ fn judge(
         (Err(_), Some(standing))
             if matches!(requirement, Requirement::Usable) && standing.is_usable() =>
         {
-            Some(Ok(standing))
+            Some(Ok(Granted::Token(standing.clone())))
         }
-        (Err(error), _) if tries.may_replace(&error, flight) => None,
-        (Err(error), _) => Some(Err(error)),
+        (Err(error), _) if tries.may_replace(error, flight) => None,
+        (Err(error), _) => Some(Err(error.clone())),
     }
 }
 
@@ -243,9 +245,12 @@ impl Future for TokenFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { handle, requirement, wait } = &mut *self;
-        let can_send = |token: &_| handle.can_send(token);
-        let granted = ready!(wait.poll(handle, requirement, false, can_send, cx));
-        Poll::Ready(granted.map(|granted| granted.token))
+        let grant = |token: &AccessToken| handle.can_send(token).then(|| token.clone());
+        let granted = ready!(wait.poll(handle, requirement, false, grant, cx));
+        Poll::Ready(granted.map(|granted| match granted {
+            Granted::Token(token) | Granted::Flown(token) => token,
+            Granted::Scout(lease) => lease.token.clone(),
+        }))
     }
 }
 

@@ -1,4 +1,5 @@
 use std::{
+    future::poll_fn,
     sync::mpsc,
     thread,
     time::{Duration, SystemTime},
@@ -38,7 +39,12 @@ fn handle() -> Handle {
 async fn token(handle: &Handle) -> AccessToken {
     match handle.acquire(&Requirement::Usable, false, On::default()) {
         Acquired::Token(token) => token,
-        Acquired::Waiting(flight) => flight.outcome.await.unwrap().result.unwrap(),
+        Acquired::Waiting(mut flight) => {
+            poll_fn(|cx| {
+                flight.outcome.poll(cx).map(|outcome| outcome.unwrap().result.clone().unwrap())
+            })
+            .await
+        }
         Acquired::Scout(lease) => lease.token.clone(),
         Acquired::Failed(error) => panic!("{error:?}"),
     }

@@ -10,8 +10,9 @@
 //!
 //! - The reference counts of leases are modelled with the memory orderings of the standard
 //!   library's `Arc`. So is the atomic number in a lease.
-//! - `arc-swap`, the mutex and the oneshot channel are models of their contracts. The model of
-//!   `arc-swap` says that a store takes effect at one moment, and that a loaded value lives on.
+//! - `arc-swap`, the mutex, the cell that is set once and the oneshot channel are models of their
+//!   contracts. The model of `arc-swap` says that a store takes effect at one moment, and that a
+//!   loaded value lives on.
 //! - A task is a thread. Shutting a runtime down and aborting a task are not modelled.
 //! - Time stands still, so no timeout ends a wait. A waiter that nobody wakes is a deadlock, which
 //!   fails the model.
@@ -21,6 +22,7 @@
 //!   `LOOM_MAX_PREEMPTIONS` says otherwise.
 
 use std::{
+    future::poll_fn,
     sync::{
         Arc, LazyLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -34,6 +36,7 @@ use tokio::{runtime::Runtime, time::advance};
 use super::{
     super::{
         TokenCache, TokenFuture,
+        broadcast::Broadcast,
         lease::Lease,
         state::{Drain, Flight, Requirement, Stage},
     },
@@ -305,6 +308,19 @@ fn callers_without_a_token_start_one_flight_and_all_get_what_it_brings() {
         assert_eq!(block_on(cache.token()).unwrap().sequence(), 1);
         assert_eq!(other.join().unwrap(), 1);
         assert_eq!(server.requests(), 1);
+    });
+}
+
+#[test]
+fn a_waiter_that_comes_while_the_value_is_set_gets_it() {
+    model(|| {
+        let broadcast = Broadcast::new();
+        let mut listener = broadcast.listen(false);
+        let waiter = thread::spawn(move || {
+            block_on(poll_fn(|cx| listener.poll(cx).map(Option::<&u8>::copied)))
+        });
+        broadcast.end(1);
+        assert_eq!(waiter.join().unwrap(), Some(1));
     });
 }
 

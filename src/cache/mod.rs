@@ -63,7 +63,7 @@ use self::{
     state::Rules,
 };
 pub(crate) use self::{
-    future::Wait,
+    future::{Granted, Wait},
     lease::Lease,
     slot::CachedLease,
     state::Requirement,

@@ -136,8 +136,8 @@ impl Future for DoubtFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<DoubtOutcome> {
         let Self { doubts, id, listener, until, alarm } = &mut *self;
-        if let Poll::Ready(outcome) = Pin::new(&mut *listener).poll(cx) {
-            return Poll::Ready(outcome.unwrap_or(DoubtOutcome::Undecided));
+        if let Poll::Ready(outcome) = listener.poll(cx) {
+            return Poll::Ready(outcome.copied().unwrap_or(DoubtOutcome::Undecided));
         }
         let had_timer = alarm.as_ref().is_some_and(Alarm::is_set);
         let alarm = alarm.get_or_insert_with(|| Alarm::at(*until));
@@ -148,8 +148,8 @@ impl Future for DoubtFuture {
         // The probe has taken too long. Its doubt is over for all who wait.
         let Some(doubts) = doubts.upgrade() else { return Poll::Ready(DoubtOutcome::Renew) };
         doubts.time_out_doubt(*id);
-        let outcome = match Pin::new(listener).poll(cx) {
-            Poll::Ready(Some(outcome)) => outcome,
+        let outcome = match listener.poll(cx) {
+            Poll::Ready(Some(outcome)) => *outcome,
             Poll::Ready(None) | Poll::Pending => DoubtOutcome::Undecided,
         };
         Poll::Ready(outcome)

@@ -182,16 +182,17 @@ impl<S, ResB, K> Refused<S, Response<ResB>, K> {
         Next::Renew(self)
     }
 
-    /// Makes the request again, now that there is a token. The error is the caller's response.
+    /// Makes the request again, unless an error says why there is no token for it. The error that
+    /// is returned is the caller's response.
     pub(super) fn restore<B, R>(
         self,
-        result: Result<AccessToken, AuthError>,
+        error: Option<AuthError>,
     ) -> Result<Unsent<S, B>, Response<ResB>>
     where
         R: Replay<B, Kept = K>,
     {
         let Self { response, replay: Replayable { kept, handle }, attempt, .. } = self;
-        if let Err(error) = result {
+        if let Some(error) = error {
             return Err(give_up(response, error, &handle.signer));
         }
         // The 401 is dropped, and its connection with it, before a service is asked whether it is

@@ -15,7 +15,7 @@ use super::{
     refused::{Next, Refused, after_refusal},
 };
 use crate::{
-    cache::{DoubtFuture, DoubtOutcome, Lease, Probe, Requirement, Wait},
+    cache::{DoubtFuture, DoubtOutcome, Granted, Lease, Probe, Requirement, Wait},
     clock::{self, Alarm},
     error::{AuthError, BoxError, Error},
     replay::Replay,
@@ -115,20 +115,21 @@ where
                 StateProj::Acquiring { unsent, wait } => {
                     let Some(waiting) = unsent else { return Poll::Pending };
                     let cache = &waiting.handle.signer.cache;
-                    let mut lease = None;
-                    let result = ready!(wait.poll(
+                    let granted = ready!(wait.poll(
                         cache.handle(),
                         &Requirement::Usable,
                         R::KEEPS && waiting.attempt.is_none(),
                         |token| {
-                            lease = cache.lease();
-                            lease.is_some() || token.is_usable()
+                            let lease = cache.lease();
+                            (lease.is_some() || token.is_usable()).then_some(lease)
                         },
                         cx,
                     ));
                     let Some(unsent) = unsent.take() else { return Poll::Pending };
-                    let (lease, is_scout) = match result {
-                        Ok(granted) => (granted.scout.clone().or(lease), granted.scout.is_some()),
+                    let (lease, is_scout) = match granted {
+                        Ok(Granted::Token(_)) => (None, false),
+                        Ok(Granted::Flown(lease)) => (lease, false),
+                        Ok(Granted::Scout(lease)) => (Some(lease), true),
                         Err(error) => return Poll::Ready(Some(Err(error.into()))),
                     };
                     let mut service = unsent.handle.service();
@@ -228,10 +229,10 @@ where
             StateProj::Renewing { refused, wait } => {
                 let Some(waiting) = refused else { return Poll::Pending };
                 let handle = waiting.replay.handle.signer.cache.handle();
-                let can_send = |token: &_| handle.can_send(token);
-                let result = ready!(wait.poll(handle, &waiting.requirement, false, can_send, cx));
+                let grant = |token: &_| handle.can_send(token).then_some(());
+                let result = ready!(wait.poll(handle, &waiting.requirement, false, grant, cx));
                 let Some(refused) = refused.take() else { return Poll::Pending };
-                match refused.restore::<B, R>(result.map(|granted| granted.token)) {
+                match refused.restore::<B, R>(result.err()) {
                     Ok(unsent) => State::acquiring(unsent),
                     Err(response) => return Poll::Ready(Err(Ok(response))),
                 }

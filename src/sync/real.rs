@@ -1,7 +1,7 @@
 //! The names as they are outside of models.
 
 pub(crate) use std::sync::{
-    Arc, Mutex, MutexGuard, Weak,
+    Arc, Mutex, MutexGuard, OnceLock, Weak,
     atomic::{AtomicU64, fence},
 };
 use std::{

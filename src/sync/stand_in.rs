@@ -20,7 +20,7 @@ pub(crate) use loom::sync::{
     atomic::{AtomicU64, fence},
 };
 use loom::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool as AtomicFlag, AtomicUsize, Ordering},
     thread,
 };
 use tokio::runtime::Handle;
@@ -86,6 +86,29 @@ impl<T> Weak<T> {
         let increment = |count| (count > 0).then_some(count + 1);
         count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, increment).ok()?;
         Some(Arc { value: value.upgrade()?, count: std_sync::Arc::clone(count) })
+    }
+}
+
+/// The standard library's cell that is set once. A reader that finds the value sees what was
+/// written before it was set.
+pub(crate) struct OnceLock<T> {
+    value: std_sync::OnceLock<T>,
+    is_set: AtomicFlag,
+}
+
+impl<T> OnceLock<T> {
+    pub(crate) fn new() -> Self {
+        Self { value: std_sync::OnceLock::new(), is_set: AtomicFlag::new(false) }
+    }
+
+    pub(crate) fn set(&self, value: T) -> Result<(), T> {
+        self.value.set(value)?;
+        self.is_set.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.is_set.load(Ordering::Acquire).then(|| self.value.get()).flatten()
     }
 }
 
