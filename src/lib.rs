@@ -51,6 +51,7 @@
 //! | a token without the layer | [`TokenCache`] |
 //! | another provider's endpoint | [`endpoint`] |
 //! | rotated secrets, vaults, mounted files | [`credentials`] |
+//! | several processes with one client id | [`store`] |
 //! | what went wrong and whether to try again | [`Error`], [`AuthError`] |
 //! | APIs that refuse a token otherwise than with a 401 | [`refusal`] |
 //! | bounds: timeouts, retries | [`RefreshPolicy`] |

@@ -366,11 +366,28 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
     /// They ask for one token together. The module [`store`](crate::store) tells which store is for
     /// whom, and what happens when it can't be used. The endpoint has to tell its
     /// [identity](TokenEndpoint::identity), as [`SendPayments`](crate::SendPayments) does.
+    ///
+    /// # Examples
+    ///
+    /// Two caches, which could be in two processes with another store:
+    ///
+    /// ```
+    /// # use tower_reauth::{ConfigError, TokenEndpoint};
+    /// use tower_reauth::{TokenCache, store::MemoryStore};
+    ///
+    /// # fn f(endpoint: impl TokenEndpoint + Clone) -> Result<(), ConfigError> {
+    /// let store = MemoryStore::new();
+    /// let one = TokenCache::builder(endpoint.clone()).shared(store.clone()).build()?;
+    /// let other = TokenCache::builder(endpoint).shared(store).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn shared(self, store: impl TokenStore) -> Self {
         self.sharing(store, Naming::ByIdentity)
     }
 
-    /// Shares the token with all processes that use the same `name` and `store`.
+    /// Shares the token with all processes that use the same `name` and `store`. For an endpoint
+    /// that does not tell its identity. See [`shared`](Self::shared) for an example.
     pub fn shared_as(self, store: impl TokenStore, name: Name) -> Self {
         self.sharing(store, Naming::Given(name))
     }
