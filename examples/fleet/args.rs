@@ -27,8 +27,17 @@ pub(crate) struct Options {
     /// Kill (SIGKILL) one process in the middle of a renewal.
     #[arg(long, value_enum, value_name = "WHICH")]
     pub(crate) kill: Option<Victim>,
+    /// Make the store unusable for so long after the first renewal, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) break_store: Option<u16>,
+    /// What a process does when the store can't be used: renew alone, or fail.
+    #[arg(long, value_enum, default_value_t = StoreDownName::Alone, value_name = "WHAT")]
+    pub(crate) store_down: StoreDownName,
+    /// How many processes renew alone whatever `--store-down` says.
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    pub(crate) alone: u16,
     /// Give the processes no store, for comparison: each new token kills that of the others.
-    #[arg(long, conflicts_with_all = ["kill", "plot"])]
+    #[arg(long, conflicts_with_all = ["kill", "plot", "break_store"])]
     pub(crate) without_store: bool,
     /// Run without the store too, and draw both runs as an SVG.
     #[arg(long, value_name = "FILE")]
@@ -46,6 +55,15 @@ pub(crate) struct Options {
 pub(crate) enum Victim {
     /// The process that has the lease, once its `POST /auth` has arrived.
     Holder,
+}
+
+/// [`StoreDown`](tower_reauth::store::StoreDown) by name.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StoreDownName {
+    /// Ask for a token without the store.
+    Alone,
+    /// Ask for none.
+    Fail,
 }
 
 impl Options {

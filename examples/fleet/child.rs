@@ -18,11 +18,11 @@ use tower_reauth::{
     Auth, AuthLayer, BoxError, Credentials, SendPayments, TokenCache,
     client::{self, HttpsClient},
     sandbox::Sandbox,
-    store::FileStore,
+    store::{FileStore, StoreDown},
 };
 
 use crate::{
-    args::Options,
+    args::{Options, StoreDownName},
     chain,
     lease_events::LeaseEvents,
     lines::{Counts, Line},
@@ -75,7 +75,11 @@ fn cache(options: &Options, base_url: &str) -> Result<TokenCache, BoxError> {
     let endpoint = SendPayments::new(base_url, client::https()?, credentials)?;
     let mut builder = TokenCache::builder(endpoint);
     if let Some(directory) = &options.store {
-        builder = builder.shared(FileStore::open(directory)?);
+        let store_down = match options.store_down {
+            StoreDownName::Alone => StoreDown::Alone,
+            StoreDownName::Fail => StoreDown::Fail,
+        };
+        builder = builder.shared(FileStore::open(directory)?).store_down(store_down);
     }
     Ok(builder.build()?)
 }
@@ -126,7 +130,9 @@ async fn create_account(client: &mut Client, base_url: &str) -> Result<StatusCod
 
 impl Seen {
     fn count(&self, outcome: &Result<StatusCode, BoxError>, took: Duration) {
-        if let Err(error) = outcome {
+        if let Err(error) = outcome
+            && self.is_first_error()
+        {
             eprintln!("fleet: a request failed: {}", chain(&**error));
         }
         let took = took.as_secs_f64() * 1e3;
@@ -141,6 +147,10 @@ impl Seen {
             counts.lately_longest_ms = counts.lately_longest_ms.max(took);
             counts.longest_ms = counts.longest_ms.max(took);
         });
+    }
+
+    fn is_first_error(&self) -> bool {
+        self.change(|counts| counts.errors == 0)
     }
 
     fn report(&self, cache: &TokenCache) {

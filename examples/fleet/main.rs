@@ -5,6 +5,7 @@
 //! cargo run --example fleet -- --processes 20 --renewals 10
 //! cargo run --example fleet -- --kill holder
 //! cargo run --example fleet -- --without-store
+//! cargo run --example fleet -- --break-store 10 --store-down fail --alone 1
 //! cargo run --example fleet -- --plot fleet.svg
 //! ```
 //!
@@ -24,6 +25,8 @@ mod args;
 mod child;
 mod lease_events;
 mod lines;
+mod member;
+mod outside;
 mod parent;
 mod plot;
 mod report;

@@ -2,27 +2,22 @@
 
 use std::{
     collections::BTreeSet,
-    env,
     io::{self, IsTerminal},
-    path::Path,
-    process::Stdio,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, ChildStdin, Command},
     sync::mpsc,
-    time::{Instant, interval, sleep, timeout},
+    time::{Instant, interval, sleep, timeout, timeout_at},
 };
-use tower_reauth::{
-    BoxError,
-    sandbox::{Sandbox, SandboxCounters},
-};
+use tower_reauth::{BoxError, sandbox::Sandbox};
 
 use crate::{
-    args::{Options, Victim},
+    args::{Options, StoreDownName, Victim},
     lines::{Counts, Line},
+    member::Member,
+    outside::{on_the_wire, set_mode},
     report::{Run, Sample},
 };
 
@@ -35,18 +30,6 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 /// How long the fleet goes on after its last renewal.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 
-struct Member {
-    process: Child,
-    /// Its end tells the process to stop.
-    input: Option<ChildStdin>,
-    counts: Counts,
-    /// The longest request since the last sample.
-    wait_ms: f64,
-    /// The number of the token that it serves.
-    sequence: u64,
-    is_alive: bool,
-}
-
 struct Kill {
     at: Instant,
     /// The newest token by then.
@@ -56,7 +39,7 @@ struct Kill {
 
 struct Fleet<'a> {
     options: &'a Options,
-    shares: bool,
+    store: Option<PathBuf>,
     sandbox: Sandbox,
     members: Vec<Member>,
     lines: mpsc::UnboundedReceiver<(usize, Line)>,
@@ -64,6 +47,8 @@ struct Fleet<'a> {
     /// Each with the process that got it, if the processes do not share.
     tokens: BTreeSet<(Option<usize>, u64)>,
     kill: Option<Kill>,
+    /// When the store became unusable.
+    broken: Option<Instant>,
     samples: Vec<Sample>,
     is_watched: bool,
 }
@@ -97,18 +82,21 @@ impl<'a> Fleet<'a> {
         let (sender, lines) = mpsc::unbounded_channel();
         let mut members = Vec::new();
         for number in 0..usize::from(options.processes) {
-            let member = Member::start(options, &sandbox.base_url(), store)?;
+            let is_alone = number < options.alone.into();
+            let store_down = if is_alone { StoreDownName::Alone } else { options.store_down };
+            let member = Member::start(options, store_down, &sandbox.base_url(), store)?;
             members.push(member.reporting(number, &sender));
         }
         Ok(Self {
             options,
-            shares: store.is_some(),
+            store: store.map(Into::into),
             sandbox,
             members,
             lines,
             started: Instant::now(),
             tokens: BTreeSet::new(),
             kill: None,
+            broken: None,
             samples: Vec::new(),
             is_watched: io::stderr().is_terminal(),
         })
@@ -123,6 +111,7 @@ impl<'a> Fleet<'a> {
                 Some((number, line)) = self.lines.recv() => self.take(number, line).await?,
                 _ = ticks.tick() => {
                     self.sample();
+                    self.break_store()?;
                     self.show_progress();
                 }
             }
@@ -149,7 +138,11 @@ impl<'a> Fleet<'a> {
     /// token.
     fn has_all_renewals(&self) -> bool {
         let newest = self.newest();
-        self.tokens.len() > usize::from(self.options.renewals)
+        let is_broken = self.options.break_store.is_some_and(|seconds| {
+            self.broken.is_none_or(|at| at.elapsed() < Duration::from_secs(seconds.into()))
+        });
+        !is_broken
+            && self.tokens.len() > usize::from(self.options.renewals)
             && self.living().all(|member| member.sequence == newest)
     }
 
@@ -170,13 +163,13 @@ impl<'a> Fleet<'a> {
             }
             Line::Token { sequence } => {
                 member.sequence = sequence;
-                self.tokens.insert((Some(number).filter(|_| !self.shares), sequence));
+                self.tokens.insert((Some(number).filter(|_| self.store.is_none()), sequence));
                 self.note_takeover();
             }
             Line::Lease { .. } => {
                 let is_renewal = !self.tokens.is_empty();
                 let kills = self.options.kill == Some(Victim::Holder);
-                if kills && self.shares && is_renewal && self.kill.is_none() {
+                if kills && self.store.is_some() && is_renewal && self.kill.is_none() {
                     self.kill(number).await?;
                 }
             }
@@ -212,6 +205,25 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// Makes the store unusable after the first renewal, and usable again later.
+    fn break_store(&mut self) -> io::Result<()> {
+        let (Some(store), Some(seconds)) = (&self.store, self.options.break_store) else {
+            return Ok(());
+        };
+        match self.broken {
+            None if self.tokens.len() > 1 => {
+                // The store refuses a directory that others may read.
+                set_mode(store, 0o755)?;
+                self.broken = Some(Instant::now());
+            }
+            Some(at) if at.elapsed() >= Duration::from_secs(seconds.into()) => {
+                set_mode(store, 0o700)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn sample(&mut self) {
         let wait_ms = self.members.iter().map(|member| member.wait_ms).fold(0.0, f64::max);
         self.members.iter_mut().for_each(|member| member.wait_ms = 0.0);
@@ -236,7 +248,11 @@ impl<'a> Fleet<'a> {
             return;
         }
         let renewals = self.tokens.len().saturating_sub(1);
-        let of = if self.shares { format!(" of {}", self.options.renewals) } else { String::new() };
+        let of = if self.store.is_some() {
+            format!(" of {}", self.options.renewals)
+        } else {
+            String::new()
+        };
         eprint!(
             "\r{:5.1} s, {renewals}{of} renewals, {} answers, {} of them 401  ",
             self.started.elapsed().as_secs_f64(),
@@ -249,14 +265,12 @@ impl<'a> Fleet<'a> {
     async fn stop(&mut self) -> Result<(), BoxError> {
         self.members.iter_mut().for_each(|member| member.input = None);
         let ends = Instant::now() + Duration::from_secs(15);
-        while let Ok(Some((number, line))) = tokio::time::timeout_at(ends, self.lines.recv()).await
-        {
+        while let Ok(Some((number, line))) = timeout_at(ends, self.lines.recv()).await {
             self.take(number, line).await?;
         }
         for member in &mut self.members {
             member.process.kill().await?;
         }
-        self.sample();
         if self.is_watched {
             eprint!("\r{:70}\r", "");
         }
@@ -283,42 +297,4 @@ impl<'a> Fleet<'a> {
             samples: self.samples,
         }
     }
-}
-
-impl Member {
-    fn start(options: &Options, base_url: &str, store: Option<&Path>) -> Result<Self, BoxError> {
-        let mut command = Command::new(env::current_exe()?);
-        command.args(["--member-of", base_url, "--callers", &options.callers.to_string()]);
-        if let Some(store) = store {
-            command.arg("--store").arg(store);
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut process = command.spawn()?;
-        let input = process.stdin.take();
-        let (counts, wait_ms, sequence) = (Counts::default(), 0.0, 0);
-        Ok(Self { process, input, counts, wait_ms, sequence, is_alive: true })
-    }
-
-    /// Sends each line of this process to `lines`, with its number.
-    fn reporting(mut self, number: usize, lines: &mpsc::UnboundedSender<(usize, Line)>) -> Self {
-        if let Some(output) = self.process.stdout.take() {
-            let lines = lines.clone();
-            tokio::spawn(async move {
-                let mut output = BufReader::new(output).lines();
-                while let Ok(Some(line)) = output.next_line().await {
-                    if let Ok(line) = serde_json::from_str(&line) {
-                        let _ = lines.send((number, line));
-                    }
-                }
-            });
-        }
-        self
-    }
-}
-
-fn on_the_wire(counters: &SandboxCounters) -> u64 {
-    counters.unauthorized_missing
-        + counters.unauthorized_unknown
-        + counters.unauthorized_expired
-        + counters.unauthorized_replaced
 }

@@ -65,11 +65,12 @@ fn head() -> String {
 }
 
 fn legend(svg: &mut String) {
-    for (left, colour, name) in
-        [(COLUMNS[0], WIRE, "401s on the wire"), (COLUMNS[0] + 150.0, SEEN, "401s seen by callers")]
-    {
-        rect(svg, (left, 42.0), (10.0, 10.0), colour);
-        text(svg, (left + 15.0, 51.0), "start", 12, name);
+    for (left, colour, name) in [
+        (COLUMNS[0] + 130.0, WIRE, "401s on the wire"),
+        (COLUMNS[0] + 260.0, SEEN, "401s seen by callers"),
+    ] {
+        rect(svg, (left, 54.0), (10.0, 10.0), colour);
+        text(svg, (left + 15.0, 64.0), "start", 12, name);
     }
 }
 
@@ -92,7 +93,7 @@ impl Chart {
         for (bars, colour) in series {
             for (at, value) in bars {
                 let height = ROW * value / self.highest;
-                rect(svg, (self.x(*at), bottom - height), (1.6, height), colour);
+                rect(svg, (self.x(*at), bottom - height), (2.0, height), colour);
             }
         }
     }
@@ -126,10 +127,10 @@ fn growth(numbers: impl Iterator<Item = (f64, u64)>) -> Vec<Bar> {
     bars.filter(|(_, value)| *value > 0.0).collect()
 }
 
-/// Returns the next of 1, 2, 5, 10, 20, 50 and so on.
+/// Returns the next round number.
 fn round_up(value: f64) -> f64 {
     let power = 10_f64.powf(value.log10().floor());
-    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
+    let steps = [1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0].map(|step| step * power);
     steps.into_iter().find(|step| *step >= value).unwrap_or(value)
 }
 

@@ -14,7 +14,8 @@ pub(crate) struct Run {
     pub(crate) errors: u64,
     /// 401s that the sandbox answered.
     pub(crate) wire: u64,
-    /// Tokens that processes served, the first one included.
+    /// Tokens that processes served, the first one included. A token that was asked for without the
+    /// store has another number once it is published, and counts again.
     pub(crate) renewals: usize,
     pub(crate) posts: u64,
     pub(crate) longest_hold_ms: f64,
