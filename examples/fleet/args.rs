@@ -4,6 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
+/// The environment variable with the URL of `--redis`.
+pub(crate) const REDIS_URL: &str = "FLEET_REDIS_URL";
+
 #[derive(Parser)]
 #[command(
     about = "Runs processes that share one token, and counts the 401s and the requests for tokens"
@@ -39,6 +42,12 @@ pub(crate) struct Options {
     /// Give the processes no store, for comparison: each new token kills that of the others.
     #[arg(long, conflicts_with_all = ["kill", "plot", "break_store"])]
     pub(crate) without_store: bool,
+    /// Share the token through the Redis or Valkey at this URL, and not through files. The
+    /// environment variable keeps a password out of the list of processes. Needs the feature
+    /// `redis`.
+    #[arg(long, value_name = "URL", env = REDIS_URL, hide_env_values = true)]
+    #[arg(conflicts_with_all = ["without_store", "break_store"])]
+    pub(crate) redis: Option<String>,
     /// Run without the store too, and draw both runs as an SVG.
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
@@ -46,6 +55,9 @@ pub(crate) struct Options {
     /// Be a process of the fleet at the sandbox with this URL.
     #[arg(long, hide = true, value_name = "URL")]
     pub(crate) member_of: Option<String>,
+    /// Keeps the fleet of this run apart from those of other runs.
+    #[arg(long, hide = true, default_value = "")]
+    pub(crate) namespace: String,
     /// The directory of the store that a process of the fleet uses.
     #[arg(long, hide = true, requires = "member_of", value_name = "DIRECTORY")]
     pub(crate) store: Option<PathBuf>,

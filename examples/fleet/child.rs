@@ -15,7 +15,8 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceExt};
 use tower_reauth::{
-    Auth, AuthLayer, BoxError, Credentials, SendPayments, TokenCache,
+    Auth, AuthLayer, BoxError, Credentials, SendPayments, TokenCache, TokenEndpoint,
+    cache::TokenCacheBuilder,
     client::{self, HttpsClient},
     sandbox::Sandbox,
     store::{FileStore, StoreDown},
@@ -79,9 +80,29 @@ fn cache(options: &Options, base_url: &str) -> Result<TokenCache, BoxError> {
             StoreDownName::Alone => StoreDown::Alone,
             StoreDownName::Fail => StoreDown::Fail,
         };
-        builder = builder.shared(FileStore::open(directory)?).store_down(store_down);
+        builder = match &options.redis {
+            Some(url) => share_through_redis(builder, url)?,
+            None => builder.shared(FileStore::open(directory)?),
+        };
+        builder = builder.store_down(store_down).namespace(options.namespace.clone());
     }
     Ok(builder.build()?)
+}
+
+#[cfg(feature = "redis")]
+fn share_through_redis<E: TokenEndpoint>(
+    builder: TokenCacheBuilder<E>,
+    url: &str,
+) -> Result<TokenCacheBuilder<E>, BoxError> {
+    Ok(builder.shared(tower_reauth::store::RedisStore::connect(url)?))
+}
+
+#[cfg(not(feature = "redis"))]
+fn share_through_redis<E: TokenEndpoint>(
+    _: TokenCacheBuilder<E>,
+    _: &str,
+) -> Result<TokenCacheBuilder<E>, BoxError> {
+    Err("build it with `--features redis` to use `--redis`".into())
 }
 
 async fn report_tokens(cache: TokenCache) {

@@ -7,6 +7,7 @@
 //! cargo run --example fleet -- --without-store
 //! cargo run --example fleet -- --break-store 10 --store-down fail --alone 1
 //! cargo run --example fleet -- --plot fleet.svg
+//! cargo run -p examples-fleet --features redis --example fleet -- --redis redis://127.0.0.1
 //! ```
 //!
 //! The example starts the sandbox, whose new token kills the old one, and then itself again as N

@@ -10,7 +10,7 @@ use tokio::{
 use tower_reauth::BoxError;
 
 use crate::{
-    args::{Options, StoreDownName},
+    args::{Options, REDIS_URL, StoreDownName},
     lines::{Counts, Line},
 };
 
@@ -37,6 +37,10 @@ impl Member {
         command.args(["--member-of", base_url, "--callers", &options.callers.to_string()]);
         if let Some(store) = store {
             command.arg("--store").arg(store);
+            command.arg("--namespace").arg(std::process::id().to_string());
+            if let Some(url) = &options.redis {
+                command.env(REDIS_URL, url);
+            }
             if store_down == StoreDownName::Fail {
                 command.args(["--store-down", "fail"]);
             }

@@ -77,7 +77,11 @@ impl<'a> Fleet<'a> {
             "{} processes, tokens of {} s, {}",
             options.processes,
             options.lifetime,
-            store.map_or_else(|| "no store".into(), |store| format!("store {}", store.display())),
+            match store {
+                None => "no store".into(),
+                Some(_) if options.redis.is_some() => "store in Redis".into(),
+                Some(store) => format!("store {}", store.display()),
+            },
         );
         let (sender, lines) = mpsc::unbounded_channel();
         let mut members = Vec::new();

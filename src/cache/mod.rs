@@ -70,7 +70,7 @@ pub(crate) use self::{
     verdict::{DoubtFuture, DoubtOutcome, Probe, Refusal, Verdict},
 };
 #[cfg(feature = "seal")]
-use crate::store::KeyRing;
+use crate::store::{KeyRing, seal::Sealing};
 use crate::{
     endpoint::{DynEndpoint, Rotation, TokenEndpoint},
     error::ConfigError,
@@ -78,7 +78,7 @@ use crate::{
     fleet::{Fleet, Naming, Sharing},
     origin::Origin,
     refresh::RefreshPolicy,
-    store::{Name, StoreDown, TokenStore, seal::Sealing},
+    store::{Name, StoreDown, TokenStore},
     sync,
     token::AccessToken,
 };

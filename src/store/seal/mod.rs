@@ -33,6 +33,7 @@ const PLAIN: u8 = 0;
 const SEALED: u8 = 1;
 
 /// How this process keeps tokens in a store.
+#[cfg_attr(not(feature = "seal"), allow(dead_code, reason = "there are no keys"))]
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Sealing {
     /// As they are. Whoever can read the store has the token.
@@ -47,6 +48,7 @@ pub(crate) enum Sealing {
 pub(crate) struct KeyId([u8; 4]);
 
 /// The reason why a stored token can't be opened.
+#[cfg_attr(not(feature = "seal"), allow(dead_code, reason = "there are no keys"))]
 ///
 /// Such a token belongs to a process outside of the fleet. If it were treated as absent, two halves
 /// of a fleet, one of them with a mistyped key, would replace each other's token forever.
