@@ -94,7 +94,7 @@ impl Core {
     }
 
     /// Starts a flight that waits for another process' renewal of the token `sequence`, if that
-    /// token is in use here.
+    /// token or a newer one is in use here.
     pub(super) fn begin_sibling(&self, sequence: u64, runtime: &Handle) -> Option<ToSpawn> {
         let (mut locked, inputs) = self.enter();
         let effects = sibling::begin(&mut locked.state, sequence, &inputs);

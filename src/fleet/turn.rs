@@ -129,13 +129,14 @@ impl Turn<'_> {
         clock::now().saturating_duration_since(lease.confirmed) <= self.bounds.confirmed
     }
 
-    /// Publishes a sealed token. Returns `false` if a newer lease was granted meanwhile.
+    /// Publishes a sealed token. Returns the value with it; `None` if a newer lease was granted
+    /// meanwhile.
     pub(crate) async fn publish(
         &self,
         lease: &HeldLease,
         token: &Bytes,
         cooldown: SharedCooldown,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Found>, StoreError> {
         let fence = lease.fence;
         let step = self.step(Some(Found::clone(&lease.written)), fence, |found, _| {
             match steps::publish(&found.value, fence, token, cooldown) {
@@ -144,7 +145,8 @@ impl Turn<'_> {
                 Publication::Fenced => Move::Answer(false),
             }
         });
-        Ok(step.await?.0)
+        let (published, written) = step.await?;
+        Ok(published.then_some(written))
     }
 
     /// Gives the lease back without a token.

@@ -39,6 +39,8 @@ struct State {
     down: AtomicBool,
     /// Operations hang.
     hangs: AtomicBool,
+    /// Operations take effect, and their answers are lost.
+    loses: AtomicBool,
     /// No notice gets through.
     deaf: AtomicBool,
     operations: AtomicU64,
@@ -56,6 +58,10 @@ impl Wire {
 
     pub(super) fn set_hanging(&self, hangs: bool) {
         self.state.hangs.store(hangs, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_losing(&self, loses: bool) {
+        self.state.loses.store(loses, Ordering::SeqCst);
     }
 
     pub(super) fn set_deaf(&self, deaf: bool) {
@@ -99,7 +105,11 @@ impl TokenStore for Wire {
         keep: Duration,
     ) -> Result<Swap, StoreError> {
         self.pass().await?;
-        self.store.compare_and_set(name, old, new, value, keep).await
+        let swap = self.store.compare_and_set(name, old, new, value, keep).await;
+        if self.state.loses.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        swap
     }
 
     fn watch(&self, name: &Name) -> impl Stream<Item = Notice> + Send + 'static {
