@@ -199,7 +199,8 @@ impl Listener {
             cooldown,
             lease,
         };
-        match turn.enter(&wish).await? {
+        let age = token.lifetime().saturating_sub(token.time_left());
+        match turn.enter(&wish, Some(age)).await? {
             Entered::Granted(lease) => {
                 let sealed = self.fleet.seal(member, lease.fence, token, &scheme)?;
                 let published = turn.publish(&lease, &sealed, cooldown).await?;

@@ -176,7 +176,8 @@ impl Flight<'_> {
             if clock::now() >= ends {
                 return Done::Refreshed(Refreshed::failed(no_turn(core.rules.policy.deadline)));
             }
-            let entered = self.turn.enter(&wish).await;
+            let token = core.token_age(self.member.local(wish.floor));
+            let entered = self.turn.enter(&wish, token).await;
             if entered.is_ok() {
                 core.store_works();
             }

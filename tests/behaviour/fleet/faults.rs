@@ -13,7 +13,7 @@ use tower_reauth::{
     store::{StoreDown, TokenStore},
 };
 
-use super::world::{World, name};
+use super::world::{Process, World, name};
 
 const LIFETIME: Duration = Duration::from_secs(300);
 
@@ -230,6 +230,22 @@ async fn a_renewal_is_announced_though_the_store_has_lost_its_data() {
     settle().await;
     check_that_all_hold(&world).await;
     assert_eq!(world.endpoint.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_as_old_as_it_is_though_the_store_has_changed_since() {
+    let mut world = World::new(2);
+    serving(&world).await;
+    sleep(Duration::from_secs(200)).await;
+    // A lease is taken, and never given back.
+    let renewal = renewing(&world).await;
+    renewal.abort();
+    drop(world.processes.remove(0));
+    let newcomer = Process::new(&world.endpoint, &world.store);
+    let token = newcomer.cache.token().await.unwrap();
+    assert_eq!(token.expose_secret(), "token-1");
+    let left = LIFETIME - Duration::from_secs(200);
+    assert!(token.time_left() <= left, "{:?} of {left:?}", token.time_left());
 }
 
 #[tokio::test(start_paused = true)]
