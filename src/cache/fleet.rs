@@ -38,6 +38,13 @@ impl Core {
         self.lock().state.current.as_ref().map(|current| current.token.lifetime())
     }
 
+    /// Returns how long ago the newest token was asked for, if it has this number.
+    pub(super) fn token_age(&self, sequence: u64) -> Option<Duration> {
+        let token = self.lock().state.current.as_ref().map(|current| current.token.clone());
+        let token = token.filter(|token| token.sequence() == sequence)?;
+        Some(token.lifetime().saturating_sub(token.time_left()))
+    }
+
     /// Returns the newest token if it is newer than `floor` and can be sent.
     pub(super) fn newer_than(&self, floor: u64) -> Option<AccessToken> {
         let locked = self.lock();
@@ -94,7 +101,7 @@ impl Core {
     }
 
     /// Starts a flight that waits for another process' renewal of the token `sequence`, if that
-    /// token is in use here.
+    /// token or a newer one is in use here.
     pub(super) fn begin_sibling(&self, sequence: u64, runtime: &Handle) -> Option<ToSpawn> {
         let (mut locked, inputs) = self.enter();
         let effects = sibling::begin(&mut locked.state, sequence, &inputs);

@@ -19,11 +19,7 @@ use tokio::{runtime::Handle, time::sleep};
 use super::{core::Core, fleet::ANSWER, task, turn};
 use crate::{
     fleet::{Anchor, Entered, Fleet, Found, Member, Order},
-    store::{
-        Notice, StoreError,
-        steps::Wish,
-        value::{SharedCooldown, Value},
-    },
+    store::{Notice, StoreError, steps::Wish, value::Value},
     sync,
     token::AccessToken,
 };
@@ -183,26 +179,36 @@ impl Listener {
     /// Publishes a token that was asked for without a lease, or that could not be published, unless
     /// there is a newer one.
     async fn offer(&self, member: &Member, token: &AccessToken) -> Result<(), StoreError> {
-        let Some((scheme, lease)) = self.core.upgrade().map(|core| {
+        let Some((scheme, lease, cooldown)) = self.core.upgrade().map(|core| {
             let lease = self.fleet.turn(member, core.lifetime()).bounds.lease;
-            (core.scheme.clone(), lease)
+            (core.scheme.clone(), lease, core.cooldown())
         }) else {
             return Ok(());
         };
         let turn = self.fleet.turn(member, Some(token.lifetime()));
+        // The answer of the store to an earlier try may have been lost.
+        if self.is_there(&turn.get(turn.bounds.operation).await?, member, token) {
+            return Ok(());
+        }
         let wish = Wish {
             owner: self.fleet.owner(),
             floor: member.shared(token.sequence()),
             forced: true,
             holds: false,
             credentials: None,
-            cooldown: SharedCooldown::default(),
+            cooldown,
             lease,
         };
-        match turn.enter(&wish).await? {
+        let age = token.lifetime().saturating_sub(token.time_left());
+        match turn.enter(&wish, Some(age)).await? {
             Entered::Granted(lease) => {
                 let sealed = self.fleet.seal(member, lease.fence, token, &scheme)?;
-                turn.publish(&lease, &sealed, SharedCooldown::default()).await?;
+                let published = turn.publish(&lease, &sealed, cooldown).await?;
+                // The token has a new number. Under the former one this process would not know
+                // that another renews it.
+                if let (Some(found), Some(core)) = (published, self.core.upgrade()) {
+                    self.adopt(&core, &found);
+                }
                 Ok(())
             }
             Entered::Newer(found) => {
@@ -215,5 +221,16 @@ impl Listener {
                 Err(StoreError::unavailable("another process asks for a token"))
             }
         }
+    }
+
+    /// Returns whether the store has this token, under its own number.
+    fn is_there(&self, found: &Found, member: &Member, token: &AccessToken) -> bool {
+        let anchor = Anchor::Store { asked: found.asked, age: found.age };
+        let has_number = found.value.head.sequence == member.shared(token.sequence());
+        has_number
+            && self.core.upgrade().is_some_and(|core| {
+                let opened = turn::open(&core, &self.fleet, member, &found.value, anchor);
+                opened.is_some_and(|(it, _)| it.expose_secret() == token.expose_secret())
+            })
     }
 }

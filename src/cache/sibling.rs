@@ -14,11 +14,11 @@ use crate::clock;
 /// The least time between two questions to the store after refusals of one token.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// Starts a flight that waits for a sibling's renewal, if this process has the token that dies of
-/// it. `sequence` is the number of that token.
+/// Starts a flight that waits for a sibling's renewal, if this process has a token that dies of it.
+/// `sequence` is the number of the token that the store has. A newer one dies as well.
 pub(super) fn begin(state: &mut State, sequence: u64, inputs: &Inputs<'_>) -> Effects {
     let mut effects = Effects::default();
-    let has_it = state.servable(&inputs.now).is_some_and(|token| token.sequence() == sequence);
+    let has_it = state.servable(&inputs.now).is_some_and(|token| token.sequence() >= sequence);
     if has_it && state.flight.is_none() && !state.closed {
         state.begin(Trigger::Sibling, inputs, &mut effects);
         effects.leases = Some(NewLeases::NextGeneration);

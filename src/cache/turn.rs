@@ -178,7 +178,8 @@ impl Flight<'_> {
             if clock::now() >= ends {
                 return Done::Refreshed(Refreshed::failed(no_turn(core.rules.policy.deadline)));
             }
-            let entered = self.turn.enter(&wish).await;
+            let token = core.token_age(self.member.local(wish.floor));
+            let entered = self.turn.enter(&wish, token).await;
             if entered.is_ok() {
                 core.store_works();
             }
@@ -261,7 +262,7 @@ impl Flight<'_> {
                 return self.adopt_held_for(&seen);
             }
             let Some(lease) = head.lease.filter(|it| it.owner != self.fleet.owner()) else {
-                return self.given_back(&seen.value, floor);
+                return self.given_back(&seen.value);
             };
             let fence = head.fence;
             let is_new = self.holding.0.borrow().is_none_or(|hold| hold.fence != fence);
@@ -302,10 +303,7 @@ impl Flight<'_> {
     }
 
     /// Decides what follows when the lease is given back without a token.
-    fn given_back(&self, value: &Value, floor: u64) -> Waited {
-        if value.head.sequence != floor {
-            return Waited::Look;
-        }
+    fn given_back(&self, value: &Value) -> Waited {
         if let Some((gate, left)) = value.backing_off(Duration::ZERO) {
             let mut refreshed = Refreshed::failed(backing_off(gate, left));
             refreshed.result.fate = match value.head.state {
@@ -408,8 +406,8 @@ impl Flight<'_> {
         };
         held.lease = None;
         match published {
-            Ok(true) => {}
-            Ok(false) => {
+            Ok(Some(_)) => {}
+            Ok(None) => {
                 core.tally.store_fenced.add();
                 isolate(|| {
                     tracing::warn!(

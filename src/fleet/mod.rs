@@ -203,6 +203,13 @@ impl Fleet {
         (scheme, windows): (&str, &Windows),
     ) -> Result<AccessToken, StoreError> {
         let record = self.unseal(member, value)?;
+        let anchor = match anchor {
+            Anchor::Held(at) => Anchor::Held(at),
+            // What the store dates is the last change, which may be a lease of later.
+            Anchor::Store { asked, age } => {
+                Anchor::Store { asked, age: age.saturating_add(value.published()) }
+            }
+        };
         let times = times(&record, anchor, self.store.has_clock(), windows);
         let scheme = record.scheme.as_deref().unwrap_or(scheme);
         let sequence = member.local(value.head.sequence);

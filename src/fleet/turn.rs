@@ -6,7 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Fleet, bounds::Bounds, member::Member};
+use super::{
+    Fleet,
+    bounds::Bounds,
+    member::{Member, Seen},
+};
 use crate::{
     clock::{self, Moment},
     error::Fate,
@@ -35,7 +39,7 @@ pub(crate) struct Turn<'a> {
 pub(crate) struct Found {
     pub(crate) revision: u64,
     pub(crate) value: Value,
-    /// How old the value was when the store was asked, or less.
+    /// How old the value was when the store was asked, or when it answered.
     pub(crate) age: Duration,
     /// When the store was asked.
     pub(crate) asked: Moment,
@@ -70,6 +74,16 @@ enum Move<T> {
     Write(Value, T),
 }
 
+impl Found {
+    /// Returns how old the value is now, or more.
+    fn age_now(&self) -> Duration {
+        let now = clock::moment();
+        let awake = now.at.saturating_duration_since(self.asked.at);
+        let slept = now.slept.saturating_sub(self.asked.slept);
+        self.age.saturating_add(awake).saturating_add(slept)
+    }
+}
+
 impl Turn<'_> {
     /// Reads the shared value. There is always one, which may be empty.
     pub(crate) async fn get(&self, within: Duration) -> Result<Found, StoreError> {
@@ -78,11 +92,16 @@ impl Turn<'_> {
         self.found(got, asked)
     }
 
-    /// Enters with a wish.
-    pub(crate) async fn enter(&self, wish: &Wish) -> Result<Entered, StoreError> {
+    /// Enters with a wish. `token` is how long ago the token was asked for that the wish wants
+    /// replaced, if this process has it.
+    pub(crate) async fn enter(
+        &self,
+        wish: &Wish,
+        token: Option<Duration>,
+    ) -> Result<Entered, StoreError> {
         let started = clock::now();
         let (entered, written) = self
-            .step(self.unclaimed(), wish.floor, |found, revision| {
+            .step(self.unclaimed(wish.floor, token), wish.floor, |found, revision| {
                 match steps::enter(&found.value, found.age, wish, revision) {
                     Entry::Newer => Move::Answer(Entry::Newer),
                     Entry::Held => Move::Answer(Entry::Held),
@@ -129,13 +148,14 @@ impl Turn<'_> {
         clock::now().saturating_duration_since(lease.confirmed) <= self.bounds.confirmed
     }
 
-    /// Publishes a sealed token. Returns `false` if a newer lease was granted meanwhile.
+    /// Publishes a sealed token. Returns the value with it; `None` if a newer lease was granted
+    /// meanwhile.
     pub(crate) async fn publish(
         &self,
         lease: &HeldLease,
         token: &Bytes,
         cooldown: SharedCooldown,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Found>, StoreError> {
         let fence = lease.fence;
         let step = self.step(Some(Found::clone(&lease.written)), fence, |found, _| {
             match steps::publish(&found.value, fence, token, cooldown) {
@@ -144,7 +164,8 @@ impl Turn<'_> {
                 Publication::Fenced => Move::Answer(false),
             }
         });
-        Ok(step.await?.0)
+        let (published, written) = step.await?;
+        Ok(published.then_some(written))
     }
 
     /// Gives the lease back without a token.
@@ -165,16 +186,18 @@ impl Turn<'_> {
     }
 
     /// Returns the value that was seen last, if a step may start from it: nobody has a lease, and
-    /// the endpoint is not left alone, so that its age does not matter.
-    fn unclaimed(&self) -> Option<Found> {
-        let seen = self.member.seen()?;
-        let is_unclaimed = seen.value.head.lease.is_none() && seen.value.head.gate.is_none();
-        is_unclaimed.then(|| Found {
-            revision: seen.revision,
-            value: Value::clone(&seen.value),
-            age: Duration::ZERO,
-            asked: seen.at,
-        })
+    /// the endpoint is not left alone. Its age matters for its token alone. A notice does not tell
+    /// it, so `token` must: the age of the token `floor` of this process.
+    fn unclaimed(&self, floor: u64, token: Option<Duration>) -> Option<Found> {
+        let Seen { revision, value, .. } = self.member.seen()?;
+        let is_unclaimed = value.head.lease.is_none() && value.head.gate.is_none();
+        let age = match token {
+            _ if !value.has_token() => Duration::ZERO,
+            Some(age) if value.head.sequence == floor => age.saturating_sub(value.published()),
+            _ => return None,
+        };
+        let value = Value::clone(&value);
+        is_unclaimed.then(|| Found { revision, value, age, asked: clock::moment() })
     }
 
     /// Takes one step, and again as long as others change the value meanwhile. Returns the value
@@ -204,6 +227,7 @@ impl Turn<'_> {
                 Move::Write(next, answer) => (next, answer),
             };
             is_known = false;
+            let next = next.following(&found.value, found.age_now());
             let bytes = next.encode().ok_or_else(too_long)?;
             let asked = clock::moment();
             let swap =

@@ -86,7 +86,9 @@ pub(crate) fn enter(value: &Value, age: Duration, wish: &Wish, revision: u64) ->
     if !is_own {
         next.head.fence = revision;
     }
-    let hold = wish.holds && value.has_token() && head.state == TokenState::Alive;
+    // A store that has lost its data knows no token, and the others have theirs all the same.
+    let has_token = value.has_token() || wish.floor > 0;
+    let hold = wish.holds && has_token && head.state == TokenState::Alive;
     // Its own lease too: a flight that was dropped may have sent a request under it.
     let takeover = head.lease.is_some();
     next.head.lease = Some(Lease { owner: wish.owner, hold, takeover });

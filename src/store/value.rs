@@ -44,6 +44,10 @@ pub(crate) struct Head {
     /// may have killed it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) takeover: bool,
+    /// How long the token had been published, in milliseconds, at the change that wrote this. Never
+    /// less than the truth. The age of the value starts anew with each change.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) published_ms: u64,
     /// The endpoint is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) gate: Option<SharedGate>,
@@ -134,6 +138,7 @@ impl Default for Head {
             sequence: 0,
             state: TokenState::Alive,
             takeover: false,
+            published_ms: 0,
             gate: None,
             cooldown: SharedCooldown::default(),
             others: Map::new(),
@@ -142,6 +147,22 @@ impl Default for Head {
 }
 
 impl Value {
+    /// Returns how long the token had been published at the last change.
+    pub(crate) fn published(&self) -> Duration {
+        Duration::from_millis(self.head.published_ms)
+    }
+
+    /// Returns this value as the successor of `former`, which is `age` old by now.
+    pub(crate) fn following(mut self, former: &Self, age: Duration) -> Self {
+        let is_same = self.head.sequence == former.head.sequence && self.has_token();
+        let published =
+            if is_same { former.published().saturating_add(age) } else { Duration::ZERO };
+        // Never less than the truth.
+        let rounded = u64::try_from(published.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        self.head.published_ms = rounded;
+        self
+    }
+
     /// Returns the bytes for a store; `None` if they are longer than a store takes.
     pub(crate) fn encode(&self) -> Option<Vec<u8>> {
         let mut bytes = serde_json::to_vec(&self.head).ok()?;
@@ -188,6 +209,11 @@ impl fmt::Debug for Value {
 #[derive(Deserialize)]
 struct Format {
     v: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

@@ -8,6 +8,7 @@
 //! SIMULATION_SEED=42 cargo test --release -p simulation                 one again
 //! ```
 
+mod fleet;
 mod network;
 mod refusals;
 mod steady_day;

@@ -8,11 +8,21 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tower::{Layer, ServiceExt};
-use tower_reauth::{AuthError, AuthLayer, store::StoreDown};
+use tower_reauth::{
+    AuthError, AuthLayer,
+    store::{StoreDown, TokenStore},
+};
 
-use super::world::World;
+use super::world::{Process, World, name};
 
 const LIFETIME: Duration = Duration::from_secs(300);
+
+/// The value of a fleet that has had no token yet.
+const EMPTY: &[u8] = b"{\"v\":1}\n";
+
+async fn revision(world: &World) -> u64 {
+    world.store.get(&name()).await.unwrap().unwrap().revision
+}
 
 /// Has the first process make the first token, and all others adopt it.
 async fn serving(world: &World) {
@@ -156,6 +166,88 @@ async fn a_store_that_comes_back_brings_all_together() {
         assert!(together.is_some_and(|time| time <= Duration::from_secs(2)), "{together:?}");
         assert_eq!(world.endpoint.calls(), 2, "the token is offered, and none asked for");
     }
+}
+
+/// Has the second process renew the token. No request may be sent with the old one meanwhile.
+async fn check_that_all_hold(world: &World) {
+    world.endpoint.answer_after(Duration::from_millis(50));
+    let refused = world.sum(|counters| counters.unauthorized);
+    let renewal = async {
+        sleep(Duration::from_secs(1)).await;
+        world.processes[1].cache.refresh().await.unwrap();
+    };
+    let (load, ()) = tokio::join!(world.load(Duration::from_secs(3)), renewal);
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert_eq!(world.sum(|counters| counters.unauthorized), refused);
+    assert!(world.is_of_one_mind());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_whose_publication_was_not_confirmed_keeps_its_number() {
+    let world = World::new(3);
+    serving(&world).await;
+    world.endpoint.answer_after(Duration::from_secs(1));
+    renewing(&world).await;
+    let asked = |world: &World| world.endpoint.calls() == 2;
+    world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
+    world.processes[0].wire.set_losing(true);
+    let adopted = |world: &World| world.processes[1].cache.current().is_some();
+    world.until(adopted, Duration::from_secs(2)).await.expect("the token is published");
+    let published = world.serving()[1];
+    sleep(Duration::from_millis(700)).await;
+    world.processes[0].wire.set_losing(false);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.serving(), [published; 3], "it is published once");
+    assert_eq!(world.processes[0].counters().store_errors, 1);
+    check_that_all_hold(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_offers_its_token_holds_for_the_next_one() {
+    let world = World::new(3);
+    serving(&world).await;
+    world.processes[0].wire.set_down(true);
+    world.processes[0].cache.refresh().await.unwrap();
+    world.processes[0].wire.set_down(false);
+    let together = world.until(World::is_of_one_mind, Duration::from_secs(5)).await;
+    assert!(together.is_some());
+    settle().await;
+    let serving = world.serving();
+    assert_eq!(serving, [serving[1]; 3], "the number is the same for all");
+    check_that_all_hold(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_is_announced_though_the_store_has_lost_its_data() {
+    let world = World::new(3);
+    serving(&world).await;
+    world
+        .store
+        .compare_and_set(&name(), revision(&world).await, 1 << 50, EMPTY, LIFETIME)
+        .await
+        .unwrap();
+    settle().await;
+    check_that_all_hold(&world).await;
+    assert_eq!(world.endpoint.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_as_old_as_it_is_though_the_store_has_changed_since() {
+    let mut world = World::new(2);
+    serving(&world).await;
+    sleep(Duration::from_secs(200)).await;
+    // A lease is taken, and never given back.
+    let renewal = renewing(&world).await;
+    renewal.abort();
+    drop(world.processes.remove(0));
+    let newcomer = Process::new(&world.endpoint, &world.store);
+    let before = newcomer.wire.operations();
+    let token = newcomer.cache.token().await.unwrap();
+    let operations = newcomer.wire.operations() - before;
+    assert!(operations < 12, "{operations} while it waited for the lease to end");
+    assert_eq!(token.expose_secret(), "token-1");
+    let left = LIFETIME - Duration::from_secs(200);
+    assert!(token.time_left() <= left, "{:?} of {left:?}", token.time_left());
 }
 
 #[tokio::test(start_paused = true)]

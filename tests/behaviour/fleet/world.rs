@@ -39,6 +39,8 @@ struct State {
     down: AtomicBool,
     /// Operations hang.
     hangs: AtomicBool,
+    /// Operations take effect, and their answers are lost.
+    loses: AtomicBool,
     /// No notice gets through.
     deaf: AtomicBool,
     operations: AtomicU64,
@@ -60,6 +62,10 @@ impl Wire {
 
     pub(super) fn set_hanging(&self, hangs: bool) {
         self.state.hangs.store(hangs, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_losing(&self, loses: bool) {
+        self.state.loses.store(loses, Ordering::SeqCst);
     }
 
     pub(super) fn set_deaf(&self, deaf: bool) {
@@ -132,6 +138,9 @@ impl TokenStore for Wire {
     ) -> Result<Swap, StoreError> {
         self.pass().await?;
         let swap = self.store.compare_and_set(&self.name(name), old, new, value, keep).await;
+        if self.state.loses.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.answer(swap).await
     }
 
@@ -223,6 +232,7 @@ impl Load {
 /// Processes that share a store, a client id and a resource.
 pub(super) struct World {
     pub(super) endpoint: Endpoint,
+    pub(super) store: MemoryStore,
     pub(super) resource: Resource,
     pub(super) processes: Vec<Process>,
 }
@@ -239,7 +249,7 @@ impl World {
         let store = MemoryStore::new();
         let process = |_| Process::with(&endpoint, &store, store_down);
         let processes = (0..processes).map(process).collect();
-        Self { endpoint, resource, processes }
+        Self { endpoint, store, resource, processes }
     }
 
     /// Has all processes send requests for so long.

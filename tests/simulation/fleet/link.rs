@@ -1,0 +1,241 @@
+//! What separates one process from the others: its way to the store, and whether it runs at all.
+
+use std::{
+    future::pending,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{Stream, StreamExt, stream};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+use tower_reauth::store::{MemoryStore, Name, Notice, StoreError, Swap, TokenStore, Versioned};
+
+use super::world::World;
+
+/// One process, as the rest of the world sees it.
+pub(super) struct Link {
+    pub(super) world: Arc<World>,
+    /// The number of the process. One that is started again has another.
+    pub(super) process: usize,
+    weather: Mutex<Weather>,
+    /// Counts the subscriptions that were lost.
+    gaps: watch::Sender<u64>,
+    operations: AtomicU64,
+}
+
+/// The state of a process and of its way to the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weather {
+    /// The process has stopped for good: nothing leaves it, and nothing reaches it.
+    pub(super) dead: bool,
+    /// The process stands still until then.
+    pub(super) paused: Instant,
+    /// No operation gets through, and no notice.
+    pub(super) cut: bool,
+    /// Operations hang, rather than failing at once, while the way is cut.
+    pub(super) hangs: bool,
+    /// Notices are lost.
+    pub(super) deaf: bool,
+    /// The share of operations that take effect and whose answer is lost.
+    pub(super) loses: f64,
+    /// How much longer each operation takes.
+    pub(super) slow: Duration,
+}
+
+impl Link {
+    pub(super) fn new(world: &Arc<World>, process: usize) -> Arc<Self> {
+        let weather = Weather {
+            dead: false,
+            paused: Instant::now(),
+            cut: false,
+            hangs: false,
+            deaf: false,
+            loses: 0.0,
+            slow: Duration::ZERO,
+        };
+        Arc::new(Self {
+            world: Arc::clone(world),
+            process,
+            weather: Mutex::new(weather),
+            gaps: watch::Sender::new(0),
+            operations: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn weather(&self) -> MutexGuard<'_, Weather> {
+        self.weather.lock().unwrap()
+    }
+
+    /// Has the process subscribe again.
+    pub(super) fn resubscribe(&self) {
+        self.gaps.send_modify(|gaps| *gaps += 1);
+    }
+
+    /// Ends everything that is wrong, unless the process is dead.
+    pub(super) fn heal(&self) {
+        let mut weather = self.weather();
+        let was_cut = std::mem::take(&mut weather.cut);
+        (weather.deaf, weather.loses, weather.slow) = (false, 0.0, Duration::ZERO);
+        drop(weather);
+        if was_cut {
+            self.resubscribe();
+        }
+    }
+
+    pub(super) fn operations(&self) -> u64 {
+        self.operations.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the process runs.
+    pub(super) async fn awake(&self) {
+        loop {
+            let Weather { dead, paused, .. } = *self.weather();
+            if dead {
+                pending::<()>().await;
+            }
+            if paused <= Instant::now() {
+                return;
+            }
+            sleep_until(paused).await;
+        }
+    }
+
+    /// Has the store carry out `operation`. From its send on, this process has no say in it.
+    async fn operate<T: Send + 'static>(
+        self: &Arc<Self>,
+        operation: impl AsyncOperation<T>,
+    ) -> Result<T, StoreError> {
+        self.awake().await;
+        self.operations.fetch_add(1, Ordering::Relaxed);
+        let Weather { cut, hangs, loses, slow, .. } = *self.weather();
+        let world = Arc::clone(&self.world);
+        let (there, back, is_lost) = world
+            .draw(|rng, figures| (figures.way.draw(rng), figures.way.draw(rng), rng.f64() < loses));
+        if cut && hangs {
+            pending::<()>().await;
+        }
+        let at_store = tokio::spawn(async move {
+            sleep(there + slow).await;
+            match world.store() {
+                Some(store) if !cut => operation(store).await,
+                _ => Err(StoreError::unavailable("there is no way to it")),
+            }
+        });
+        let answer = at_store.await.unwrap();
+        if is_lost {
+            pending::<()>().await;
+        }
+        sleep(back).await;
+        self.awake().await;
+        answer
+    }
+}
+
+/// An operation of the store, as a function that is sent there.
+trait AsyncOperation<T>:
+    FnOnce(MemoryStore) -> Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>> + Send + 'static
+{
+}
+
+impl<T, F> AsyncOperation<T> for F where
+    F: FnOnce(MemoryStore) -> Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>
+        + Send
+        + 'static
+{
+}
+
+/// A process' way to the store.
+#[derive(Clone)]
+pub(super) struct Wire(pub(super) Arc<Link>);
+
+impl TokenStore for Wire {
+    async fn get(&self, name: &Name) -> Result<Option<Versioned>, StoreError> {
+        let name = name.clone();
+        self.0
+            .operate(move |store: MemoryStore| {
+                Box::pin(async move { store.get(&name).await }) as Pin<Box<_>>
+            })
+            .await
+    }
+
+    async fn compare_and_set(
+        &self,
+        name: &Name,
+        old: u64,
+        new: u64,
+        value: &[u8],
+        keep: Duration,
+    ) -> Result<Swap, StoreError> {
+        let (name, value) = (name.clone(), value.to_vec());
+        let link = Arc::clone(&self.0);
+        self.0
+            .operate(move |store: MemoryStore| {
+                Box::pin(async move {
+                    let swap = store.compare_and_set(&name, old, new, &value, keep).await?;
+                    if swap == Swap::Done {
+                        link.world.changed(&link, &value);
+                    }
+                    Ok(swap)
+                }) as Pin<Box<_>>
+            })
+            .await
+    }
+
+    fn watch(&self, name: &Name) -> impl Stream<Item = Notice> + Send + 'static {
+        let subscription = Subscription {
+            link: Arc::clone(&self.0),
+            name: name.clone(),
+            gaps: self.0.gaps.subscribe(),
+            notices: None,
+        };
+        stream::unfold(subscription, |mut subscription| async move {
+            Some((subscription.next().await, subscription))
+        })
+    }
+}
+
+struct Subscription {
+    link: Arc<Link>,
+    name: Name,
+    gaps: watch::Receiver<u64>,
+    /// `None` while the store can't be reached.
+    notices: Option<Pin<Box<dyn Stream<Item = Notice> + Send>>>,
+}
+
+impl Subscription {
+    async fn next(&mut self) -> Notice {
+        loop {
+            let Some(notices) = &mut self.notices else {
+                self.gaps.borrow_and_update();
+                let store = self.link.world.store().filter(|_| !self.link.weather().cut);
+                match store {
+                    Some(store) => self.notices = Some(Box::pin(store.watch(&self.name))),
+                    None => self.gaps.changed().await.unwrap(),
+                }
+                continue;
+            };
+            let notice = tokio::select! {
+                biased;
+                _ = self.gaps.changed() => None,
+                notice = notices.next() => notice,
+            };
+            let Some(notice) = notice else {
+                self.notices = None;
+                continue;
+            };
+            sleep(self.link.world.draw(|rng, figures| figures.notice.draw(rng))).await;
+            self.link.awake().await;
+            let Weather { cut, deaf, .. } = *self.link.weather();
+            if !(cut || deaf && notice != Notice::Gap) {
+                return notice;
+            }
+        }
+    }
+}

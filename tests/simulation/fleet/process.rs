@@ -1,0 +1,233 @@
+//! A process: a cache, its callers, and the resource that they call.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use fastrand::Rng;
+use http::{Request, Response, StatusCode, header};
+use support::{URI, get};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use tower::{Layer, Service, ServiceExt};
+use tower_reauth::{
+    Auth, AuthLayer, Counters, Error, RefreshPolicy, TokenCache, replay::NoReplay, store::StoreDown,
+};
+
+use super::{
+    link::{Link, Wire},
+    world::{Endpoint, World, name},
+};
+
+/// No call takes so long, whatever goes wrong.
+const ENDLESS: Duration = Duration::from_secs(30);
+
+pub(super) struct Process {
+    pub(super) link: Arc<Link>,
+    pub(super) cache: TokenCache,
+    callers: Vec<JoinHandle<()>>,
+}
+
+impl Process {
+    pub(super) fn start(
+        world: &Arc<World>,
+        number: usize,
+        policy: RefreshPolicy,
+        store_down: StoreDown,
+    ) -> Self {
+        let link = Link::new(world, number);
+        let cache = TokenCache::builder(Endpoint(Arc::clone(&link)))
+            .refresh_policy(policy)
+            .shared_as(Wire(Arc::clone(&link)), name())
+            .store_down(store_down)
+            .build()
+            .unwrap();
+        Self { link, cache, callers: Vec::new() }
+    }
+
+    /// Has a caller send one request after the other, with pauses around `pause`.
+    pub(super) fn call(&mut self, pause: Duration) {
+        let client = Client::new(self);
+        self.callers.push(tokio::spawn(async move {
+            loop {
+                sleep(client.draw(|rng| pause.mul_f64(2.0 * rng.f64()))).await;
+                client.call().await;
+            }
+        }));
+    }
+
+    /// Sends requests at chance moments, `gap` apart on average, whether or not those before were
+    /// answered.
+    pub(super) fn call_by_chance(&mut self, gap: Duration) {
+        let client = Client::new(self);
+        self.callers.push(tokio::spawn(async move {
+            loop {
+                sleep(client.draw(|rng| gap.mul_f64(-(1.0 - rng.f64()).ln()))).await;
+                let client = client.clone();
+                tokio::spawn(async move { client.call().await });
+            }
+        }));
+    }
+
+    /// Returns the number of the token that is served now; 0 if there is none.
+    pub(super) fn serving(&self) -> usize {
+        serving(&self.cache)
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        self.cache.counters()
+    }
+
+    /// Ends the process at once: nothing that it was about to do happens.
+    pub(super) fn stop(self) {
+        self.link.weather().dead = true;
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.callers.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn serving(cache: &TokenCache) -> usize {
+    cache.current().map_or(0, |token| number(token.expose_secret()))
+}
+
+fn number(secret: &str) -> usize {
+    secret.strip_prefix("token-").unwrap().parse().unwrap()
+}
+
+/// What makes the calls of a process.
+#[derive(Clone)]
+struct Client {
+    link: Arc<Link>,
+    cache: TokenCache,
+    service: Auth<Resource>,
+    /// For requests that can't be sent again.
+    unrepeatable: Auth<Resource, NoReplay>,
+}
+
+impl Client {
+    fn new(process: &Process) -> Self {
+        let (link, cache) = (Arc::clone(&process.link), process.cache.clone());
+        let (auth, resource) = (AuthLayer::new(cache.clone()), Resource(Arc::clone(&link)));
+        let service = auth.clone().layer(resource.clone());
+        let unrepeatable = auth.without_replay().layer(resource);
+        Self { link, cache, service, unrepeatable }
+    }
+
+    fn draw<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
+        self.link.world.draw(|rng, _| draw(rng))
+    }
+
+    /// Makes one call, and takes in what came of it.
+    async fn call(&self) {
+        let world = &self.link.world;
+        let repeats = world.draw(|rng, figures| rng.f64() >= figures.unrepeatable);
+        let mut request = get(URI);
+        let sends = Sends::default();
+        request.extensions_mut().insert(sends.clone());
+        let started = Instant::now();
+        let answer = if repeats {
+            timeout(ENDLESS, self.service.clone().oneshot(request)).await
+        } else {
+            timeout(ENDLESS, self.unrepeatable.clone().oneshot(request)).await
+        };
+        if self.link.weather().dead {
+            return;
+        }
+        let answer = answer.map(|answer| answer.map(|response| response.status()));
+        let Ok(answer) = answer else { return world.wrong("a call without end") };
+        let last = sends.0.lock().unwrap().unwrap_or_default();
+        let waited = started.elapsed().saturating_sub(last);
+        if !answer.as_ref().is_ok_and(|status| status.is_success()) {
+            world.tell(|| format!("{}: a caller gets {answer:?}", self.link.process));
+        }
+        world.takes_in(&answer, waited, repeats, serving(&self.cache));
+    }
+}
+
+impl World {
+    fn takes_in(
+        &self,
+        answer: &Result<StatusCode, Error>,
+        waited: Duration,
+        repeats: bool,
+        serving: usize,
+    ) {
+        let is_served = self.is_alive(serving);
+        let mut state = self.lock();
+        let calls = &mut state.calls;
+        if !waited.is_zero() {
+            calls.delays.push(waited);
+        }
+        match answer {
+            Ok(StatusCode::UNAUTHORIZED) if repeats => calls.seen += 1,
+            Ok(StatusCode::UNAUTHORIZED) => calls.seen_unrepeatable += 1,
+            Ok(_) => calls.answered += 1,
+            Err(_) => calls.errors += 1,
+        }
+        let is_fine = answer.as_ref().is_ok_and(|status| status.is_success());
+        let calm = state.calm;
+        drop(state);
+        if calm && !is_fine {
+            self.wrong(&format!("{answer:?} though nothing is wrong"));
+        }
+        if answer.is_err() && is_served {
+            self.wrong(&format!("{answer:?} though token {serving} is alive"));
+        }
+    }
+}
+
+/// How long the last send of a request took.
+#[derive(Clone, Default)]
+struct Sends(Arc<Mutex<Option<Duration>>>);
+
+/// A resource, as one process reaches it. It accepts what is alive.
+#[derive(Clone)]
+struct Resource(Arc<Link>);
+
+impl Service<Request<String>> for Resource {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<()>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<String>) -> Self::Future {
+        let link = Arc::clone(&self.0);
+        let token = request.headers()[header::AUTHORIZATION].to_str().unwrap();
+        let token = number(token.strip_prefix("Bearer ").unwrap());
+        let sends = request.extensions().get::<Sends>().cloned().unwrap_or_default();
+        Box::pin(async move {
+            let sent = Instant::now();
+            let world = &link.world;
+            link.awake().await;
+            let (there, work, back, late) = world.draw(|rng, figures| {
+                let times = (figures.upload(rng), figures.work.draw(rng), figures.way.draw(rng));
+                (times.0, times.1, times.2, rng.f64() < figures.late_checks)
+            });
+            sleep(there + if late { work } else { Duration::ZERO }).await;
+            let accepts = world.is_alive(token);
+            sleep(back + if accepts && !late { work } else { Duration::ZERO }).await;
+            link.awake().await;
+            *sends.0.lock().unwrap() = Some(sent.elapsed());
+            let mut response = Response::new(());
+            if !accepts {
+                world.lock().wire += 1;
+                world.tell(|| format!("{} is refused with token-{token}", link.process));
+                *response.status_mut() = StatusCode::UNAUTHORIZED;
+            }
+            Ok(response)
+        })
+    }
+}

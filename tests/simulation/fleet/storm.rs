@@ -1,0 +1,438 @@
+//! One fleet by a seed: what goes wrong with it, and what must hold all the same.
+
+use std::{sync::Arc, time::Duration};
+
+use fastrand::Rng;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tower_reauth::{
+    RefreshPolicy,
+    store::{MemoryStore, StoreDown},
+};
+
+use super::{
+    figures::Figures,
+    process::Process,
+    world::{ATTEMPT, Point, Trap, World},
+};
+
+/// What goes wrong in one fleet. Each kind alone has stricter bounds than all together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Faults {
+    None,
+    /// Processes stop and start again, at any instant.
+    Crashes,
+    /// Processes stand still.
+    Pauses,
+    /// Notices and the answers of the store are lost, or late.
+    Losses,
+    /// The store stops, loses its data, or can't be reached.
+    Store,
+    /// The endpoint is slow, fails, or its answers are lost.
+    Endpoint,
+    All,
+}
+
+const KINDS: [Faults; 8] = [
+    Faults::None,
+    Faults::Crashes,
+    Faults::Pauses,
+    Faults::Losses,
+    Faults::Store,
+    Faults::Endpoint,
+    Faults::All,
+    Faults::All,
+];
+
+/// All that a seed decides beside chance.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) faults: Faults,
+    pub(super) processes: usize,
+    pub(super) lifetime: Duration,
+    pub(super) store_down: StoreDown,
+    /// When faults begin, and when they end.
+    storm: (Duration, Duration),
+}
+
+impl Plan {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        let faults = KINDS[rng.usize(0..KINDS.len())];
+        let processes = match rng.u32(0..100) {
+            0..45 => 2,
+            45..70 => 3,
+            70..95 => 10,
+            _ => 100,
+        };
+        let lifetime = Duration::from_secs(match rng.u32(0..10) {
+            0 => rng.u64(120..=300),
+            _ => rng.u64(12..60),
+        });
+        let store_down = if rng.bool() { StoreDown::Alone } else { StoreDown::Fail };
+        let start = Duration::from_millis(rng.u64(0..8000));
+        let end = start + lifetime.mul_f64(1.0 + 1.5 * rng.f64());
+        Self { faults, processes, lifetime, store_down, storm: (start, end) }
+    }
+
+    fn lease(&self) -> Duration {
+        (self.lifetime / 100).clamp(Duration::from_secs(1), Duration::from_secs(5))
+    }
+
+    fn policy() -> RefreshPolicy {
+        RefreshPolicy::default()
+            .attempt_timeout(ATTEMPT)
+            .deadline(Duration::from_secs(8))
+            .max_backoff(Duration::from_secs(1))
+            .cooldown_cap(Duration::from_secs(4))
+    }
+
+    fn has(&self, faults: Faults) -> bool {
+        self.faults == faults || self.faults == Faults::All
+    }
+
+    /// The time within which all are on the living token once nothing is wrong any longer.
+    fn recovery(&self) -> Duration {
+        self.lease() + Duration::from_secs(2)
+    }
+}
+
+/// What came of a fleet.
+#[derive(Clone, Debug)]
+pub(super) struct Report {
+    pub(super) plan: Plan,
+    pub(super) posts: usize,
+    pub(super) tokens: usize,
+    pub(super) faults: u64,
+    pub(super) faulty_posts: u64,
+    pub(super) alone: u64,
+    pub(super) answered: u64,
+    pub(super) wire: u64,
+    pub(super) seen: u64,
+    pub(super) errors: u64,
+    pub(super) longest_hold: Duration,
+    pub(super) longest_delay: Duration,
+    /// From the end of the last fault until all were on the living token.
+    pub(super) recovery: Duration,
+    pub(super) wrong: Vec<String>,
+}
+
+struct Fleet {
+    plan: Plan,
+    world: Arc<World>,
+    rng: Rng,
+    processes: Vec<Process>,
+    /// When those that have stopped start again.
+    absent: Vec<Instant>,
+    stops: mpsc::UnboundedReceiver<usize>,
+    started: usize,
+    faults: u64,
+    alone: u64,
+    longest_hold: Duration,
+    /// When the faults that heal do so.
+    heals: Vec<(Instant, Heal)>,
+}
+
+/// The end of a fault.
+enum Heal {
+    /// Of the process with this number.
+    Process(usize),
+    Store(MemoryStore),
+    Endpoint,
+}
+
+/// Plays one fleet to its end.
+pub(super) async fn play(seed: u64) -> Report {
+    let mut rng = Rng::with_seed(seed);
+    let plan = Plan::new(&mut rng);
+    let (world, stops) = World::new(Figures::FINE, plan.lifetime, rng.fork()).await;
+    let mut fleet = Fleet {
+        plan,
+        world,
+        rng,
+        processes: Vec::new(),
+        absent: Vec::new(),
+        stops,
+        started: 0,
+        faults: 0,
+        alone: 0,
+        longest_hold: Duration::ZERO,
+        heals: Vec::new(),
+    };
+    fleet.play().await
+}
+
+impl Fleet {
+    async fn play(&mut self) -> Report {
+        let world = Arc::clone(&self.world);
+        let (begins, ends) = self.plan.storm;
+        world.lock().calm = self.plan.faults == Faults::None;
+        for _ in 0..self.plan.processes {
+            if self.rng.bool() {
+                sleep(Duration::from_millis(self.rng.u64(0..200))).await;
+            }
+            self.start();
+        }
+        sleep_until(world.started + begins).await;
+        while world.started.elapsed() < ends {
+            let pause = Duration::from_millis(self.rng.u64(20..2000));
+            self.strike().await;
+
+            self.pass(Instant::now() + pause).await;
+        }
+        self.heal().await;
+        let ended = world.lock().fault_ends.max(Instant::now());
+        self.pass(ended).await;
+        world.tell(|| "all faults have ended".into());
+        let is_together = timeout(self.plan.recovery(), self.is_of_one_mind()).await.is_ok();
+        let recovery = ended.elapsed();
+        if !is_together {
+            let (serving, newest) = (self.serving(), world.newest());
+            world.wrong(&format!("serving {serving:?} with {newest} alive after the last fault"));
+        }
+        // What was sent before has been answered.
+        sleep(Duration::from_millis(500)).await;
+        self.be_calm().await;
+        self.report(recovery)
+    }
+
+    /// Checks that all is well from here on.
+    async fn be_calm(&mut self) {
+        let world = Arc::clone(&self.world);
+        let (refused, since) = {
+            let mut state = world.lock();
+            state.calm = true;
+            (state.wire, Instant::now())
+        };
+        world.tell(|| "nothing may go wrong from here on".into());
+        sleep(self.plan.lifetime.mul_f64(1.5)).await;
+        if timeout(Duration::from_secs(1), self.is_of_one_mind()).await.is_err() {
+            world.wrong("not of one mind in the end");
+        }
+        let state = world.lock();
+        let (wire, posts) = (state.wire, state.posts.clone());
+        drop(state);
+        if wire > refused {
+            world.wrong(&format!("{} 401s though nothing is wrong", wire - refused));
+        }
+        let is_none = self.plan.faults == Faults::None;
+        let posts: Vec<_> = posts.into_iter().filter(|at| is_none || *at > since).collect();
+        // Due after 75 % of the usable lifetime at the earliest.
+        let least = self.plan.lifetime.mul_f64(0.98 * 0.75);
+        if let Some(pair) = posts.windows(2).find(|pair| pair[1] - pair[0] < least) {
+            world.wrong(&format!("two requests for tokens within {:?}", pair[1] - pair[0]));
+        }
+    }
+
+    fn start(&mut self) {
+        let Plan { processes, store_down, .. } = self.plan;
+        let mut process = Process::start(&self.world, self.started, Plan::policy(), store_down);
+        self.started += 1;
+        let (callers, pause) = if processes > 10 { (1, 500) } else { (2, 250) };
+        for _ in 0..callers {
+            process.call(Duration::from_millis(pause));
+        }
+        self.processes.push(process);
+    }
+
+    fn stop(&mut self, index: usize) {
+        let process = self.processes.swap_remove(index);
+        self.count(&process);
+        process.stop();
+        let absent = Duration::from_millis(self.rng.u64(0..6000));
+        self.absent.push(Instant::now() + absent);
+    }
+
+    fn count(&mut self, process: &Process) {
+        let counters = process.counters();
+        self.alone += counters.store_alone;
+        self.longest_hold = self.longest_hold.max(counters.longest_hold);
+    }
+
+    /// Lets time pass, in which faults end, and processes stop and start.
+    async fn pass(&mut self, until: Instant) {
+        loop {
+            let now = Instant::now();
+            while let Ok(stopped) = self.stops.try_recv() {
+                if let Some(index) = self.processes.iter().position(|it| it.link.process == stopped)
+                {
+                    self.stop(index);
+                }
+            }
+            while let Some(index) = self.absent.iter().position(|at| *at <= now) {
+                self.absent.swap_remove(index);
+                self.start();
+            }
+            while let Some(index) = self.heals.iter().position(|(at, _)| *at <= now) {
+                let (_, heal) = self.heals.swap_remove(index);
+                self.end(heal);
+            }
+            if now >= until {
+                return;
+            }
+            sleep((until - now).min(Duration::from_millis(20))).await;
+        }
+    }
+
+    fn end(&mut self, heal: Heal) {
+        match heal {
+            Heal::Process(number) => {
+                let process = self.processes.iter().find(|it| it.link.process == number);
+                process.into_iter().for_each(|process| process.link.heal());
+            }
+            Heal::Store(store) => {
+                self.world.start_store(store);
+                self.processes.iter().for_each(|process| process.link.resubscribe());
+            }
+            Heal::Endpoint => self.world.lock().post_faults = 0.0,
+        }
+    }
+
+    /// Ends all faults, and starts all processes that have stopped.
+    async fn heal(&mut self) {
+        self.world.lock().trap = None;
+        self.pass(Instant::now()).await;
+        for (_, heal) in std::mem::take(&mut self.heals) {
+            self.end(heal);
+        }
+        for _ in std::mem::take(&mut self.absent) {
+            self.start();
+        }
+    }
+
+    /// Has something go wrong.
+    async fn strike(&mut self) {
+        let kinds =
+            [Faults::Crashes, Faults::Pauses, Faults::Losses, Faults::Store, Faults::Endpoint];
+        let kinds: Vec<_> = kinds.into_iter().filter(|kind| self.plan.has(*kind)).collect();
+        if kinds.is_empty() || self.processes.is_empty() {
+            return;
+        }
+        self.faults += 1;
+        let kind = kinds[self.rng.usize(0..kinds.len())];
+        self.world.tell(|| format!("a fault: {kind:?}"));
+        match kind {
+            Faults::Crashes if self.rng.bool() => {
+                let chosen = self.rng.usize(0..self.processes.len());
+                self.stop(chosen);
+            }
+            Faults::Crashes => self.trap(None),
+            Faults::Pauses => {
+                let pause = Duration::from_millis(self.rng.u64(50..4000));
+                if self.rng.bool() {
+                    return self.trap(Some(pause));
+                }
+                let process = &self.processes[self.rng.usize(0..self.processes.len())];
+                let until = Instant::now() + pause;
+                let mut weather = process.link.weather();
+                weather.paused = weather.paused.max(until);
+                let mut state = self.world.lock();
+                state.fault_ends = state.fault_ends.max(until);
+            }
+            Faults::Losses => self.lose(),
+            Faults::Store => self.cut().await,
+            _ => {
+                self.world.lock().post_faults = self.rng.f64();
+                let until = self.soon();
+                self.heals.push((until, Heal::Endpoint));
+            }
+        }
+    }
+
+    fn soon(&mut self) -> Instant {
+        Instant::now() + Duration::from_millis(self.rng.u64(100..8000))
+    }
+
+    fn trap(&mut self, pause: Option<Duration>) {
+        let point = Point::ALL[self.rng.usize(0..Point::ALL.len())];
+        self.world.lock().trap = Some(Trap { point, pause });
+    }
+
+    /// Loses notices or answers of the store, or delays them, for one process or all.
+    fn lose(&mut self) {
+        let until = self.soon();
+        let all = 0..self.processes.len();
+        let chosen = if self.rng.u32(0..4) == 0 {
+            all
+        } else {
+            let one = self.rng.usize(all);
+            one..one + 1
+        };
+        let (kind, share) = (self.rng.u32(0..3), self.rng.f64());
+        for process in &self.processes[chosen] {
+            let mut weather = process.link.weather();
+            match kind {
+                0 => weather.deaf = true,
+                1 => weather.loses = share,
+                _ => weather.slow = Duration::from_millis(600).mul_f64(share),
+            }
+            self.heals.push((until, Heal::Process(process.link.process)));
+        }
+    }
+
+    /// Cuts processes off from the store, or stops it.
+    async fn cut(&mut self) {
+        let until = self.soon();
+        let kind = self.rng.u32(0..4);
+        if kind < 2
+            && let Some(store) = self.world.stop_store()
+        {
+            let store = if kind == 0 { store } else { self.world.empty_store().await };
+            self.heals.push((until, Heal::Store(store)));
+            return;
+        }
+        let all = 0..self.processes.len();
+        let chosen = if kind == 2 {
+            all
+        } else {
+            let one = self.rng.usize(all);
+            one..one + 1
+        };
+        let hangs = self.rng.bool();
+        for process in &self.processes[chosen] {
+            let mut weather = process.link.weather();
+            (weather.cut, weather.hangs) = (true, hangs);
+            self.heals.push((until, Heal::Process(process.link.process)));
+        }
+    }
+
+    fn serving(&self) -> Vec<usize> {
+        self.processes.iter().map(Process::serving).collect()
+    }
+
+    /// Waits until all processes serve the token that is alive.
+    async fn is_of_one_mind(&self) {
+        loop {
+            let newest = self.world.newest();
+            if self.world.is_alive(newest) && self.serving().iter().all(|it| *it == newest) {
+                return;
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn report(&mut self, recovery: Duration) -> Report {
+        for process in std::mem::take(&mut self.processes) {
+            self.count(&process);
+        }
+        let state = self.world.lock();
+        let longest_delay = state.calls.delays.iter().max().copied().unwrap_or_default();
+        Report {
+            plan: self.plan,
+            posts: state.posts.len(),
+            tokens: state.issued.len(),
+            faults: self.faults,
+            faulty_posts: state.faulty_posts,
+            alone: self.alone,
+            answered: state.calls.answered,
+            wire: state.wire,
+            seen: state.calls.seen,
+            errors: state.calls.errors,
+            longest_hold: self.longest_hold,
+            longest_delay,
+            recovery,
+            wrong: state.wrong.clone(),
+        }
+    }
+}

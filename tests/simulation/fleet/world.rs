@@ -1,0 +1,342 @@
+//! What really is: which token is alive, what each request for a token meets, and what callers got.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use fastrand::Rng;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+use tower_reauth::{
+    AuthError,
+    endpoint::{IssuedToken, Rotation, TokenEndpoint},
+    store::{MemoryStore, Name, Swap, TokenStore},
+};
+
+use super::{figures::Figures, link::Link};
+
+/// The name under which the processes share their token.
+pub(super) fn name() -> Name {
+    Name::new("payments").unwrap()
+}
+
+/// The revision of the first value, above every wall clock, so that a seed plays the same whenever
+/// it is played.
+const FIRST: u64 = 1 << 49;
+
+/// A moment in the life of a renewal, as the process that renews comes to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Point {
+    /// It has taken the lease.
+    Leased,
+    /// It is about to ask the endpoint.
+    Asks,
+    /// The endpoint has its request, and the token in use has died of it.
+    Issued,
+    /// It has the response.
+    Answered,
+    /// The others have the token.
+    Published,
+}
+
+impl Point {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Leased, Self::Asks, Self::Issued, Self::Answered, Self::Published];
+}
+
+/// What a request for a token meets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Post {
+    /// It takes so long. The token in use dies when it arrives, or `late`, just before the answer.
+    Takes { time: Duration, late: bool },
+    /// It fails, and nothing is issued.
+    Fails,
+    /// It is never answered. If a token is issued, it is lost.
+    Lost { issues: bool },
+    /// It arrives only when nobody waits for its answer any longer.
+    Strays(Duration),
+}
+
+/// What callers got.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Calls {
+    pub(super) answered: u64,
+    /// 401s of requests that can be sent again.
+    pub(super) seen: u64,
+    /// 401s of the others.
+    pub(super) seen_unrepeatable: u64,
+    pub(super) errors: u64,
+    /// How long those waited that waited at all.
+    pub(super) delays: Vec<Duration>,
+}
+
+pub(super) struct World {
+    pub(super) started: Instant,
+    pub(super) figures: Figures,
+    pub(super) lifetime: Duration,
+    /// Events are printed.
+    talks: bool,
+    state: Mutex<State>,
+    /// Tells that a process has stopped at the [`Trap`].
+    stopped: mpsc::UnboundedSender<usize>,
+}
+
+pub(super) struct State {
+    rng: Rng,
+    /// `None` while the store is down.
+    store: Option<MemoryStore>,
+    /// When each token was issued, by number from 1.
+    pub(super) issued: Vec<Instant>,
+    /// When each request for a token was sent.
+    pub(super) posts: Vec<Instant>,
+    /// What the next requests for tokens meet. The last one stays.
+    pub(super) script: Vec<Post>,
+    /// Requests for tokens meet a fault with this chance.
+    pub(super) post_faults: f64,
+    /// When the last fault ends that no healing ends.
+    pub(super) fault_ends: Instant,
+    /// Requests for tokens that met a fault.
+    pub(super) faulty_posts: u64,
+    pub(super) trap: Option<Trap>,
+    /// 401s that resources answered.
+    pub(super) wire: u64,
+    pub(super) calls: Calls,
+    /// Nothing is wrong any longer, or never was.
+    pub(super) calm: bool,
+    pub(super) wrong: Vec<String>,
+}
+
+/// What happens to the process that comes to this point first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trap {
+    pub(super) point: Point,
+    /// It stands still for so long. Without a time it stops for good.
+    pub(super) pause: Option<Duration>,
+}
+
+impl World {
+    pub(super) async fn new(
+        figures: Figures,
+        lifetime: Duration,
+        mut rng: Rng,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<usize>) {
+        let (stopped, stops) = mpsc::unbounded_channel();
+        let now = Instant::now();
+        let state = State {
+            rng: rng.fork(),
+            store: Some(empty(FIRST).await),
+            issued: Vec::new(),
+            posts: Vec::new(),
+            script: vec![Post::Takes { time: figures.post, late: false }],
+            post_faults: 0.0,
+            fault_ends: now,
+            faulty_posts: 0,
+            trap: None,
+            wire: 0,
+            calls: Calls::default(),
+            calm: false,
+            wrong: Vec::new(),
+        };
+        let talks = std::env::var_os("FLEET_SEED").is_some();
+        let state = Mutex::new(state);
+        let world = Self { started: now, figures, lifetime, talks, state, stopped };
+        (Arc::new(world), stops)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(super) fn draw<T>(&self, draw: impl FnOnce(&mut Rng, &Figures) -> T) -> T {
+        draw(&mut self.lock().rng, &self.figures)
+    }
+
+    /// Notes something that must not be.
+    pub(super) fn wrong(&self, what: &str) {
+        let wrong = format!("{:.3} s: {what}", self.started.elapsed().as_secs_f64());
+        self.lock().wrong.push(wrong);
+    }
+
+    /// Prints what happens, if one seed is played again.
+    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
+        if self.talks {
+            println!("{:9.3} s  {}", self.started.elapsed().as_secs_f64(), what());
+        }
+    }
+
+    // ---- The store.
+
+    pub(super) fn store(&self) -> Option<MemoryStore> {
+        self.lock().store.clone()
+    }
+
+    /// Stops the store. Returns what starts it again.
+    pub(super) fn stop_store(&self) -> Option<MemoryStore> {
+        self.lock().store.take()
+    }
+
+    pub(super) fn start_store(&self, store: MemoryStore) {
+        self.lock().store = Some(store);
+    }
+
+    /// Returns a store that has lost its data. Its numbers are those of a wall clock.
+    pub(super) async fn empty_store(&self) -> MemoryStore {
+        let passed = u64::try_from(self.started.elapsed().as_millis()).unwrap();
+        empty(FIRST + passed).await
+    }
+
+    /// Takes in that a process has changed the shared value.
+    pub(super) fn changed(&self, link: &Link, value: &[u8]) {
+        let head = value.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        self.tell(|| format!("{} writes {}", link.process, String::from_utf8_lossy(head)));
+        let head: serde_json::Value = serde_json::from_slice(head).unwrap();
+        self.comes_to(
+            if head.get("lease").is_some() { Point::Leased } else { Point::Published },
+            link,
+        );
+    }
+
+    /// Springs the trap if it lies at this point.
+    fn comes_to(&self, point: Point, link: &Link) {
+        let mut state = self.lock();
+        let Some(trap) = state.trap.take_if(|trap| trap.point == point) else { return };
+        if let Some(pause) = trap.pause {
+            state.fault_ends = state.fault_ends.max(Instant::now() + pause);
+        }
+        drop(state);
+        self.tell(|| format!("{} falls into {trap:?}", link.process));
+        let mut weather = link.weather();
+        match trap.pause {
+            Some(pause) => weather.paused = weather.paused.max(Instant::now() + pause),
+            None => {
+                weather.dead = true;
+                let _ = self.stopped.send(link.process);
+            }
+        }
+    }
+
+    // ---- Tokens.
+
+    /// Returns the number of the token that was issued last; 0 if there is none.
+    pub(super) fn newest(&self) -> usize {
+        self.lock().issued.len()
+    }
+
+    pub(super) fn is_alive(&self, token: usize) -> bool {
+        let state = self.lock();
+        let is_newest = token > 0 && token == state.issued.len();
+        is_newest && state.issued[token - 1].elapsed() < self.lifetime
+    }
+
+    fn issue(&self) -> usize {
+        let mut state = self.lock();
+        state.issued.push(Instant::now());
+        state.issued.len()
+    }
+
+    /// Returns what the next request for a token meets.
+    fn next_post(&self) -> Post {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.posts.push(now);
+        let script = if state.script.len() > 1 { state.script.remove(0) } else { state.script[0] };
+        if state.rng.f64() >= state.post_faults {
+            return script;
+        }
+        state.faulty_posts += 1;
+        let rng = &mut state.rng;
+        let long = Duration::from_millis(rng.u64(100..4000));
+        let (post, ends) = match rng.u32(0..6) {
+            0 | 1 => (Post::Takes { time: long, late: rng.bool() }, long),
+            2 => (Post::Fails, Duration::ZERO),
+            3 => (Post::Lost { issues: true }, ATTEMPT),
+            4 => (Post::Lost { issues: false }, ATTEMPT),
+            _ => (Post::Strays(ATTEMPT + long), ATTEMPT + long),
+        };
+        state.fault_ends = state.fault_ends.max(now + ends.max(ATTEMPT));
+        post
+    }
+}
+
+/// How long an attempt at a token may take where requests for tokens meet faults.
+pub(super) const ATTEMPT: Duration = Duration::from_secs(2);
+
+/// Returns a store with an empty value of this revision.
+async fn empty(revision: u64) -> MemoryStore {
+    let store = MemoryStore::new();
+    let week = Duration::from_secs(7 * 24 * 3600);
+    let swap = store.compare_and_set(&name(), 0, revision, b"{\"v\":1}\n", week).await.unwrap();
+    assert_eq!(swap, Swap::Done);
+    store
+}
+
+/// The endpoint as one process has it. Each new token kills the one before.
+pub(super) struct Endpoint(pub(super) Arc<Link>);
+
+impl TokenEndpoint for Endpoint {
+    async fn issue(&self) -> Result<IssuedToken, AuthError> {
+        let link = Arc::clone(&self.0);
+        link.world.comes_to(Point::Asks, &link);
+        link.awake().await;
+        let world = Arc::clone(&link.world);
+        let (post, way) = (world.next_post(), world.draw(|rng, figures| figures.way.draw(rng)));
+        world.tell(|| format!("{} asks, which meets {post:?}", link.process));
+        // Once it is sent, it arrives, whatever becomes of its sender.
+        let at_endpoint = tokio::spawn(async move { answer(&world, &link, post, way).await });
+        let answered = at_endpoint.await.unwrap();
+        self.0.world.comes_to(Point::Answered, &self.0);
+        self.0.awake().await;
+        let number = answered.ok_or_else(|| AuthError::transient("503"))?;
+        Ok(IssuedToken::new(format!("token-{number}")).expires_in(self.0.world.lifetime))
+    }
+
+    fn rotation(&self) -> Rotation {
+        Rotation::Exclusive
+    }
+
+    fn uri(&self) -> Option<&http::Uri> {
+        static URI: std::sync::LazyLock<http::Uri> =
+            std::sync::LazyLock::new(|| http::Uri::from_static("https://api.example.com/auth"));
+        Some(&URI)
+    }
+}
+
+/// Answers a request for a token; `None` if it fails.
+async fn answer(world: &World, link: &Link, post: Post, way: Duration) -> Option<usize> {
+    let issue = || {
+        let number = world.issue();
+        world.tell(|| format!("token-{number} is issued to {}", link.process));
+        world.comes_to(Point::Issued, link);
+        number
+    };
+    match post {
+        Post::Takes { time, late } => {
+            let work = time.saturating_sub(way);
+            let (before, after) =
+                if late { (work.saturating_sub(way), way) } else { (Duration::ZERO, work) };
+            sleep(way + before).await;
+            let number = issue();
+            sleep(after).await;
+            Some(number)
+        }
+        Post::Fails => {
+            sleep(way * 2).await;
+            None
+        }
+        Post::Lost { issues } => {
+            sleep(way).await;
+            if issues {
+                issue();
+            }
+            std::future::pending().await
+        }
+        Post::Strays(time) => {
+            sleep(time).await;
+            issue();
+            std::future::pending().await
+        }
+    }
+}
