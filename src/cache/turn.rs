@@ -256,12 +256,13 @@ impl Flight<'_> {
                 return Waited::Done(Done::Refreshed(adopted_already(token)));
             }
             let head = &seen.value.head;
-            if head.sequence > floor {
+            let lease = head.lease.filter(|it| it.owner != self.fleet.owner());
+            // A token that is about to die is no use to a process that does not have it. The store
+            // does not hand it out either, so asking it would not end.
+            if head.sequence > floor && !lease.is_some_and(|lease| lease.hold) {
                 return self.adopt_held_for(&seen);
             }
-            let Some(lease) = head.lease.filter(|it| it.owner != self.fleet.owner()) else {
-                return self.given_back(&seen.value);
-            };
+            let Some(lease) = lease else { return self.given_back(&seen.value) };
             let fence = head.fence;
             let is_new = self.holding.0.borrow().is_none_or(|hold| hold.fence != fence);
             if lease.hold && is_new && core.hold_for_sibling(self.task.start.sequence) {

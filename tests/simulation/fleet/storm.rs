@@ -85,18 +85,29 @@ impl Plan {
             .attempt_timeout(ATTEMPT)
             .deadline(Duration::from_secs(8))
             .max_backoff(Duration::from_secs(1))
-            .cooldown_cap(Duration::from_secs(4))
+            .cooldown_cap(COOLDOWN)
     }
 
     fn has(&self, faults: Faults) -> bool {
         self.faults == faults || self.faults == Faults::All
     }
 
-    /// The time within which all are on the living token once nothing is wrong any longer.
+    /// The time within which all are on the living token once nothing is wrong any longer: a lease
+    /// and 2 s. A process that has started lately does not know how long tokens live, so its lease
+    /// is one of 3 s. Processes that asked alone, or whose token a stray request has killed, leave
+    /// a token that is refused early in use for as long as their cool-down says.
     fn recovery(&self) -> Duration {
-        self.lease() + Duration::from_secs(2)
+        let unknown = Duration::from_secs(if self.has(Faults::Crashes) { 3 } else { 0 });
+        let is_duel = self.has(Faults::Endpoint)
+            || self.has(Faults::Pauses)
+            || self.has(Faults::Store) && self.store_down == StoreDown::Alone;
+        let cooldown = if is_duel { COOLDOWN } else { Duration::ZERO };
+        self.lease().max(unknown) + Duration::from_secs(2) + cooldown
     }
 }
+
+/// The longest pause before a token is replaced that was refused early.
+const COOLDOWN: Duration = Duration::from_secs(4);
 
 /// What came of a fleet.
 #[derive(Clone, Debug)]
@@ -191,8 +202,8 @@ impl Fleet {
             let (serving, newest) = (self.serving(), world.newest());
             world.wrong(&format!("serving {serving:?} with {newest} alive after the last fault"));
         }
-        // What was sent before has been answered.
-        sleep(Duration::from_millis(500)).await;
+        // And what was sent before has been answered.
+        sleep_until(ended + self.plan.recovery() + Duration::from_millis(500)).await;
         self.be_calm().await;
         self.report(recovery)
     }
