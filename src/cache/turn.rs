@@ -62,7 +62,10 @@ struct Holding(watch::Sender<Option<Hold>>);
 struct Hold {
     /// The fence of the lease for which requests are held; 0 if none was heard of yet.
     fence: u64,
+    /// When this process heard of it. Nothing was asked for before that.
     since: Moment,
+    /// When this process began to hold, which may be later.
+    began: Instant,
     /// When they are held no longer.
     until: Instant,
 }
@@ -91,7 +94,7 @@ impl RefreshTask {
         match select(work, pin!(self.bound_holds(&holding))).await {
             Either::Left((Done::Refreshed(mut refreshed), _)) => {
                 let is_held = self.core.is_holding(self.start.sequence);
-                let held = holding.0.borrow().filter(|_| is_held).map(|hold| hold.since.at);
+                let held = holding.0.borrow().filter(|_| is_held).map(|hold| hold.began);
                 refreshed.held = refreshed.held.or(held);
                 Done::Refreshed(refreshed)
             }
@@ -114,7 +117,7 @@ impl RefreshTask {
                 continue;
             }
             core.time_out_hold(flight);
-            let lasted = clock::now().saturating_duration_since(hold.since.at);
+            let lasted = clock::now().saturating_duration_since(hold.began);
             core.tally.longest_hold.record(lasted);
             if timeout(SILENCE, changed(&mut changes)).await.is_ok() {
                 continue;
@@ -231,7 +234,7 @@ impl Flight<'_> {
         let bound = self.turn.bounds.grace + self.task.core.rules.policy.hold_timeout;
         let bound = bound.min(self.task.core.lifetime().map_or(bound, |lifetime| lifetime / 4));
         let until = clock::later(since.at, bound);
-        self.holding.0.send_replace(Some(Hold { fence, since, until }));
+        self.holding.0.send_replace(Some(Hold { fence, since, began: clock::now(), until }));
     }
 
     /// Makes the token of a value this process' own; `None` if it can't be sent.
