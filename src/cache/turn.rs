@@ -62,7 +62,10 @@ struct Holding(watch::Sender<Option<Hold>>);
 struct Hold {
     /// The fence of the lease for which requests are held; 0 if none was heard of yet.
     fence: u64,
+    /// When this process heard of it. Nothing was asked for before that.
     since: Moment,
+    /// When this process began to hold, which may be later.
+    began: Instant,
     /// When they are held no longer.
     until: Instant,
 }
@@ -91,7 +94,7 @@ impl RefreshTask {
         match select(work, pin!(self.bound_holds(&holding))).await {
             Either::Left((Done::Refreshed(mut refreshed), _)) => {
                 let is_held = self.core.is_holding(self.start.sequence);
-                let held = holding.0.borrow().filter(|_| is_held).map(|hold| hold.since.at);
+                let held = holding.0.borrow().filter(|_| is_held).map(|hold| hold.began);
                 refreshed.held = refreshed.held.or(held);
                 Done::Refreshed(refreshed)
             }
@@ -114,7 +117,7 @@ impl RefreshTask {
                 continue;
             }
             core.time_out_hold(flight);
-            let lasted = clock::now().saturating_duration_since(hold.since.at);
+            let lasted = clock::now().saturating_duration_since(hold.began);
             core.tally.longest_hold.record(lasted);
             if timeout(SILENCE, changed(&mut changes)).await.is_ok() {
                 continue;
@@ -233,7 +236,7 @@ impl Flight<'_> {
         let bound = self.turn.bounds.grace + self.task.core.rules.policy.hold_timeout;
         let bound = bound.min(self.task.core.lifetime().map_or(bound, |lifetime| lifetime / 4));
         let until = clock::later(since.at, bound);
-        self.holding.0.send_replace(Some(Hold { fence, since, until }));
+        self.holding.0.send_replace(Some(Hold { fence, since, began: clock::now(), until }));
     }
 
     /// Makes the token of a value this process' own; `None` if it can't be sent.
@@ -258,12 +261,13 @@ impl Flight<'_> {
                 return Waited::Done(Done::Refreshed(adopted_already(token)));
             }
             let head = &seen.value.head;
-            if head.sequence > floor {
+            let lease = head.lease.filter(|it| it.owner != self.fleet.owner());
+            // A token that is about to die is no use to a process that does not have it. The store
+            // does not hand it out either, so asking it would not end.
+            if head.sequence > floor && !lease.is_some_and(|lease| lease.hold) {
                 return self.adopt_held_for(&seen);
             }
-            let Some(lease) = head.lease.filter(|it| it.owner != self.fleet.owner()) else {
-                return self.given_back(&seen.value);
-            };
+            let Some(lease) = lease else { return self.given_back(&seen.value) };
             let fence = head.fence;
             let is_new = self.holding.0.borrow().is_none_or(|hold| hold.fence != fence);
             if lease.hold && is_new && core.hold_for_sibling(self.task.start.sequence) {

@@ -55,7 +55,7 @@ fn what_must_hold_holds_in_every_seed() {
     }
     let seeds = number("SIMULATION_SEEDS").unwrap_or(20);
     let started = Instant::now();
-    if let Some((seed, error)) = first_failure(seeds) {
+    if let Some((seed, error)) = first_failure(seeds, simulate) {
         panic!(
             "seed {seed}: {error}\n\
              to see it again: SIMULATION_SEED={seed} cargo test -p simulation"
@@ -65,7 +65,10 @@ fn what_must_hold_holds_in_every_seed() {
 }
 
 /// Simulates seeds on all cores, until each thread has met one that fails, or there are no more.
-fn first_failure(seeds: u64) -> Option<(u64, String)> {
+fn first_failure(
+    seeds: u64,
+    simulate: impl Fn(u64) -> Result<(), BoxError> + Sync,
+) -> Option<(u64, String)> {
     let next = AtomicU64::new(0);
     let work = || {
         loop {

@@ -10,7 +10,7 @@ use std::{
 
 use fastrand::Rng;
 use http::{Request, Response, StatusCode, header};
-use support::{URI, get};
+use support::get;
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
@@ -27,6 +27,10 @@ use super::{
 
 /// No call takes so long, whatever goes wrong.
 const ENDLESS: Duration = Duration::from_secs(30);
+
+/// Several, since a path that refuses each token is taken for one that refuses this client.
+const PATHS: [&str; 8] =
+    ["accounts", "balances", "cards", "payments", "rates", "refunds", "transfers", "users"];
 
 pub(super) struct Process {
     pub(super) link: Arc<Link>,
@@ -130,8 +134,10 @@ impl Client {
     /// Makes one call, and takes in what came of it.
     async fn call(&self) {
         let world = &self.link.world;
-        let repeats = world.draw(|rng, figures| rng.f64() >= figures.unrepeatable);
-        let mut request = get(URI);
+        let (repeats, path) = world.draw(|rng, figures| {
+            (rng.f64() >= figures.unrepeatable, PATHS[rng.usize(0..PATHS.len())])
+        });
+        let mut request = get(&format!("https://api.example.com/{path}"));
         let sends = Sends::default();
         request.extensions_mut().insert(sends.clone());
         let started = Instant::now();

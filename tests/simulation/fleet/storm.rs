@@ -85,25 +85,41 @@ impl Plan {
             .attempt_timeout(ATTEMPT)
             .deadline(Duration::from_secs(8))
             .max_backoff(Duration::from_secs(1))
-            .cooldown_cap(Duration::from_secs(4))
+            .cooldown_cap(COOLDOWN)
     }
 
     fn has(&self, faults: Faults) -> bool {
         self.faults == faults || self.faults == Faults::All
     }
 
-    /// The time within which all are on the living token once nothing is wrong any longer.
+    /// The time within which all are on the living token once nothing is wrong any longer: a lease
+    /// and 2 s. A process that has started lately does not know how long tokens live, so its lease
+    /// is one of 3 s. Processes that asked alone, or whose token a stray request has killed, leave
+    /// a token that is refused early in use for as long as their cool-down says.
     fn recovery(&self) -> Duration {
-        self.lease() + Duration::from_secs(2)
+        let unknown = Duration::from_secs(if self.has(Faults::Crashes) { 3 } else { 0 });
+        let is_duel = self.has(Faults::Endpoint)
+            || self.has(Faults::Pauses)
+            || self.has(Faults::Store) && self.store_down == StoreDown::Alone;
+        let cooldown = if is_duel { COOLDOWN } else { Duration::ZERO };
+        self.lease().max(unknown) + Duration::from_secs(2) + cooldown
     }
 }
+
+/// The part of a token's lifetime after which it is due at the earliest: 75 % of the usable one.
+const EARLIEST: f64 = 0.98 * 0.75;
+
+/// The longest pause before a token is replaced that was refused early.
+const COOLDOWN: Duration = Duration::from_secs(4);
 
 /// What came of a fleet.
 #[derive(Clone, Debug)]
 pub(super) struct Report {
     pub(super) plan: Plan,
     pub(super) posts: usize,
-    pub(super) tokens: usize,
+    /// From the start to the end of the calm.
+    elapsed: Duration,
+    /// What went wrong beside requests for tokens.
     pub(super) faults: u64,
     pub(super) faulty_posts: u64,
     pub(super) alone: u64,
@@ -116,6 +132,33 @@ pub(super) struct Report {
     /// From the end of the last fault until all were on the living token.
     pub(super) recovery: Duration,
     pub(super) wrong: Vec<String>,
+}
+
+impl Report {
+    /// Returns everything that was not as it must be.
+    pub(super) fn wrong(&self) -> Vec<String> {
+        let mut wrong = self.wrong.clone();
+        let posts = self.posts as u64;
+        // One per renewal, each that met a fault or was made alone, and one for every two of the
+        // other faults.
+        let usable = self.plan.lifetime.mul_f64(EARLIEST).as_secs_f64();
+        let renewals = (self.elapsed.as_secs_f64() / usable) as u64;
+        let most = 2 + renewals + self.faulty_posts + self.alone + self.faults / 2;
+        if posts > most {
+            wrong.push(format!("{posts} requests for tokens, {most} at most"));
+        }
+        // The grace and the bound of a hold. Alone, a process drains instead of the grace.
+        let drain = if self.alone > 0 { Duration::from_secs(2) } else { Duration::ZERO };
+        let is_fine = self.plan.faults == Faults::None;
+        let bound = Duration::from_millis(if is_fine { 200 } else { 1100 }) + drain;
+        if self.longest_hold > bound {
+            wrong.push(format!("a hold of {:?}, {bound:?} at most", self.longest_hold));
+        }
+        if is_fine && self.wire > 0 {
+            wrong.push(format!("{} 401s without a fault", self.wire));
+        }
+        wrong
+    }
 }
 
 struct Fleet {
@@ -191,8 +234,8 @@ impl Fleet {
             let (serving, newest) = (self.serving(), world.newest());
             world.wrong(&format!("serving {serving:?} with {newest} alive after the last fault"));
         }
-        // What was sent before has been answered.
-        sleep(Duration::from_millis(500)).await;
+        // And what was sent before has been answered.
+        sleep_until(ended + self.plan.recovery() + Duration::from_millis(500)).await;
         self.be_calm().await;
         self.report(recovery)
     }
@@ -218,8 +261,7 @@ impl Fleet {
         }
         let is_none = self.plan.faults == Faults::None;
         let posts: Vec<_> = posts.into_iter().filter(|at| is_none || *at > since).collect();
-        // Due after 75 % of the usable lifetime at the earliest.
-        let least = self.plan.lifetime.mul_f64(0.98 * 0.75);
+        let least = self.plan.lifetime.mul_f64(EARLIEST);
         if let Some(pair) = posts.windows(2).find(|pair| pair[1] - pair[0] < least) {
             world.wrong(&format!("two requests for tokens within {:?}", pair[1] - pair[0]));
         }
@@ -421,7 +463,7 @@ impl Fleet {
         Report {
             plan: self.plan,
             posts: state.posts.len(),
-            tokens: state.issued.len(),
+            elapsed: self.world.started.elapsed(),
             faults: self.faults,
             faulty_posts: state.faulty_posts,
             alone: self.alone,
