@@ -177,7 +177,11 @@ fn with(server: &Server, token: AccessToken) -> TokenCache {
 }
 
 fn complete(core: &Core, sequence: u64, result: Result<AccessToken, AuthError>) {
-    core.complete(sequence, &Completion { result, fate: Fate::NotIssued, panicked: false });
+    let arrival = Arrival::default();
+    core.complete(
+        sequence,
+        &Completion { result, fate: Fate::NotIssued, panicked: false, arrival },
+    );
 }
 
 /// Enters a flight that nobody drives: the model takes its steps itself.

@@ -72,6 +72,7 @@ async fn the_primary_is_the_one_that_a_sentinel_names_before_and_after_a_failove
     let mut notices = Notices::of(&store, "payments");
     notices.gap(SOON).await;
     assert_eq!(change(&store, 0, 1).await.unwrap(), Swap::Done);
+    notices.changed(1).await;
     assert_eq!(primary.connections(), 1);
     sentinel.wait_for_replica().await;
     assert_eq!(ask(sentinel.port, &["SENTINEL", "FAILOVER", "payments"]).unwrap(), "OK");

@@ -113,6 +113,7 @@ const EARLIEST: f64 = 0.98 * 0.75;
 const COOLDOWN: Duration = Duration::from_secs(4);
 
 /// What came of a fleet.
+#[expect(dead_code, reason = "a seed that is played again shows all of it")]
 #[derive(Clone, Debug)]
 pub(super) struct Report {
     pub(super) plan: Plan,

@@ -101,6 +101,8 @@ pub(super) struct State {
     /// Requests for tokens that met a fault.
     pub(super) faulty_posts: u64,
     pub(super) trap: Option<Trap>,
+    /// The points that processes have come to, with their moments.
+    pub(super) points: Vec<(Point, Instant)>,
     /// 401s that resources answered.
     pub(super) wire: u64,
     pub(super) calls: Calls,
@@ -135,6 +137,7 @@ impl World {
             fault_ends: now,
             faulty_posts: 0,
             trap: None,
+            points: Vec::new(),
             wire: 0,
             calls: Calls::default(),
             calm: false,
@@ -202,6 +205,7 @@ impl World {
     /// Springs the trap if it lies at this point.
     fn comes_to(&self, point: Point, link: &Link) {
         let mut state = self.lock();
+        state.points.push((point, Instant::now()));
         let Some(trap) = state.trap.take_if(|trap| trap.point == point) else { return };
         if let Some(pause) = trap.pause {
             state.fault_ends = state.fault_ends.max(Instant::now() + pause);
