@@ -31,6 +31,7 @@ pub(super) struct Link {
 }
 
 /// The state of a process and of its way to the store.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Weather {
     /// The process has stopped for good: nothing leaves it, and nothing reaches it.

@@ -153,7 +153,7 @@ impl Client {
         let Ok(answer) = answer else { return world.wrong("a call without end") };
         let last = sends.0.lock().unwrap().unwrap_or_default();
         let waited = started.elapsed().saturating_sub(last);
-        if !answer.as_ref().is_ok_and(|status| status.is_success()) {
+        if !answer.as_ref().is_ok_and(StatusCode::is_success) {
             world.tell(|| format!("{}: a caller gets {answer:?}", self.link.process));
         }
         world.takes_in(&answer, waited, repeats, serving(&self.cache));
@@ -180,7 +180,7 @@ impl World {
             Ok(_) => calls.answered += 1,
             Err(_) => calls.errors += 1,
         }
-        let is_fine = answer.as_ref().is_ok_and(|status| status.is_success());
+        let is_fine = answer.as_ref().is_ok_and(StatusCode::is_success);
         let calm = state.calm;
         drop(state);
         if calm && !is_fine {

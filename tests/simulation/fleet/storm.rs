@@ -142,8 +142,8 @@ impl Report {
         let posts = self.posts as u64;
         // One per renewal, each that met a fault or was made alone, and one for every two of the
         // other faults.
-        let usable = self.plan.lifetime.mul_f64(EARLIEST).as_secs_f64();
-        let renewals = (self.elapsed.as_secs_f64() / usable) as u64;
+        let usable = self.plan.lifetime.mul_f64(EARLIEST).as_millis();
+        let renewals = u64::try_from(self.elapsed.as_millis() / usable).unwrap_or(u64::MAX);
         let most = 2 + renewals + self.faulty_posts + self.alone + self.faults / 2;
         if posts > most {
             wrong.push(format!("{posts} requests for tokens, {most} at most"));
@@ -322,11 +322,15 @@ impl Fleet {
         match heal {
             Heal::Process(number) => {
                 let process = self.processes.iter().find(|it| it.link.process == number);
-                process.into_iter().for_each(|process| process.link.heal());
+                if let Some(process) = process {
+                    process.link.heal();
+                }
             }
             Heal::Store(store) => {
                 self.world.start_store(store);
-                self.processes.iter().for_each(|process| process.link.resubscribe());
+                for process in &self.processes {
+                    process.link.resubscribe();
+                }
             }
             Heal::Endpoint => self.world.lock().post_faults = 0.0,
         }

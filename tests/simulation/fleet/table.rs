@@ -144,10 +144,14 @@ async fn play(size: usize, case: Case, seed: u64, row: &mut Row) {
     }
     if case == Case::PushLost {
         comes_to(&world, Point::Asks, points).await;
-        processes.iter().for_each(|process| process.link.weather().deaf = true);
+        for process in &processes {
+            process.link.weather().deaf = true;
+        }
         comes_to(&world, Point::Published, points).await;
         sleep(Duration::from_millis(150)).await;
-        processes.iter().for_each(|process| process.link.weather().deaf = false);
+        for process in &processes {
+            process.link.weather().deaf = false;
+        }
     }
     let gone = if let Case::HolderDies(_) = case {
         let number = stops.recv().await.unwrap();

@@ -213,12 +213,11 @@ impl World {
         drop(state);
         self.tell(|| format!("{} falls into {trap:?}", link.process));
         let mut weather = link.weather();
-        match trap.pause {
-            Some(pause) => weather.paused = weather.paused.max(Instant::now() + pause),
-            None => {
-                weather.dead = true;
-                let _ = self.stopped.send(link.process);
-            }
+        if let Some(pause) = trap.pause {
+            weather.paused = weather.paused.max(Instant::now() + pause);
+        } else {
+            weather.dead = true;
+            let _ = self.stopped.send(link.process);
         }
     }
 
