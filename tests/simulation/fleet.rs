@@ -8,7 +8,6 @@
 //! cargo test --release -p simulation fleet                        a few seeds
 //! FLEET_SEEDS=5000 cargo test --release -p simulation fleet       more of them
 //! FLEET_SEED=42 cargo test --release -p simulation fleet          one again, with its events
-//! FLEET_TABLE=2,10,100 cargo test --release -p simulation table -- --nocapture
 //!                                                    what one renewal costs so many processes
 //! ```
 
@@ -16,7 +15,6 @@ mod figures;
 mod link;
 mod process;
 mod storm;
-mod table;
 mod world;
 
 use std::{cell::Cell, panic, sync::Once, time::Instant};

@@ -90,10 +90,6 @@ impl Link {
         }
     }
 
-    pub(super) fn operations(&self) -> u64 {
-        self.operations.load(Ordering::Relaxed)
-    }
-
     /// Waits until the process runs.
     pub(super) async fn awake(&self) {
         loop {
