@@ -8,13 +8,16 @@
 //! cargo test --release -p simulation fleet                        a few seeds
 //! FLEET_SEEDS=5000 cargo test --release -p simulation fleet       more of them
 //! FLEET_SEED=42 cargo test --release -p simulation fleet          one again, with its events
+//! FLEET_TABLE=2,10,100 cargo test --release -p simulation table -- --nocapture
 //!                                                    what one renewal costs so many processes
 //! ```
 
 mod figures;
 mod link;
+mod plan;
 mod process;
 mod storm;
+mod table;
 mod world;
 
 use std::{cell::Cell, panic, sync::Once, time::Instant};
@@ -22,7 +25,7 @@ use std::{cell::Cell, panic, sync::Once, time::Instant};
 use tokio::runtime::Builder;
 use tower_reauth::BoxError;
 
-use self::storm::Report;
+use self::plan::Report;
 
 thread_local! {
     /// Panics of this thread, those included that somebody has caught.

@@ -31,8 +31,8 @@ pub(super) struct Link {
 }
 
 /// The state of a process and of its way to the store.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each comes and goes by itself")]
 pub(super) struct Weather {
     /// The process has stopped for good: nothing leaves it, and nothing reaches it.
     pub(super) dead: bool,
@@ -90,6 +90,10 @@ impl Link {
         }
     }
 
+    pub(super) fn operations(&self) -> u64 {
+        self.operations.load(Ordering::Relaxed)
+    }
+
     /// Waits until the process runs.
     pub(super) async fn awake(&self) {
         loop {
@@ -135,18 +139,12 @@ impl Link {
     }
 }
 
-/// An operation of the store, as a function that is sent there.
-trait AsyncOperation<T>:
-    FnOnce(MemoryStore) -> Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>> + Send + 'static
-{
-}
+type Operation<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
-impl<T, F> AsyncOperation<T> for F where
-    F: FnOnce(MemoryStore) -> Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>
-        + Send
-        + 'static
-{
-}
+/// An operation of the store, as a function that is sent there.
+trait AsyncOperation<T>: FnOnce(MemoryStore) -> Operation<T> + Send + 'static {}
+
+impl<T, F> AsyncOperation<T> for F where F: FnOnce(MemoryStore) -> Operation<T> + Send + 'static {}
 
 /// A process' way to the store.
 #[derive(Clone)]

@@ -66,6 +66,19 @@ impl Process {
         }));
     }
 
+    /// Sends requests at chance moments, `gap` apart on average, whether or not those before were
+    /// answered.
+    pub(super) fn call_by_chance(&mut self, gap: Duration) {
+        let client = Client::new(self);
+        self.callers.push(tokio::spawn(async move {
+            loop {
+                sleep(client.draw(|rng| gap.mul_f64(-(1.0 - rng.f64()).ln()))).await;
+                let client = client.clone();
+                tokio::spawn(async move { client.call().await });
+            }
+        }));
+    }
+
     /// Returns the number of the token that is served now; 0 if there is none.
     pub(super) fn serving(&self) -> usize {
         serving(&self.cache)
