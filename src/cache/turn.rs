@@ -50,7 +50,7 @@ pub(super) struct HeldTurn {
     member: Arc<Member>,
     /// `None` once it has been given back, or is lost.
     lease: Option<HeldLease>,
-    /// What may have become of the request for a token, if the flight dies now.
+    /// The fate of the request for a token, if the flight dies now.
     fate: Fate,
     lifetime: Option<Duration>,
 }

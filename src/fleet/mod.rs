@@ -205,7 +205,7 @@ impl Fleet {
         let record = self.unseal(member, value)?;
         let anchor = match anchor {
             Anchor::Held(at) => Anchor::Held(at),
-            // What the store dates is the last change, which may be a lease of later.
+            // The store dates the last change, which may be a lease of later.
             Anchor::Store { asked, age } => {
                 Anchor::Store { asked, age: age.saturating_add(value.published()) }
             }

@@ -20,7 +20,7 @@ pub(crate) enum Order {
     Offer(Arc<Member>, AccessToken),
 }
 
-/// What is still to be done. It is bounded, because there is one flight at a time and one question.
+/// The orders that are open. It is bounded, because there is one flight at a time and one question.
 #[derive(Default)]
 pub(crate) struct Orders {
     open: Mutex<Vec<Order>>,

@@ -28,7 +28,7 @@ struct Span {
     ended: Instant,
 }
 
-/// What bounds an age.
+/// The bounds of an age.
 #[derive(Clone, Copy)]
 struct Bounds {
     changed: Span,

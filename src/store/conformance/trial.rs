@@ -21,7 +21,7 @@ pub(super) type Checked<T = ()> = Result<T, ConformanceError>;
 pub(super) struct Trial<'a, S> {
     pub(super) one: &'a S,
     pub(super) other: &'a S,
-    /// What the names of this run begin with.
+    /// The start of the names of this run.
     prefix: String,
 }
 

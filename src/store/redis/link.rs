@@ -161,7 +161,7 @@ async fn ready(states: &mut watch::Receiver<State>) -> Result<MultiplexedConnect
     }
 }
 
-/// What the task of a link owns.
+/// The state of a link's task.
 struct Task {
     primary: Arc<Primary>,
     watchers: Arc<Watchers>,

@@ -36,7 +36,7 @@ const SEALED: u8 = 1;
 #[cfg_attr(not(feature = "seal"), allow(dead_code, reason = "there are no keys"))]
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Sealing {
-    /// As they are. Whoever can read the store has the token.
+    /// Kept as they are. Whoever can read the store has the token.
     #[default]
     Plain,
     /// Sealed. A plain token is refused: whoever can write the store could hand the fleet theirs.
