@@ -93,7 +93,7 @@ impl Lease {
 
     /// Returns whether the lease may be taken without asking the slot.
     #[inline]
-    pub(super) fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         // Pairs with the `Release` decrement when the slot drops its references. Whoever took a
         // reference after that decrement also sees the `close` that came before it.
         fence(Ordering::Acquire);

@@ -86,10 +86,16 @@ impl CachedLease {
     /// Returns the lease if it is fresh and this thread's copy.
     #[inline]
     pub(crate) fn lease(&self) -> Option<Arc<Lease>> {
+        self.upgrade().filter(|lease| lease.is_fresh())
+    }
+
+    /// Returns the lease if it is this thread's copy, fresh or not.
+    #[inline]
+    pub(crate) fn upgrade(&self) -> Option<Arc<Lease>> {
         if self.thread != thread() {
             return None;
         }
-        self.lease.upgrade().filter(|lease| lease.is_fresh())
+        self.lease.upgrade()
     }
 
     /// Keeps `lease` from the second one on, because many a service is cloned for one call.

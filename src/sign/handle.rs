@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::signer::Signer;
-use crate::sync::Striped;
+use crate::{
+    cache::{CachedLease, Lease},
+    sync::{self, Striped},
+};
 
 /// A reference that a request takes along instead of a clone of the service, which few requests
 /// will need.
@@ -15,7 +18,15 @@ use crate::sync::Striped;
 #[repr(align(128))]
 pub(crate) struct ServiceHandle<S> {
     pub(crate) signer: Arc<Signer>,
-    service: Arc<Mutex<S>>,
+    kept: Arc<Mutex<Kept<S>>>,
+}
+
+/// What the requests of all clones leave for each other.
+struct Kept<S> {
+    service: S,
+    /// When a refresh ends, the callers that waited for it come one after the other. The first
+    /// takes its lease from the slot, and the others have it with the service.
+    cached: CachedLease,
 }
 
 /// The part that an `Auth` and its clones share: the signer, and a service handle for each core.
@@ -23,13 +34,13 @@ pub(crate) struct Inner<S> {
     pub(crate) signer: Arc<Signer>,
     /// In a lock because a service need not be `Sync`, and the futures over it must be `Send` all
     /// the same.
-    service: OnceLock<Arc<Mutex<S>>>,
+    kept: OnceLock<Arc<Mutex<Kept<S>>>>,
     handles: Striped<OnceLock<Arc<ServiceHandle<S>>>>,
 }
 
 impl<S> Inner<S> {
     pub(crate) fn new(signer: Arc<Signer>) -> Self {
-        Self { signer, service: OnceLock::new(), handles: Striped::new(OnceLock::new) }
+        Self { signer, kept: OnceLock::new(), handles: Striped::new(OnceLock::new) }
     }
 }
 
@@ -38,11 +49,11 @@ impl<S: Clone> Inner<S> {
     #[inline]
     pub(crate) fn handle(&self, inner: &S) -> Arc<ServiceHandle<S>> {
         Arc::clone(self.handles.local().get_or_init(|| {
-            let service = self.service.get_or_init(|| Arc::new(Mutex::new(inner.clone())));
-            Arc::new(ServiceHandle {
-                signer: Arc::clone(&self.signer),
-                service: Arc::clone(service),
-            })
+            let kept = self.kept.get_or_init(|| {
+                let (service, cached) = (inner.clone(), CachedLease::default());
+                Arc::new(Mutex::new(Kept { service, cached }))
+            });
+            Arc::new(ServiceHandle { signer: Arc::clone(&self.signer), kept: Arc::clone(kept) })
         }))
     }
 }
@@ -50,18 +61,32 @@ impl<S: Clone> Inner<S> {
 impl<S: Clone> ServiceHandle<S> {
     /// Returns a service that has yet to become ready.
     pub(crate) fn service(&self) -> S {
-        self.lock().clone()
+        self.lock().service.clone()
+    }
+
+    /// Returns a service that has yet to become ready, and a lease on the token in use.
+    pub(crate) fn service_and_lease(&self) -> (S, Option<sync::Arc<Lease>>) {
+        let kept = self.lock();
+        let (service, lease) = (kept.service.clone(), kept.cached.upgrade());
+        drop(kept);
+        // Dropped or asked for without the lock: either may wake a task.
+        let lease = lease.filter(|lease| lease.is_fresh()).or_else(|| {
+            let lease = self.signer.cache.lease()?;
+            self.lock().cached.keep(&lease);
+            Some(lease)
+        });
+        (service, lease)
     }
 
     /// Lets later requests have what `service` has learned, such as a connection.
     pub(crate) fn update(&self, service: S) {
-        let before = mem::replace(&mut *self.lock(), service);
+        let before = mem::replace(&mut self.lock().service, service);
         // Dropped without the lock, because the destructor is a user's code.
         drop(before);
     }
 
-    fn lock(&self) -> MutexGuard<'_, S> {
+    fn lock(&self) -> MutexGuard<'_, Kept<S>> {
         // A clone that panics leaves what it was cloned from as it is.
-        self.service.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -114,25 +114,23 @@ where
                 // token the caller gets the error of the refresh that it waited for.
                 StateProj::Acquiring { unsent, wait } => {
                     let Some(waiting) = unsent else { return Poll::Pending };
-                    let cache = &waiting.handle.signer.cache;
                     let granted = ready!(wait.poll(
-                        cache.handle(),
+                        waiting.handle.signer.cache.handle(),
                         &Requirement::Usable,
                         R::KEEPS && waiting.attempt.is_none(),
                         |token| {
-                            let lease = cache.lease();
-                            (lease.is_some() || token.is_usable()).then_some(lease)
+                            let (service, lease) = waiting.handle.service_and_lease();
+                            (lease.is_some() || token.is_usable()).then_some((service, lease))
                         },
                         cx,
                     ));
                     let Some(unsent) = unsent.take() else { return Poll::Pending };
-                    let (lease, is_scout) = match granted {
-                        Ok(Granted::Token(_)) => (None, false),
-                        Ok(Granted::Flown(lease)) => (lease, false),
-                        Ok(Granted::Scout(lease)) => (Some(lease), true),
+                    let (mut service, lease, is_scout) = match granted {
+                        Ok(Granted::Token(_)) => (unsent.handle.service(), None, false),
+                        Ok(Granted::Flown((service, lease))) => (service, lease, false),
+                        Ok(Granted::Scout(lease)) => (unsent.handle.service(), Some(lease), true),
                         Err(error) => return Poll::Ready(Some(Err(error.into()))),
                     };
-                    let mut service = unsent.handle.service();
                     match service.poll_ready(cx) {
                         Poll::Ready(Ok(())) => unsent.send(service, lease),
                         Poll::Ready(Err(error)) => {

@@ -7,6 +7,7 @@ use http::{Request, Response, header};
 use support::{
     Endpoint, Resource, Step, URI, authorization, get, known_at_once, ok, settle, unauthorized,
 };
+use tokio::sync::oneshot;
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceExt};
 use tower_reauth::{
@@ -161,8 +162,9 @@ async fn it_does_not_send_a_token_past_its_time() {
     // Its renewal starts in time, and does not end.
     let open = endpoint.gate();
     let resource = Resource::new(|_, _| ok());
-    let issued = Instant::now();
     let mut service = used(AuthLayer::new(TokenCache::new(endpoint)), &resource).await;
+    // Later than it was, so that a pause of this thread is not held against the service.
+    let issued = Instant::now();
     let waiting = loop {
         let (before, sending) = (resource.tokens().len(), Instant::now());
         let sent = service.ready().await.unwrap().call(get(URI));
@@ -180,4 +182,43 @@ async fn it_does_not_send_a_token_past_its_time() {
     open.send(()).unwrap();
     assert_eq!(waiting.await.unwrap().status(), 200);
     assert_eq!(resource.tokens().last().unwrap(), "Bearer token-2");
+}
+
+/// Callers that waited for one refresh have their lease from each other.
+#[tokio::test]
+async fn callers_that_waited_do_not_send_the_token_of_the_refresh_before() {
+    let endpoint = Endpoint::overlapping();
+    let resource = Resource::new(|_, _| ok());
+    let layer = AuthLayer::new(known_at_once(endpoint.clone()));
+    let service = layer.layer(resource.clone());
+    let wait_for = async |token: &str, open: oneshot::Sender<()>| {
+        let before = resource.tokens().len();
+        let waiting = [(); 4].map(|()| {
+            let mut service = service.clone();
+            let mut caller = task::spawn(async move { send(&mut service, get(URI)).await });
+            assert_pending!(caller.poll());
+            caller
+        });
+        assert_eq!(resource.tokens().len(), before, "they wait");
+        open.send(()).unwrap();
+        for caller in waiting {
+            assert_eq!(caller.await.unwrap().status(), 200);
+        }
+        assert_eq!(resource.tokens()[before..], [token; 4]);
+    };
+    wait_for("Bearer token-1", endpoint.gate()).await;
+    // Its response does not come, so the first token's lease stays in use.
+    let mut slow = layer.layer(resource.clone().taking(Duration::from_secs(3_600)));
+    let mut in_flight = task::spawn(send(&mut slow, get(URI)));
+    assert_pending!(in_flight.poll());
+    let open = endpoint.gate();
+    let mut refused = layer.layer(Resource::accepting("token-2"));
+    let mut refused = task::spawn(send(&mut refused, get(URI)));
+    while endpoint.calls() == 1 {
+        assert_pending!(refused.poll());
+        settle().await;
+    }
+    wait_for("Bearer token-2", open).await;
+    assert_eq!(refused.await.unwrap().status(), 200);
+    assert_pending!(in_flight.poll());
 }
