@@ -36,6 +36,12 @@
 //! After an error a back-off ([`Gate`](crate::refresh::gate::Gate)) may keep the next flight from
 //! starting. Then a caller without a token gets the stored error.
 //!
+//! # Where the rest is
+//!
+//! The methods that a task calls while it drains are in [`drain`](super::drain), the tasks that a
+//! cache runs in [`background`](super::background), and what is asked of the core where processes
+//! share the token in [`fleet`](super::fleet).
+//!
 //! # Doubts
 //!
 //! A 401 that nothing explains may be the resource's fault. Then one request of its route, the
@@ -119,7 +125,6 @@
 use std::{
     mem,
     sync::{Arc, PoisonError, Weak},
-    time::Duration,
 };
 
 use http::Uri;
@@ -133,14 +138,12 @@ use super::{
     deferred::{Deferred, ToSpawn},
     effect::Effects,
     flight::Running,
-    hold::{self, DrainPlan},
     invalidate,
-    lease::{Drained, Generations, Lease, OnResponse},
+    lease::{Generations, Lease, OnResponse},
     locked::Locked,
     report,
     slot::Slot,
     state::{Inputs, Requirement, Rules},
-    verdict::DoubtOutcome,
 };
 use crate::{
     clock,
@@ -149,7 +152,7 @@ use crate::{
     events::Tally,
     fleet::Fleet,
     isolate::isolate,
-    sync::{self, AbortHandle, Mutex, MutexGuard},
+    sync::{self, Mutex, MutexGuard},
     token::AccessToken,
 };
 
@@ -265,66 +268,10 @@ impl Core {
         });
     }
 
-    /// Returns how to drain requests for this flight; `None` if no token in use could die.
-    pub(super) fn drain_plan(&self, sequence: u64) -> Option<DrainPlan> {
-        let (locked, inputs) = self.enter();
-        hold::plan(&locked.state, sequence, &inputs)
-    }
-
-    /// Returns whether this flight need not wait for an idle moment any longer. If no request is
-    /// in flight, the flight holds from here on, before the next request can start.
-    pub(super) fn hold_if_idle(&self, sequence: u64) -> bool {
-        self.transition(|locked, _| {
-            // Once no reader can acquire a lease, a moment that is idle stays idle.
-            self.slot.withdraw();
-            let is_idle = locked.leases.as_ref().is_none_or(Generations::is_idle);
-            hold::check_idle(&mut locked.state, sequence, is_idle)
-        })
-    }
-
-    /// Holds new requests back. Returns futures that resolve when those in flight are done; `None`
-    /// if the token died by other means, so that nothing is worth waiting for.
-    pub(super) fn hold(&self, sequence: u64) -> Option<Vec<Drained>> {
-        let (mut locked, inputs) = self.enter();
-        self.slot.withdraw();
-        let (drains, effects) = hold::hold(&mut locked.state, sequence, &inputs);
-        let deferred = self.settle(&mut locked, effects, None, &inputs);
-        let in_flight = locked.leases.as_ref().filter(|_| drains).map(Generations::earlier);
-        drop(locked);
-        drop(deferred.carry_out(&self.tally, &self.changes));
-        in_flight
-    }
-
-    /// Notes that this flight asks the endpoint from here on. Returns `false` if it must not.
-    pub(super) fn asking(&self, sequence: u64) -> bool {
-        hold::asking(&mut self.lock().state, sequence)
-    }
-
-    /// Ends the hold of a flight whose request for a token takes long.
-    pub(super) fn time_out_hold(&self, sequence: u64) {
-        self.transition(|locked, inputs| ((), hold::time_out(&mut locked.state, sequence, inputs)));
-    }
-
-    /// Lets all requests follow the one that went first after the hold of this flight timed out.
-    pub(super) fn follow(&self, sequence: u64) {
-        self.transition(|locked, _| ((), hold::follow(&mut locked.state, Some(sequence))));
-    }
-
-    /// Lets another request go first, because the one that was to do so could not be sent.
-    pub(super) fn give_up_scouting(&self) {
-        self.transition(|locked, _| ((), hold::give_up_scouting(&mut locked.state)));
-    }
-
     /// Returns the token that a resource refused, if it is better than none.
     pub(super) fn refused_token(&self) -> Option<AccessToken> {
         let now = clock::moment();
         self.lock().state.refused_token(&now).cloned()
-    }
-
-    /// Returns whether nothing is worth waiting for before the endpoint is asked.
-    pub(super) fn is_drain_over(&self) -> bool {
-        let now = clock::moment();
-        self.lock().state.is_drain_over(&now)
     }
 
     /// Returns the error of the last failed flight, if it still holds flights back.
@@ -337,16 +284,6 @@ impl Core {
         self.transition(|locked, _| ((), report::not_renewed(&mut locked.state, error)));
     }
 
-    /// Takes in the end of a drain, and how long it took if requests were still in flight.
-    pub(super) fn end_drain(&self, sequence: u64, timed_out: Option<Duration>) {
-        self.transition(|locked, _| ((), report::drained(&mut locked.state, sequence, timed_out)));
-    }
-
-    /// Returns when this flight has to hold requests at the latest, if the token in use lives.
-    pub(super) fn hold_time(&self, sequence: u64) -> Option<Instant> {
-        self.drain_plan(sequence).map(|plan| plan.hold)
-    }
-
     /// Returns whether refreshes have failed since the last token was issued.
     pub(super) fn is_failing(&self) -> bool {
         self.lock().state.outage.has_begun()
@@ -356,57 +293,6 @@ impl Core {
     pub(super) fn next_renewal(&self) -> Option<Instant> {
         let now = clock::moment();
         self.lock().state.next_renewal(&now)
-    }
-
-    /// Keeps the task of a flight, so that it can be stopped.
-    pub(super) fn attach(&self, sequence: u64, task: AbortHandle) {
-        let mut locked = self.lock();
-        if let Some(running) = locked.flight.as_mut().filter(|it| it.sequence == sequence) {
-            running.task = Some(task);
-        }
-    }
-
-    /// Keeps the task that renews without traffic, made by `spawn`, unless there is one.
-    pub(super) fn keep_warm(&self, spawn: impl FnOnce() -> AbortHandle) {
-        let is_running = |warmer: &AbortHandle| !warmer.is_finished();
-        let locked = self.lock();
-        if locked.state.closed || locked.warmer.as_ref().is_some_and(is_running) {
-            return;
-        }
-        drop(locked);
-        // Spawned without the lock. If two flights end at once, the second task takes the first's
-        // place.
-        let warmer = spawn();
-        let mut locked = self.lock();
-        let spare = if locked.state.closed { Some(warmer) } else { locked.warmer.replace(warmer) };
-        drop(locked);
-        if let Some(spare) = spare {
-            spare.abort();
-        }
-    }
-
-    /// Stops the flight and the subscriptions. The last handle is gone, so nobody is left to use
-    /// what a flight would bring.
-    pub(super) fn close(&self) {
-        let mut locked = self.lock();
-        locked.state.closed = true;
-        locked.state.flight = None;
-        let (running, warmer) = (locked.flight.take(), locked.warmer.take());
-        let (listener, question) = (locked.listener.take(), locked.question.take());
-        drop(locked);
-        if let Some(running) = running {
-            running.abandon();
-        }
-        if let Some(warmer) = warmer {
-            warmer.abort();
-        }
-        if let Some((_, listener)) = listener {
-            listener.abort();
-        }
-        if let Some(question) = question {
-            question.end(DoubtOutcome::Undecided);
-        }
-        self.changes.close();
     }
 
     /// Locks, and reads everything that a transition depends on. The clocks are read before the

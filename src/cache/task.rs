@@ -24,9 +24,9 @@ use super::{
     core::Core,
     deferred::ToSpawn,
     effect::{Start, Trigger},
+    fleet::HeldTurn,
     flight::interrupted,
     hold::DrainPlan,
-    turn::HeldTurn,
 };
 use crate::{
     clock,

@@ -14,6 +14,7 @@ mod auth;
 mod boxed;
 mod config;
 mod kind;
+mod predicates;
 mod service;
 mod uri;
 

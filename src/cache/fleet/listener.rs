@@ -16,7 +16,10 @@ use futures_util::{
 };
 use tokio::{runtime::Handle, time::sleep};
 
-use super::{core::Core, fleet::ANSWER, task, turn};
+use super::{
+    super::{core::Core, task},
+    ANSWER, adopt,
+};
 use crate::{
     fleet::{Anchor, Entered, Fleet, Found, Member, Order},
     store::{Notice, StoreError, steps::Wish, value::Value},
@@ -127,7 +130,7 @@ impl Listener {
         let anchor = Anchor::Store { asked: found.asked, age: found.age };
         if self.is_news(core, &found.value)
             && let Some((token, arrival)) =
-                turn::open(core, &self.fleet, &self.member, &found.value, anchor)
+                adopt::open(core, &self.fleet, &self.member, &found.value, anchor)
         {
             core.adopt(&token, arrival);
         }
@@ -229,7 +232,7 @@ impl Listener {
         let has_number = found.value.head.sequence == member.shared(token.sequence());
         has_number
             && self.core.upgrade().is_some_and(|core| {
-                let opened = turn::open(&core, &self.fleet, member, &found.value, anchor);
+                let opened = adopt::open(&core, &self.fleet, member, &found.value, anchor);
                 opened.is_some_and(|(it, _)| it.expose_secret() == token.expose_secret())
             })
     }

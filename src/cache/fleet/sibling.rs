@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{
+use super::super::{
     effect::{Effects, Ended, NewLeases, Trigger},
     flight::Outcome,
     state::{Drain, Inputs, Stage, Standing, State},

@@ -1,15 +1,34 @@
-//! The [core](super::core) of a cache that shares its token with other processes.
+//! The side of the cache where processes share its token, and the [core](super::core)'s part in it.
+//! The protocol's side is in [`fleet`](crate::fleet).
+//!
+//! - [`sibling`] has the transitions of the state while another process asks for a token. Pure.
+//! - [`turn`] is the work of a flight: [wait] for another process, [renew] for all, or ask [alone]
+//!   because the store can't be used.
+//! - [`held_turn`] gives a lease back, whatever becomes of its flight.
+//! - [`hold_bound`] ends a hold that has lasted for long enough.
+//! - [`listener`] is the task that hears of other processes between flights.
+//! - [`adopt`] turns a token of another process into one of this cache.
+
+mod adopt;
+mod alone;
+mod held_turn;
+mod hold_bound;
+mod listener;
+mod renew;
+mod sibling;
+mod turn;
+mod wait;
 
 use std::{error::Error, mem, sync::Weak, time::Duration};
 
 use tokio::runtime::Handle;
 
+pub(super) use self::held_turn::HeldTurn;
 use super::{
     broadcast::Broadcast,
     complete::{self, Arrival},
     core::Core,
     deferred::ToSpawn,
-    sibling,
     state::Standing,
     verdict::{ASKS_STORE, DoubtFuture, DoubtOutcome, OnDoubt, Refusal},
 };
@@ -19,13 +38,12 @@ use crate::{
     events::log_news,
     fleet::Order,
     isolate::isolate,
-    store::{Name, StoreError, value::SharedCooldown},
-    sync::AbortHandle,
+    store::{StoreError, value::SharedCooldown},
     token::AccessToken,
 };
 
 /// How long a request waits for the answer of the store to its refusal.
-pub(super) const ANSWER: Duration = Duration::from_millis(50);
+const ANSWER: Duration = Duration::from_millis(50);
 
 impl Core {
     /// Returns the number of the newest token; 0 if there has been none.
@@ -119,25 +137,6 @@ impl Core {
     /// Ends a flight because nobody needs a newer token.
     pub(super) fn call_off(&self, flight: u64) {
         self.transition(|locked, _| ((), sibling::call_off(&mut locked.state, flight)));
-    }
-
-    /// Keeps the task that hears of other processes, made by `spawn`, unless there is one for this
-    /// name.
-    pub(super) fn keep_listening(&self, name: &Name, spawn: impl FnOnce() -> AbortHandle) {
-        let is_running = |(it, task): &(Name, AbortHandle)| it == name && !task.is_finished();
-        let locked = self.lock();
-        if locked.state.closed || locked.listener.as_ref().is_some_and(is_running) {
-            return;
-        }
-        drop(locked);
-        let listener = (name.clone(), spawn());
-        let mut locked = self.lock();
-        let spare =
-            if locked.state.closed { Some(listener) } else { locked.listener.replace(listener) };
-        drop(locked);
-        if let Some((_, spare)) = spare {
-            spare.abort();
-        }
     }
 
     /// Returns the wait for the answer of the store, if it is asked for a newer token before this

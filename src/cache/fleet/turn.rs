@@ -1,0 +1,196 @@
+//! The work of a flight where processes share the token: wait for the others, or ask for all.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use futures_util::future::{Either, select};
+use tokio::{runtime::Handle, sync::watch, time::timeout};
+
+use super::{
+    super::{
+        effect::Trigger,
+        task::{Done, RefreshTask, Refreshed},
+    },
+    adopt,
+    hold_bound::{Hold, Holding},
+    listener,
+    wait::backing_off,
+};
+use crate::{
+    clock::{self, Moment},
+    error::{AuthError, Fate, Kind},
+    fleet::{Anchor, Entered, Fleet, Found, Member, Seen, Turn},
+    refresh::attempts::RefreshResult,
+    store::{steps::Wish, value::Value},
+};
+
+/// One flight's view of the fleet.
+pub(super) struct Flight<'a> {
+    pub(super) task: &'a RefreshTask,
+    pub(super) fleet: &'a Arc<Fleet>,
+    pub(super) member: Arc<Member>,
+    pub(super) turn: Turn<'a>,
+    pub(super) holding: &'a Holding,
+}
+
+/// The end of a wait for another process.
+pub(super) enum Waited {
+    /// The flight has ended.
+    Done(Done),
+    /// The store has to be asked.
+    Look,
+}
+
+impl RefreshTask {
+    pub(in crate::cache) async fn work_in_fleet(&self, fleet: &Arc<Fleet>) -> Done {
+        let holding = Holding(watch::Sender::new(None));
+        let work = pin!(self.obtain(fleet, &holding));
+        match select(work, pin!(self.bound_holds(&holding))).await {
+            Either::Left((Done::Refreshed(mut refreshed), _)) => {
+                let is_held = self.core.is_holding(self.start.sequence);
+                let held = holding.0.borrow().filter(|_| is_held).map(|hold| hold.began);
+                refreshed.held = refreshed.held.or(held);
+                Done::Refreshed(refreshed)
+            }
+            Either::Left((done, _)) => done,
+            Either::Right((never, _)) => never,
+        }
+    }
+
+    async fn obtain(&self, fleet: &Arc<Fleet>, holding: &Holding) -> Done {
+        let core = &*self.core;
+        let member = match self.member(fleet).await {
+            Ok(member) => member,
+            Err(error) => return Done::Refreshed(Refreshed::failed(error)),
+        };
+        listener::keep(&self.core, &member, &Handle::current());
+        let borrowed = Arc::clone(&member);
+        let turn = fleet.turn(&borrowed, core.lifetime());
+        let flight = Flight { task: self, fleet, member, turn, holding };
+        if core.is_holding(self.start.sequence) {
+            flight.hold(0, clock::moment());
+        }
+        flight.run().await
+    }
+
+    /// Returns the part of this process in the fleet.
+    async fn member(&self, fleet: &Fleet) -> Result<Arc<Member>, AuthError> {
+        if let Some(member) = fleet.member() {
+            return Ok(member);
+        }
+        let core = &*self.core;
+        let asking = core.endpoint.identity();
+        let identity =
+            timeout(core.rules.policy.attempt_timeout, asking).await.map_err(|_| {
+                AuthError::new(Kind::Credentials, "the credentials source did not respond in time")
+            })??;
+        fleet.join(identity.as_ref(), core.uri.as_ref(), core.newest()).ok_or_else(|| {
+            AuthError::new(
+                Kind::Permanent,
+                "the endpoint does not tell whose tokens it issues, so they can't be shared by \
+                 that; name them with `TokenCacheBuilder::shared_as`",
+            )
+        })
+    }
+}
+
+impl Flight<'_> {
+    async fn run(&self) -> Done {
+        let (task, core) = (self.task, &*self.task.core);
+        let mut wish = self.wish();
+        let mut news = self.member.news();
+        let ends = clock::later(clock::now(), core.rules.policy.deadline);
+        if task.start.trigger == Trigger::Sibling
+            && let Some(seen) = news.take()
+            && let Waited::Done(done) = self.wait(&seen, &mut news, wish.floor).await
+        {
+            return done;
+        }
+        let mut failures = 0;
+        loop {
+            if clock::now() >= ends {
+                return Done::Refreshed(Refreshed::failed(no_turn(core.rules.policy.deadline)));
+            }
+            let token = core.token_age(self.member.local(wish.floor));
+            let entered = self.turn.enter(&wish, token).await;
+            if entered.is_ok() {
+                core.store_works();
+            }
+            match entered {
+                Ok(Entered::Newer(found)) => {
+                    wish.floor = found.value.head.sequence;
+                    if let Some(refreshed) = self.adopt(&found) {
+                        return Done::Refreshed(refreshed);
+                    }
+                }
+                Ok(Entered::BackingOff(gate, left)) => {
+                    return Done::Refreshed(Refreshed::failed(backing_off(&gate, left)));
+                }
+                Ok(Entered::Held(found)) => {
+                    let seen = news.take().filter(|seen| seen.revision >= found.revision);
+                    let seen = seen.unwrap_or_else(|| seen_now(found));
+                    if let Waited::Done(done) = self.wait(&seen, &mut news, wish.floor).await {
+                        return done;
+                    }
+                }
+                Ok(Entered::Granted(lease)) => {
+                    if let Some(refreshed) = self.renew(lease).await {
+                        return Done::Refreshed(refreshed);
+                    }
+                }
+                Err(error) => {
+                    failures += 1;
+                    if let Some(refreshed) = self.without_store(error, failures).await {
+                        return Done::Refreshed(refreshed);
+                    }
+                }
+            }
+        }
+    }
+
+    fn wish(&self) -> Wish {
+        let (start, core) = (&self.task.start, &*self.task.core);
+        Wish {
+            owner: self.fleet.owner(),
+            floor: self.member.shared(start.floor),
+            forced: start.trigger == Trigger::Forced,
+            holds: core.rules.holds(),
+            credentials: None,
+            cooldown: core.cooldown(),
+            lease: self.turn.bounds.lease,
+        }
+    }
+
+    /// Notes that requests are held for the lease `fence` since then.
+    pub(super) fn hold(&self, fence: u64, since: Moment) {
+        let bound = self.turn.bounds.grace + self.task.core.rules.policy.hold_timeout;
+        let bound = bound.min(self.task.core.lifetime().map_or(bound, |lifetime| lifetime / 4));
+        let until = clock::later(since.at, bound);
+        self.holding.0.send_replace(Some(Hold { fence, since, began: clock::now(), until }));
+    }
+
+    /// Makes the token of a value this process' own; `None` if it can't be sent.
+    fn adopt(&self, found: &Found) -> Option<Refreshed> {
+        let anchor = Anchor::Store { asked: found.asked, age: found.age };
+        self.adopt_dated(&found.value, anchor)
+    }
+
+    pub(super) fn adopt_dated(&self, value: &Value, anchor: Anchor) -> Option<Refreshed> {
+        let (token, arrival) =
+            adopt::open(&self.task.core, self.fleet, &self.member, value, anchor)?;
+        let result = RefreshResult { result: Ok(token), fate: Fate::NotIssued, issued_to: None };
+        Some(Refreshed { arrival, ..Refreshed::by(result, None) })
+    }
+}
+
+fn no_turn(deadline: Duration) -> AuthError {
+    let waited = clock::in_seconds(deadline);
+    AuthError::new(
+        Kind::Timeout,
+        format!("other processes that share the token did not get one within {waited}"),
+    )
+    .with_fate(Fate::NotIssued)
+}
+
+fn seen_now(found: Found) -> Seen {
+    Seen { revision: found.revision, value: Arc::new(found.value), at: found.asked }
+}

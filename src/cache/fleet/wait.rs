@@ -1,0 +1,117 @@
+//! The wait of a flight for the process that asks for a token.
+
+use std::time::Duration;
+
+use tokio::time::timeout_at;
+
+use super::{
+    super::{
+        complete::Arrival,
+        effect::Trigger,
+        task::{Done, Refreshed},
+    },
+    turn::{Flight, Waited},
+};
+use crate::{
+    clock,
+    error::{AuthError, Fate, Kind},
+    fleet::{Anchor, News, Seen, look_after},
+    refresh::attempts::RefreshResult,
+    store::value::{SharedGate, TokenState, Value},
+    token::AccessToken,
+};
+
+impl Flight<'_> {
+    /// Waits for the process that has the lease, until there is something to ask the store for.
+    pub(super) async fn wait(&self, seen: &Seen, news: &mut News, floor: u64) -> Waited {
+        let core = &*self.task.core;
+        let mut seen = seen.clone();
+        let mut look = clock::later(clock::now(), look_after(fastrand::f64()));
+        loop {
+            if let Some(token) = core.newer_than(self.member.local(floor)) {
+                return Waited::Done(Done::Refreshed(adopted_already(token)));
+            }
+            let head = &seen.value.head;
+            let lease = head.lease.filter(|it| it.owner != self.fleet.owner());
+            // A token that is about to die is no use to a process that does not have it. The store
+            // does not hand it out either, so asking it would not end.
+            if head.sequence > floor && !lease.is_some_and(|lease| lease.hold) {
+                return self.adopt_held_for(&seen);
+            }
+            let Some(lease) = lease else { return self.given_back(&seen.value) };
+            let fence = head.fence;
+            let is_new = self.holding.0.borrow().is_none_or(|hold| hold.fence != fence);
+            if lease.hold && is_new && core.hold_for_sibling(self.task.start.sequence) {
+                self.hold(fence, seen.at);
+            }
+            if timeout_at(look, news.next()).await.is_err() {
+                return Waited::Look;
+            }
+            match news.take() {
+                Some(newer) if newer.revision > seen.revision => {
+                    seen = newer;
+                    look = clock::later(clock::now(), look_after(fastrand::f64()));
+                }
+                // Something may have been missed.
+                _ => return Waited::Look,
+            }
+        }
+    }
+
+    /// Adopts the token for which this process holds its requests. It was asked for after the hold
+    /// was announced. If the announcement came late, the store has to date the token.
+    fn adopt_held_for(&self, seen: &Seen) -> Waited {
+        let hold = *self.holding.0.borrow();
+        let Some(hold) = hold.filter(|hold| hold.fence == seen.value.head.sequence) else {
+            return Waited::Look;
+        };
+        let Some(refreshed) = self.adopt_dated(&seen.value, Anchor::Held(hold.since)) else {
+            return Waited::Look;
+        };
+        let waited = seen.at.at.saturating_duration_since(hold.since.at);
+        let spent = self.fleet.spent(&self.member, &seen.value);
+        if spent.is_some_and(|spent| waited >= spent) {
+            Waited::Done(Done::Refreshed(refreshed))
+        } else {
+            Waited::Look
+        }
+    }
+
+    /// Decides what follows when the lease is given back without a token.
+    fn given_back(&self, value: &Value) -> Waited {
+        if let Some((gate, left)) = value.backing_off(Duration::ZERO) {
+            let mut refreshed = Refreshed::failed(backing_off(gate, left));
+            refreshed.result.fate = match value.head.state {
+                TokenState::Alive => Fate::NotIssued,
+                TokenState::Suspect => Fate::Unknown,
+                TokenState::Dead => Fate::Issued,
+            };
+            return Waited::Done(Done::Refreshed(refreshed));
+        }
+        let is_content = value.head.state == TokenState::Alive && self.task.core.is_content();
+        if is_content && self.task.start.trigger == Trigger::Sibling {
+            return Waited::Done(Done::CalledOff);
+        }
+        Waited::Look
+    }
+}
+
+/// The result of a flight whose token came by another way.
+fn adopted_already(token: AccessToken) -> Refreshed {
+    let result = RefreshResult { result: Ok(token), fate: Fate::NotIssued, issued_to: None };
+    let arrival = Arrival { adopted: true, ..Arrival::default() };
+    Refreshed { arrival, ..Refreshed::by(result, None) }
+}
+
+/// Returns the error that another process has told of.
+pub(super) fn backing_off(gate: &SharedGate, left: Duration) -> AuthError {
+    let message = "another process that shares the token could not get one, so the token endpoint \
+                   is left alone for a while; its log has the cause";
+    let kind = Kind::named(&gate.kind);
+    let status = gate.status.and_then(|status| http::StatusCode::from_u16(status).ok());
+    let error = match status {
+        Some(status) => AuthError::answered(kind, message, status),
+        None => AuthError::new(kind, message),
+    };
+    error.with_fate(Fate::NotIssued).with_retry_after(Some(left))
+}
