@@ -51,7 +51,7 @@ use crate::{
     store::{
         DynStore, Name, Notice, StoreDown, StoreError,
         seal::Sealing,
-        value::{Owner, Value},
+        value::{Owner, SharedGate, Value},
     },
     token::{AccessToken, Times, Windows, schedule},
 };
@@ -215,6 +215,24 @@ impl Fleet {
         let sequence = member.local(value.head.sequence);
         AccessToken::new(scheme, record.secret.expose_secret(), sequence, times)
             .map_err(|_| StoreError::unusable("the stored token can't be sent in a header"))
+    }
+
+    /// Returns the mark of this process' credentials, for a gate after they were refused.
+    pub(crate) fn mark(&self, member: &Member, identity: &Identity) -> Option<u64> {
+        self.sharing.sealing.mark(&member.name, identity.credentials()?)
+    }
+
+    /// Returns whether `gate` is for other credentials than those of `identity`.
+    pub(crate) fn is_for_others(
+        &self,
+        member: &Member,
+        gate: &SharedGate,
+        identity: &Identity,
+    ) -> bool {
+        let (Some(mark), Some(mine)) = (gate.credentials, identity.credentials()) else {
+            return false;
+        };
+        !self.sharing.sealing.is_mark(&member.name, mine, mark)
     }
 
     fn unseal(&self, member: &Member, value: &Value) -> Result<Record, StoreError> {

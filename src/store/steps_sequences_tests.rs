@@ -89,7 +89,7 @@ impl World {
                     floor,
                     forced,
                     holds,
-                    credentials: None,
+                    passes: None,
                     cooldown: SharedCooldown { early, ..SharedCooldown::default() },
                     lease: LEASE,
                 };

@@ -92,7 +92,8 @@ pub(crate) struct SharedGate {
     pub(crate) status: Option<u16>,
     /// How long the endpoint is left alone, from the change that wrote this.
     pub(crate) pause_ms: u64,
-    /// The mark of the credentials that were refused. Without one the gate counts for all.
+    /// The [mark](crate::store::seal) of the credentials that were refused. Without one the gate
+    /// counts for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) credentials: Option<u64>,
 }

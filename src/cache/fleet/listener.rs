@@ -198,7 +198,7 @@ impl Listener {
             floor: member.shared(token.sequence()),
             forced: true,
             holds: false,
-            credentials: None,
+            passes: None,
             cooldown,
             lease,
         };

@@ -170,7 +170,7 @@ impl<'a> Events<'a> {
             floor: (self.steps.floor)(&me).into(),
             forced: me.forced,
             holds: true,
-            credentials: None,
+            passes: None,
             cooldown: cooldown(me.refused),
             lease: LEASE,
         };

@@ -1,5 +1,6 @@
 //! Processes that share one client's token through a store.
 
+mod credentials;
 mod faults;
 mod renewal;
 mod sharing;
