@@ -51,7 +51,7 @@ use crate::{
     store::{
         DynStore, Name, Notice, StoreDown, StoreError,
         seal::Sealing,
-        value::{Owner, SharedGate, Value},
+        value::{Foreign, GREATEST, Owner, SharedGate, Value},
     },
     token::{AccessToken, Times, Windows, schedule},
 };
@@ -181,7 +181,15 @@ impl Fleet {
 
     /// Reads a shared value. One whose token can't be opened is foreign and never absent, or two
     /// parts of a fleet that do not have the same keys would replace each other's token for ever.
-    pub(crate) fn read(&self, member: &Member, bytes: &Bytes) -> Result<Value, StoreError> {
+    pub(crate) fn read(
+        &self,
+        member: &Member,
+        revision: u64,
+        bytes: &Bytes,
+    ) -> Result<Value, StoreError> {
+        if revision > GREATEST {
+            return Err(StoreError::unusable(Foreign::Garbage.why()));
+        }
         let value = Value::decode(bytes).map_err(|foreign| StoreError::unusable(foreign.why()))?;
         if value.has_token() {
             self.unseal(member, &value)?;

@@ -311,6 +311,11 @@ impl RefreshPolicy {
         self
     }
 
+    /// Returns the longest that the endpoint is left alone, whoever asks for that.
+    pub(crate) fn longest_back_off(&self) -> Duration {
+        self.max_backoff.max(self.max_retry_after)
+    }
+
     /// Returns an error that names the first setting that can't work.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let wrong = if self.attempt_time(true).is_zero() {

@@ -34,6 +34,8 @@ pub(crate) struct Wish {
     /// count.
     pub(crate) passes: Option<u64>,
     pub(crate) cooldown: SharedCooldown,
+    /// The longest that this process leaves the endpoint alone for the others.
+    pub(crate) longest_back_off: Duration,
     /// How long a lease lasts without a sign of its owner.
     pub(crate) lease: Duration,
 }
@@ -71,7 +73,7 @@ pub(crate) fn enter(value: &Value, age: Duration, wish: &Wish, revision: u64) ->
     if head.sequence > wish.floor && !(is_held && others.is_some_and(|lease| lease.hold)) {
         return Entry::Newer;
     }
-    if let Some((gate, left)) = value.backing_off(age)
+    if let Some((gate, left)) = value.backing_off(age, wish.longest_back_off)
         && !wish.forced
         && (gate.credentials.is_none() || gate.credentials != wish.passes)
     {

@@ -90,6 +90,7 @@ impl World {
                     forced,
                     holds,
                     passes: None,
+                    longest_back_off: Duration::MAX,
                     cooldown: SharedCooldown { early, ..SharedCooldown::default() },
                     lease: LEASE,
                 };

@@ -11,6 +11,7 @@ fn wish(owner: Owner, floor: u64) -> Wish {
         forced: false,
         holds: true,
         passes: None,
+        longest_back_off: Duration::MAX,
         cooldown: SharedCooldown::default(),
         lease: LEASE,
     }

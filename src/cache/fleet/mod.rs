@@ -6,10 +6,12 @@
 //!   because the store can't be used.
 //! - [`held_turn`] gives a lease back, whatever becomes of its flight.
 //! - [`hold_bound`] ends a hold that has lasted for long enough.
-//! - [`listener`] is the task that hears of other processes between flights.
+//! - [`listener`] is the task that hears of other processes between flights, and [`agenda`] what it
+//!   does after a while.
 //! - [`adopt`] turns a token of another process into one of this cache.
 
 mod adopt;
+mod agenda;
 mod alone;
 mod held_turn;
 mod hold_bound;

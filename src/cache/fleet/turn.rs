@@ -132,7 +132,10 @@ impl Flight<'_> {
                     return Done::Refreshed(Refreshed::failed(backing_off(&gate, left)));
                 }
                 Ok(Entered::Held(found)) => {
-                    let seen = news.take().filter(|seen| seen.revision >= found.revision);
+                    // It may have been seen before the store was asked, or changed after that.
+                    let seen = news.take().filter(|seen| {
+                        seen.revision == found.revision || seen.at.at > found.asked.at
+                    });
                     let seen = seen.unwrap_or_else(|| seen_now(found));
                     if let Waited::Done(done) = self.wait(&seen, &mut news, wish.floor).await {
                         return done;
@@ -170,6 +173,7 @@ impl Flight<'_> {
             forced: start.trigger == Trigger::Forced,
             holds: core.rules.holds(),
             passes: None,
+            longest_back_off: core.rules.policy.longest_back_off(),
             cooldown: core.cooldown(),
             lease: self.turn.bounds.lease,
         }

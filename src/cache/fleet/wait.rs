@@ -79,7 +79,7 @@ impl Flight<'_> {
 
     /// Decides what follows when the lease is given back without a token.
     async fn given_back(&self, value: &Value) -> Waited {
-        if let Some((gate, left)) = value.backing_off(Duration::ZERO)
+        if let Some((gate, left)) = value.backing_off(Duration::ZERO, Duration::MAX)
             && !self.is_for_others(gate).await
         {
             let mut refreshed = Refreshed::failed(backing_off(gate, left));

@@ -171,6 +171,7 @@ impl<'a> Events<'a> {
             forced: me.forced,
             holds: true,
             passes: None,
+            longest_back_off: Duration::MAX,
             cooldown: cooldown(me.refused),
             lease: LEASE,
         };

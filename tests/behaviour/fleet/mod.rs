@@ -2,6 +2,7 @@
 
 mod credentials;
 mod faults;
+mod lies;
 mod renewal;
 mod sharing;
 mod world;
