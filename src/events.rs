@@ -189,4 +189,7 @@ tally! {
     /// The longest hold, which is a drain and what follows it until the endpoint has responded or
     /// the hold has timed out.
     longest_hold: Longest as Duration = "tower_reauth_hold_seconds",
+    /// The longest hold for a renewal of another process. [`longest_hold`](Counters::longest_hold)
+    /// has those for renewals of this one.
+    longest_sibling_hold: Longest as Duration = "tower_reauth_sibling_hold_seconds",
 }

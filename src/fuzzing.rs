@@ -43,7 +43,8 @@ pub async fn attempt(
         fallback: None,
         lost: None,
     };
-    attempts.attempt(clock::later(clock::now(), policy.deadline)).await.map(|(token, _)| token)
+    let deadline = clock::later(clock::now(), policy.deadline);
+    attempts.attempt(policy.attempt_timeout, deadline).await.map(|(token, _)| token)
 }
 
 /// Returns a token of 300 seconds, or `None` if no header can carry `secret`.

@@ -127,3 +127,8 @@ pub use crate::{
 #[cfg(all(doctest, feature = "client"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The program of the page on fleets, compiled.
+#[cfg(all(doctest, feature = "client", feature = "file-store"))]
+#[doc = include_str!("../docs/fleet.md")]
+struct Fleets;

@@ -175,7 +175,9 @@ impl Seen {
     }
 
     fn report(&self, cache: &TokenCache) {
-        let longest_hold_ms = cache.counters().longest_hold.as_secs_f64() * 1e3;
+        let counters = cache.counters();
+        let longest_hold = counters.longest_hold.max(counters.longest_sibling_hold);
+        let longest_hold_ms = longest_hold.as_secs_f64() * 1e3;
         let counts = self.change(|counts| {
             let now = Counts { longest_hold_ms, ..*counts };
             counts.lately_longest_ms = 0.0;

@@ -199,7 +199,8 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
 
     async fn identity(&self) -> Result<Option<Identity>, AuthError> {
         let credentials = credentials::ask(&self.credentials).await?;
-        Ok(Some(Identity::new(credentials.client_id())))
+        let identity = Identity::new(credentials.client_id());
+        Ok(Some(identity.with_secret(credentials.expose_secret())))
     }
 
     async fn credentials_changed(&self) -> bool {

@@ -1,15 +1,15 @@
 //! [`Identity`]: whose tokens an endpoint issues.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use http::Uri;
 use sha2::{Digest, Sha256};
 
-use crate::store::Name;
+use crate::store::{Name, seal::Fingerprint};
 
 /// The client that an endpoint's tokens are issued to, and whatever else makes them differ.
 ///
-/// Processes with the same identity at the same endpoint share a token.
+/// Processes with the same identity at the same endpoint share a token, whatever their secrets.
 ///
 /// # Examples
 ///
@@ -20,16 +20,18 @@ use crate::store::Name;
 /// assert_eq!(identity, Identity::new("my-client-id").with("scope", "payments.read"));
 /// assert_ne!(identity, Identity::new("my-client-id"));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     client_id: Box<str>,
     others: Vec<(Box<str>, Box<str>)>,
+    /// The SHA-256 of the client id and its secret.
+    credentials: Option<Fingerprint>,
 }
 
 impl Identity {
     /// Creates the identity of a client.
     pub fn new(client_id: impl Into<String>) -> Self {
-        Self { client_id: client_id.into().into(), others: Vec::new() }
+        Self { client_id: client_id.into().into(), others: Vec::new(), credentials: None }
     }
 
     /// Adds a value that makes tokens differ, such as a scope or an audience. The order of several
@@ -38,6 +40,39 @@ impl Identity {
     pub fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.others.push((key.into().into(), value.into().into()));
         self
+    }
+
+    /// Adds the secret with which the client asks for tokens. Only its SHA-256 is kept.
+    ///
+    /// Processes that share a token share its renewal too. If the endpoint refuses the secret of
+    /// one, those with the same secret don't try it again during back-off, and those with another
+    /// secret do. Without this, a refused secret holds back all of them. An example is a rollout of
+    /// a new secret, one process after the other.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_reauth::{Credentials, endpoint::Identity};
+    ///
+    /// # let credentials = Credentials::new("my-client-id", "my-client-secret");
+    /// let identity =
+    ///     Identity::new(credentials.client_id()).with_secret(credentials.expose_secret());
+    /// assert!(!format!("{identity:?}").contains("my-client-secret"));
+    /// ```
+    #[must_use]
+    pub fn with_secret(mut self, secret: &str) -> Self {
+        let mut hash = Sha256::new();
+        for part in [&*self.client_id, secret] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        self.credentials = Some(hash.finalize().into());
+        self
+    }
+
+    /// Returns the fingerprint of the credentials, if the endpoint tells of a secret.
+    pub(super) fn credentials(&self) -> Option<&Fingerprint> {
+        self.credentials.as_ref()
     }
 
     /// Returns the key under which processes with this identity share a token. It tells nothing of
@@ -57,6 +92,16 @@ impl Identity {
             let _ = write!(name, "{byte:02x}");
         }
         Name::new(&name)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Guesses of the secret could be tried on its fingerprint.
+        f.debug_struct("Identity")
+            .field("client_id", &self.client_id)
+            .field("others", &self.others)
+            .finish_non_exhaustive()
     }
 }
 
@@ -88,5 +133,6 @@ mod tests {
             assert!(!names[..index].contains(name), "{index}");
         }
         assert_eq!(names[0], name(&Identity::new("a"), uri, ""));
+        assert_eq!(names[0], name(&id.with_secret("s"), uri, ""), "a secret can be replaced");
     }
 }

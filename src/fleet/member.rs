@@ -62,6 +62,21 @@ impl Member {
         })
     }
 
+    /// Takes in the value that the store gave when it was asked then. It stands in for all that was
+    /// seen before, greater revisions too: a store may have lost the last changes.
+    pub(crate) fn found(&self, revision: u64, value: Value, asked: &Moment) {
+        let at = clock::moment();
+        self.seen.send_if_modified(|seen| {
+            let is_news = seen.as_ref().is_none_or(|seen| {
+                seen.revision < revision || seen.revision > revision && seen.at.at < asked.at
+            });
+            if is_news {
+                *seen = Some(Seen { revision, value: Arc::new(value), at });
+            }
+            is_news
+        });
+    }
+
     /// Wakes all who wait for news, because some may have been missed.
     pub(crate) fn mind_the_gap(&self) {
         self.seen.send_modify(|_| {});

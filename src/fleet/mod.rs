@@ -51,7 +51,7 @@ use crate::{
     store::{
         DynStore, Name, Notice, StoreDown, StoreError,
         seal::Sealing,
-        value::{Owner, Value},
+        value::{Foreign, GREATEST, Owner, SharedGate, Value},
     },
     token::{AccessToken, Times, Windows, schedule},
 };
@@ -181,7 +181,15 @@ impl Fleet {
 
     /// Reads a shared value. One whose token can't be opened is foreign and never absent, or two
     /// parts of a fleet that do not have the same keys would replace each other's token for ever.
-    pub(crate) fn read(&self, member: &Member, bytes: &Bytes) -> Result<Value, StoreError> {
+    pub(crate) fn read(
+        &self,
+        member: &Member,
+        revision: u64,
+        bytes: &Bytes,
+    ) -> Result<Value, StoreError> {
+        if revision > GREATEST {
+            return Err(StoreError::unusable(Foreign::Garbage.why()));
+        }
         let value = Value::decode(bytes).map_err(|foreign| StoreError::unusable(foreign.why()))?;
         if value.has_token() {
             self.unseal(member, &value)?;
@@ -215,6 +223,24 @@ impl Fleet {
         let sequence = member.local(value.head.sequence);
         AccessToken::new(scheme, record.secret.expose_secret(), sequence, times)
             .map_err(|_| StoreError::unusable("the stored token can't be sent in a header"))
+    }
+
+    /// Returns the mark of this process' credentials, for a gate after they were refused.
+    pub(crate) fn mark(&self, member: &Member, identity: &Identity) -> Option<u64> {
+        self.sharing.sealing.mark(&member.name, identity.credentials()?)
+    }
+
+    /// Returns whether `gate` is for other credentials than those of `identity`.
+    pub(crate) fn is_for_others(
+        &self,
+        member: &Member,
+        gate: &SharedGate,
+        identity: &Identity,
+    ) -> bool {
+        let (Some(mark), Some(mine)) = (gate.credentials, identity.credentials()) else {
+            return false;
+        };
+        !self.sharing.sealing.is_mark(&member.name, mine, mark)
     }
 
     fn unseal(&self, member: &Member, value: &Value) -> Result<Record, StoreError> {

@@ -234,7 +234,7 @@ impl Turn<'_> {
                 fleet.store.compare_and_set(&member.name, found.revision, revision, &bytes, KEEP);
             match within_time(bounds.operation, swap).await? {
                 Swap::Done => {
-                    member.note(revision, next.clone());
+                    member.found(revision, next.clone(), &asked);
                     let written = Found { revision, value: next, age: Duration::ZERO, asked };
                     return Ok((answer, written));
                 }
@@ -251,8 +251,8 @@ impl Turn<'_> {
             let (revision, value, age) = (0, Value::default(), Duration::ZERO);
             return Ok(Found { revision, value, age, asked });
         };
-        let value = self.fleet.read(self.member, &value)?;
-        self.member.note(revision, value.clone());
+        let value = self.fleet.read(self.member, revision, &value)?;
+        self.member.found(revision, value.clone(), &asked);
         Ok(Found { revision, value, age, asked })
     }
 }
@@ -264,7 +264,7 @@ fn next_revision(revision: u64, floor: u64) -> u64 {
     let wall = u64::try_from(wall.as_millis()).unwrap_or_default();
     // A wall clock of the far future must not use up the numbers that a store can hold.
     let wall = wall.min(1 << 48);
-    (revision + 1).max(floor + 1).max(wall)
+    revision.max(floor).saturating_add(1).max(wall)
 }
 
 async fn within_time<T>(

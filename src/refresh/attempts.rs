@@ -79,7 +79,8 @@ impl Attempts<'_> {
     ) -> Result<(AccessToken, Option<Identity>), AuthError> {
         let mut failures = 0_u32;
         loop {
-            let error = match self.attempt(deadline).await {
+            let time = self.policy.attempt_time(failures == 0 && !self.is_failing);
+            let error = match self.attempt(time, deadline).await {
                 Ok(issued) => return Ok(issued),
                 Err(error) => error,
             };
@@ -112,9 +113,10 @@ impl Attempts<'_> {
     }
 
     /// Asks the endpoint for a token once, and makes an [`AccessToken`] of what it issued. The
-    /// attempt ends at `deadline` at the latest.
+    /// attempt takes `time` at most, and ends at `deadline` at the latest.
     pub(crate) async fn attempt(
         &self,
+        time: Duration,
         deadline: Instant,
     ) -> Result<(AccessToken, Option<Identity>), AuthError> {
         self.tally.token_requests.add();
@@ -122,12 +124,12 @@ impl Attempts<'_> {
             tracing::debug!(target: TARGET, sequence = self.sequence, "asking for a token");
         });
         let sent = Sent { at: clock::moment(), wall: clock::wall() };
-        let ends = clock::later(sent.at.at, self.policy.attempt_timeout);
+        let ends = clock::later(sent.at.at, time);
         // The credentials source has the same bound, so that it is known who let it pass.
         let issuing = credentials::bounded(ends.min(deadline), self.endpoint.issue());
         let issued = timeout_at(ends, issuing)
             .await
-            .map_err(|_| timed_out(self.policy.attempt_timeout))?
+            .map_err(|_| timed_out(time))?
             .map_err(|error| error.with_retry_after_at_most(self.policy.max_retry_after))?;
         let times = self.times(&issued, &sent)?;
         let token = self.adopt(issued.secret.expose_secret(), times)?;

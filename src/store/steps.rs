@@ -30,9 +30,12 @@ pub(crate) struct Wish {
     pub(crate) forced: bool,
     /// A new token kills the one in use, and requests are held for it.
     pub(crate) holds: bool,
-    /// The mark of this process' credentials, if there is one.
-    pub(crate) credentials: Option<u64>,
+    /// The mark of a gate that is for other credentials than this process has, so that it does not
+    /// count.
+    pub(crate) passes: Option<u64>,
     pub(crate) cooldown: SharedCooldown,
+    /// The longest that this process leaves the endpoint alone for the others.
+    pub(crate) longest_back_off: Duration,
     /// How long a lease lasts without a sign of its owner.
     pub(crate) lease: Duration,
 }
@@ -70,9 +73,9 @@ pub(crate) fn enter(value: &Value, age: Duration, wish: &Wish, revision: u64) ->
     if head.sequence > wish.floor && !(is_held && others.is_some_and(|lease| lease.hold)) {
         return Entry::Newer;
     }
-    if let Some((gate, left)) = value.backing_off(age)
+    if let Some((gate, left)) = value.backing_off(age, wish.longest_back_off)
         && !wish.forced
-        && (gate.credentials.is_none() || gate.credentials == wish.credentials)
+        && (gate.credentials.is_none() || gate.credentials != wish.passes)
     {
         return Entry::BackingOff(gate.clone(), left);
     }

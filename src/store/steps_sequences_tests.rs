@@ -89,7 +89,8 @@ impl World {
                     floor,
                     forced,
                     holds,
-                    credentials: None,
+                    passes: None,
+                    longest_back_off: Duration::MAX,
                     cooldown: SharedCooldown { early, ..SharedCooldown::default() },
                     lease: LEASE,
                 };

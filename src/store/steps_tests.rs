@@ -10,7 +10,8 @@ fn wish(owner: Owner, floor: u64) -> Wish {
         floor,
         forced: false,
         holds: true,
-        credentials: None,
+        passes: None,
+        longest_back_off: Duration::MAX,
         cooldown: SharedCooldown::default(),
         lease: LEASE,
     }
@@ -183,10 +184,10 @@ fn a_failure_holds_all_of_them_back_for_its_pause() {
 fn refused_credentials_hold_back_only_those_who_have_them() {
     let gate = SharedGate { credentials: Some(7), ..gate() };
     let value = leave(&held(1), 1, 9, Fate::NotIssued, Some(gate)).expect("it is the holder");
-    let with = |credentials| enter(&value, NOW, &Wish { credentials, ..wish(2, 5) }, 10);
-    assert!(matches!(with(Some(7)), Entry::BackingOff(..)));
-    assert!(matches!(with(Some(8)), Entry::Granted(_)));
-    assert!(matches!(with(None), Entry::Granted(_)));
+    let passing = |passes| enter(&value, NOW, &Wish { passes, ..wish(2, 5) }, 10);
+    assert!(matches!(passing(None), Entry::BackingOff(..)));
+    assert!(matches!(passing(Some(8)), Entry::BackingOff(..)));
+    assert!(matches!(passing(Some(7)), Entry::Granted(_)));
 }
 
 #[test]

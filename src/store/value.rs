@@ -14,6 +14,10 @@ use super::token_store::MAX_VALUE;
 /// The format that this version writes. It reads no newer one.
 const FORMAT: u8 = 1;
 
+/// The greatest number of a change. A store may keep its numbers as floating point, and the next
+/// ones must find their place.
+pub(crate) const GREATEST: u64 = 1 << 53;
+
 /// The random number of one cache in one process.
 pub(crate) type Owner = u64;
 
@@ -92,7 +96,8 @@ pub(crate) struct SharedGate {
     pub(crate) status: Option<u16>,
     /// How long the endpoint is left alone, from the change that wrote this.
     pub(crate) pause_ms: u64,
-    /// The mark of the credentials that were refused. Without one the gate counts for all.
+    /// The [mark](crate::store::seal) of the credentials that were refused. Without one the gate
+    /// counts for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) credentials: Option<u64>,
 }
@@ -183,7 +188,10 @@ impl Value {
         if v > u64::from(FORMAT) {
             return Err(Foreign::Newer);
         }
-        let head = serde_json::from_slice(line).map_err(|_| Foreign::Garbage)?;
+        let head: Head = serde_json::from_slice(line).map_err(|_| Foreign::Garbage)?;
+        if head.fence > GREATEST || head.sequence > GREATEST {
+            return Err(Foreign::Garbage);
+        }
         Ok(Self { head, token: bytes.slice(end + 1..) })
     }
 
@@ -192,10 +200,15 @@ impl Value {
         self.head.sequence > 0
     }
 
-    /// Returns what is left of the back-off, if this value is `age` old.
-    pub(crate) fn backing_off(&self, age: Duration) -> Option<(&SharedGate, Duration)> {
+    /// Returns what is left of the back-off, if this value is `age` old. It ends after `longest`,
+    /// whatever the value says.
+    pub(crate) fn backing_off(
+        &self,
+        age: Duration,
+        longest: Duration,
+    ) -> Option<(&SharedGate, Duration)> {
         let gate = self.head.gate.as_ref()?;
-        let left = Duration::from_millis(gate.pause_ms).checked_sub(age)?;
+        let left = Duration::from_millis(gate.pause_ms).min(longest).checked_sub(age)?;
         (!left.is_zero()).then_some((gate, left))
     }
 }
@@ -269,8 +282,9 @@ mod tests {
 
     #[test]
     fn what_is_no_value_is_foreign() {
+        const HUGE: &str = "{\"v\":1,\"fence\":18446744073709551615}\n";
         assert_eq!(decode("{\"v\":2,\"lease\":\"another shape\"}\n"), Err(Foreign::Newer));
-        for garbage in ["", "\n", "x\n", "{\"v\":1}", "{\"v\":1,\"fence\":-1}\n", "[]\n"] {
+        for garbage in ["", "\n", "x\n", "{\"v\":1}", "{\"v\":1,\"fence\":-1}\n", "[]\n", HUGE] {
             assert_eq!(decode(garbage), Err(Foreign::Garbage), "{garbage:?}");
         }
         assert_eq!(decode(vec![b' '; MAX_VALUE + 1]), Err(Foreign::Garbage));
@@ -284,10 +298,12 @@ mod tests {
 
     #[test]
     fn back_off_ends_with_its_pause() {
-        let left = |age| value().backing_off(Duration::from_millis(age)).map(|(_, left)| left);
-        assert_eq!(left(0), Some(Duration::from_millis(400)));
-        assert_eq!(left(399), Some(Duration::from_millis(1)));
-        assert_eq!(left(400), None);
+        let left = |age, longest| {
+            let [age, longest] = [age, longest].map(Duration::from_millis);
+            value().backing_off(age, longest).map(|(_, left)| left.as_millis())
+        };
+        assert_eq!([0, 399, 400].map(|age| left(age, 9999)), [Some(400), Some(1), None]);
+        assert_eq!([0, 99, 100].map(|age| left(age, 100)), [Some(100), Some(1), None]);
     }
 
     proptest! {

@@ -370,3 +370,23 @@ async fn an_endpoint_that_panics_each_time_is_left_alone_too() {
     }
     assert!(endpoint.calls() < 250, "{} requests in an hour", endpoint.calls());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_first_attempt_may_have_a_bound_of_its_own() {
+    let slow = Duration::from_secs(5);
+    let policy = RefreshPolicy::default().first_attempt_timeout(Duration::from_secs(3));
+    let endpoint = Endpoint::exclusive();
+    endpoint.answer_after(slow);
+    let cache = TokenCache::builder(endpoint.clone()).refresh_policy(policy).build().unwrap();
+    let started = Instant::now();
+    cache.token().await.unwrap();
+    let took = started.elapsed();
+    assert!((8000..8500).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(endpoint.calls(), 2);
+    // A refresh that holds callers back ends with its first attempt. The next one has more time.
+    assert!(cache.refresh().await.unwrap_err().is_timeout());
+    sleep(Duration::from_secs(2)).await;
+    let started = Instant::now();
+    cache.refresh().await.unwrap();
+    assert_eq!((started.elapsed(), endpoint.calls()), (slow, 4));
+}

@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::timeout;
+
 use super::super::core::Core;
 use crate::{
-    error::{AuthError, Fate},
+    error::{AuthError, Fate, Kind},
     fleet::{Fleet, HeldLease, Member, Order},
     store::value::SharedGate,
 };
@@ -26,15 +28,19 @@ impl HeldTurn {
     /// Gives the lease back, after the flight has ended with this error.
     pub(in crate::cache) async fn leave(mut self, core: &Core, fate: Fate, error: &AuthError) {
         let Some(lease) = self.lease.take() else { return };
-        // A runtime that went away says nothing about the endpoint.
-        let pause = core.back_off().filter(|_| !(error.is_interrupted() || error.is_of_runtime()));
-        let gate = pause.map(|pause| SharedGate {
+        let turn = self.fleet.turn(&self.member, self.lifetime);
+        let mut gate = core.back_off().filter(|_| concerns_others(error)).map(|pause| SharedGate {
             kind: error.kind().name().into(),
             status: error.status().map(|status| status.as_u16()),
             pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
             credentials: None,
         });
-        let turn = self.fleet.turn(&self.member, self.lifetime);
+        if let Some(gate) = gate.as_mut().filter(|_| error.is_rejected()) {
+            // The others wait for the lease meanwhile.
+            let identity = timeout(turn.bounds.confirmed, core.identity()).await;
+            let identity = identity.ok().and_then(Result::ok).flatten();
+            gate.credentials = identity.and_then(|it| self.fleet.mark(&self.member, &it));
+        }
         if let Err(error) = turn.leave(&lease, fate, gate).await {
             core.store_failed(&error);
         }
@@ -48,4 +54,12 @@ impl Drop for HeldTurn {
             self.fleet.orders.give(order);
         }
     }
+}
+
+/// Returns whether a failure says something about the endpoint, so that the others leave it alone.
+/// The endpoint was not asked if the credentials source of this process failed, or if its resolver
+/// did not find the host.
+fn concerns_others(error: &AuthError) -> bool {
+    let is_own = matches!(error.kind(), Kind::Credentials | Kind::Unresolved);
+    !(is_own || error.is_interrupted() || error.is_of_runtime())
 }

@@ -7,7 +7,10 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::super::task::{Done, RefreshTask, SILENCE};
+use super::super::{
+    core::Core,
+    task::{Done, RefreshTask, SILENCE},
+};
 use crate::clock::{self, Moment};
 
 /// The requests that are held in this flight.
@@ -17,12 +20,24 @@ pub(super) struct Holding(pub(super) watch::Sender<Option<Hold>>);
 pub(super) struct Hold {
     /// The fence of the lease for which requests are held; 0 if none was heard of yet.
     pub(super) fence: u64,
+    /// Another process asks for the token.
+    pub(super) for_sibling: bool,
     /// When this process heard of it. Nothing was asked for before that.
     pub(super) since: Moment,
     /// When this process began to hold, which may be later.
     pub(super) began: Instant,
     /// When they are held no longer.
     pub(super) until: Instant,
+}
+
+impl Hold {
+    /// Takes in that requests are held no longer.
+    pub(super) fn record(&self, core: &Core) {
+        let tally = &core.tally;
+        let longest =
+            if self.for_sibling { &tally.longest_sibling_hold } else { &tally.longest_hold };
+        longest.record(clock::now().saturating_duration_since(self.began));
+    }
 }
 
 impl RefreshTask {
@@ -40,8 +55,7 @@ impl RefreshTask {
                 continue;
             }
             core.time_out_hold(flight);
-            let lasted = clock::now().saturating_duration_since(hold.began);
-            core.tally.longest_hold.record(lasted);
+            hold.record(core);
             if timeout(SILENCE, changed(&mut changes)).await.is_ok() {
                 continue;
             }

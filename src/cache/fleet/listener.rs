@@ -11,14 +11,16 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{
-    StreamExt,
-    future::{Either, pending, select},
+    FutureExt, StreamExt,
+    future::{pending, select},
+    stream::BoxStream,
 };
-use tokio::{runtime::Handle, time::sleep};
+use tokio::{runtime::Handle, task::yield_now};
 
 use super::{
     super::{core::Core, task},
     ANSWER, adopt,
+    agenda::{Agenda, Due},
 };
 use crate::{
     fleet::{Anchor, Entered, Fleet, Found, Member, Order},
@@ -52,33 +54,63 @@ pub(super) fn keep(core: &Arc<Core>, member: &Arc<Member>, runtime: &Handle) {
     });
 }
 
+/// Something for the listener to do.
+enum Event {
+    Orders(Vec<Order>),
+    Due(Due),
+    /// `None` once the store has no more to tell.
+    Notice(Option<Notice>),
+}
+
 impl Listener {
     async fn run(self) {
         let mut notices = self.fleet.watch(&self.member);
+        let mut agenda = Agenda::default();
         let mut ended = false;
         loop {
-            let notice = async { if ended { pending().await } else { notices.next().await } };
-            match select(pin!(notice), pin!(self.fleet.orders.next())).await {
-                Either::Left((Some(Notice::Changed { revision, value }), _)) => {
-                    self.changed(revision, &value).await;
-                }
-                Either::Left((Some(Notice::Gap), _)) => {
-                    self.look(None).await;
-                    self.member.mind_the_gap();
-                }
-                Either::Left((None, _)) => ended = true,
-                Either::Right((orders, _)) => {
+            match self.next(&mut agenda, (!ended).then_some(&mut notices)).await {
+                Event::Orders(orders) => {
                     for order in orders {
-                        self.carry_out(order).await;
+                        self.carry_out(order, &mut agenda).await;
                     }
                 }
+                Event::Due(Due::Offer(member, token)) => {
+                    self.carry_out(Order::Offer(member, token), &mut agenda).await;
+                }
+                Event::Due(Due::Look) => self.look_again(&mut agenda).await,
+                Event::Notice(Some(Notice::Changed { revision, value })) => {
+                    self.changed(revision, &value, &mut agenda).await;
+                }
+                Event::Notice(Some(Notice::Gap)) => self.look_again(&mut agenda).await,
+                Event::Notice(None) => ended = true,
             }
+            // A store that always has a notice must not keep this thread from all others.
+            yield_now().await;
         }
     }
 
+    /// Waits for something to do. Orders and the agenda come first, because they are few. A store
+    /// may tell of changes without end.
+    async fn next(
+        &self,
+        agenda: &mut Agenda,
+        notices: Option<&mut BoxStream<'static, Notice>>,
+    ) -> Event {
+        let notice = pin!(async {
+            match notices {
+                Some(notices) => Event::Notice(notices.next().await),
+                None => pending().await,
+            }
+        });
+        let orders = pin!(self.fleet.orders.next().map(Event::Orders));
+        let due = pin!(agenda.next().map(Event::Due));
+        let later = select(due, notice).map(|event| event.factor_first().0);
+        select(orders, later).await.factor_first().0
+    }
+
     /// Takes in a change that the store told of.
-    async fn changed(&self, revision: u64, value: &Bytes) {
-        let value = match self.fleet.read(&self.member, value) {
+    async fn changed(&self, revision: u64, value: &Bytes, agenda: &mut Agenda) {
+        let value = match self.fleet.read(&self.member, revision, value) {
             Ok(value) => value,
             Err(error) => {
                 if let Some(core) = self.core.upgrade() {
@@ -88,14 +120,26 @@ impl Listener {
             }
         };
         if !self.member.note(revision, value.clone()) {
+            // The store may have lost changes, and then this is the newest one.
+            if self.member.seen().is_some_and(|seen| revision < seen.revision) {
+                self.look_again(agenda).await;
+            }
             return;
         }
         let is_newer = self.core.upgrade().is_some_and(|core| self.is_news(&core, &value));
         if is_newer {
             // A notice does not date a token.
-            self.look(None).await;
+            self.look_again(agenda).await;
         } else {
             self.hold(&value);
+        }
+    }
+
+    /// Asks the store for the newest value, unless that was done often. Then it is done later.
+    async fn look_again(&self, agenda: &mut Agenda) {
+        if agenda.may_look() {
+            self.look(None).await;
+            self.member.mind_the_gap();
         }
     }
 
@@ -150,7 +194,7 @@ impl Listener {
         }
     }
 
-    async fn carry_out(&self, order: Order) {
+    async fn carry_out(&self, order: Order, agenda: &mut Agenda) {
         match order {
             Order::Ask => {
                 self.look(Some(ANSWER)).await;
@@ -171,9 +215,8 @@ impl Listener {
                 let is_current =
                     self.core.upgrade().is_some_and(|core| core.newest() == token.sequence());
                 if offered.is_err() && is_current && token.is_usable() {
-                    // Others wait for it, and further orders for this.
-                    sleep(OFFER_EVERY.mul_f64(0.5 + fastrand::f64())).await;
-                    self.fleet.orders.give(Order::Offer(member, token));
+                    let pause = OFFER_EVERY.mul_f64(0.5 + fastrand::f64());
+                    agenda.offer_after(pause, member, token);
                 }
             }
         }
@@ -198,7 +241,8 @@ impl Listener {
             floor: member.shared(token.sequence()),
             forced: true,
             holds: false,
-            credentials: None,
+            passes: None,
+            longest_back_off: Duration::ZERO,
             cooldown,
             lease,
         };

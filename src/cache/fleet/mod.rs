@@ -6,10 +6,12 @@
 //!   because the store can't be used.
 //! - [`held_turn`] gives a lease back, whatever becomes of its flight.
 //! - [`hold_bound`] ends a hold that has lasted for long enough.
-//! - [`listener`] is the task that hears of other processes between flights.
+//! - [`listener`] is the task that hears of other processes between flights, and [`agenda`] what it
+//!   does after a while.
 //! - [`adopt`] turns a token of another process into one of this cache.
 
 mod adopt;
+mod agenda;
 mod alone;
 mod held_turn;
 mod hold_bound;
@@ -21,7 +23,7 @@ mod wait;
 
 use std::{error::Error, mem, sync::Weak, time::Duration};
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
 
 pub(super) use self::held_turn::HeldTurn;
 use super::{
@@ -36,7 +38,7 @@ use crate::{
     clock,
     error::{AuthError, Kind},
     events::log_news,
-    fleet::Order,
+    fleet::{Identity, Order},
     isolate::isolate,
     store::{StoreError, value::SharedCooldown},
     token::AccessToken,
@@ -137,6 +139,14 @@ impl Core {
     /// Ends a flight because nobody needs a newer token.
     pub(super) fn call_off(&self, flight: u64) {
         self.transition(|locked, _| ((), sibling::call_off(&mut locked.state, flight)));
+    }
+
+    /// Asks for the client that tokens are issued to, and the secret that it has now.
+    async fn identity(&self) -> Result<Option<Identity>, AuthError> {
+        let asking = self.endpoint.identity();
+        timeout(self.rules.policy.attempt_timeout, asking).await.map_err(|_| {
+            AuthError::new(Kind::Credentials, "the credentials source did not respond in time")
+        })?
     }
 
     /// Returns the wait for the answer of the store, if it is asked for a newer token before this

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, select};
-use tokio::{runtime::Handle, sync::watch, time::timeout};
+use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     super::{
@@ -20,7 +20,10 @@ use crate::{
     error::{AuthError, Fate, Kind},
     fleet::{Anchor, Entered, Fleet, Found, Member, Seen, Turn},
     refresh::attempts::RefreshResult,
-    store::{steps::Wish, value::Value},
+    store::{
+        steps::Wish,
+        value::{SharedGate, Value},
+    },
 };
 
 /// One flight's view of the fleet.
@@ -44,16 +47,19 @@ impl RefreshTask {
     pub(in crate::cache) async fn work_in_fleet(&self, fleet: &Arc<Fleet>) -> Done {
         let holding = Holding(watch::Sender::new(None));
         let work = pin!(self.obtain(fleet, &holding));
-        match select(work, pin!(self.bound_holds(&holding))).await {
-            Either::Left((Done::Refreshed(mut refreshed), _)) => {
-                let is_held = self.core.is_holding(self.start.sequence);
-                let held = holding.0.borrow().filter(|_| is_held).map(|hold| hold.began);
-                refreshed.held = refreshed.held.or(held);
-                Done::Refreshed(refreshed)
-            }
+        let mut done = match select(work, pin!(self.bound_holds(&holding))).await {
             Either::Left((done, _)) => done,
             Either::Right((never, _)) => never,
+        };
+        let hold = *holding.0.borrow();
+        match (hold.filter(|_| self.core.is_holding(self.start.sequence)), &mut done) {
+            (Some(hold), Done::Refreshed(refreshed)) if !hold.for_sibling => {
+                refreshed.held = refreshed.held.or(Some(hold.began));
+            }
+            (Some(hold), _) => hold.record(&self.core),
+            (None, _) => {}
         }
+        done
     }
 
     async fn obtain(&self, fleet: &Arc<Fleet>, holding: &Holding) -> Done {
@@ -67,7 +73,7 @@ impl RefreshTask {
         let turn = fleet.turn(&borrowed, core.lifetime());
         let flight = Flight { task: self, fleet, member, turn, holding };
         if core.is_holding(self.start.sequence) {
-            flight.hold(0, clock::moment());
+            flight.hold_for_sibling(0, clock::moment());
         }
         flight.run().await
     }
@@ -78,11 +84,7 @@ impl RefreshTask {
             return Ok(member);
         }
         let core = &*self.core;
-        let asking = core.endpoint.identity();
-        let identity =
-            timeout(core.rules.policy.attempt_timeout, asking).await.map_err(|_| {
-                AuthError::new(Kind::Credentials, "the credentials source did not respond in time")
-            })??;
+        let identity = core.identity().await?;
         fleet.join(identity.as_ref(), core.uri.as_ref(), core.newest()).ok_or_else(|| {
             AuthError::new(
                 Kind::Permanent,
@@ -123,10 +125,17 @@ impl Flight<'_> {
                     }
                 }
                 Ok(Entered::BackingOff(gate, left)) => {
+                    if self.is_for_others(&gate).await {
+                        wish.passes = gate.credentials;
+                        continue;
+                    }
                     return Done::Refreshed(Refreshed::failed(backing_off(&gate, left)));
                 }
                 Ok(Entered::Held(found)) => {
-                    let seen = news.take().filter(|seen| seen.revision >= found.revision);
+                    // It may have been seen before the store was asked, or changed after that.
+                    let seen = news.take().filter(|seen| {
+                        seen.revision == found.revision || seen.at.at > found.asked.at
+                    });
                     let seen = seen.unwrap_or_else(|| seen_now(found));
                     if let Waited::Done(done) = self.wait(&seen, &mut news, wish.floor).await {
                         return done;
@@ -147,6 +156,15 @@ impl Flight<'_> {
         }
     }
 
+    /// Returns whether `gate` is for other credentials than those of this process.
+    pub(super) async fn is_for_others(&self, gate: &SharedGate) -> bool {
+        if gate.credentials.is_none() {
+            return false;
+        }
+        let identity = self.task.core.identity().await.ok().flatten();
+        identity.is_some_and(|it| self.fleet.is_for_others(&self.member, gate, &it))
+    }
+
     fn wish(&self) -> Wish {
         let (start, core) = (&self.task.start, &*self.task.core);
         Wish {
@@ -154,18 +172,28 @@ impl Flight<'_> {
             floor: self.member.shared(start.floor),
             forced: start.trigger == Trigger::Forced,
             holds: core.rules.holds(),
-            credentials: None,
+            passes: None,
+            longest_back_off: core.rules.policy.longest_back_off(),
             cooldown: core.cooldown(),
             lease: self.turn.bounds.lease,
         }
     }
 
-    /// Notes that requests are held for the lease `fence` since then.
+    /// Notes that requests are held for the lease `fence` of this process since then.
     pub(super) fn hold(&self, fence: u64, since: Moment) {
+        self.note_hold(fence, since, false);
+    }
+
+    /// Notes that requests are held for the lease `fence` of another process since then.
+    pub(super) fn hold_for_sibling(&self, fence: u64, since: Moment) {
+        self.note_hold(fence, since, true);
+    }
+
+    fn note_hold(&self, fence: u64, since: Moment, for_sibling: bool) {
         let bound = self.turn.bounds.grace + self.task.core.rules.policy.hold_timeout;
         let bound = bound.min(self.task.core.lifetime().map_or(bound, |lifetime| lifetime / 4));
-        let until = clock::later(since.at, bound);
-        self.holding.0.send_replace(Some(Hold { fence, since, began: clock::now(), until }));
+        let (began, until) = (clock::now(), clock::later(since.at, bound));
+        self.holding.0.send_replace(Some(Hold { fence, for_sibling, since, began, until }));
     }
 
     /// Makes the token of a value this process' own; `None` if it can't be sent.

@@ -38,11 +38,11 @@ impl Flight<'_> {
             if head.sequence > floor && !lease.is_some_and(|lease| lease.hold) {
                 return self.adopt_held_for(&seen);
             }
-            let Some(lease) = lease else { return self.given_back(&seen.value) };
+            let Some(lease) = lease else { return self.given_back(&seen.value).await };
             let fence = head.fence;
             let is_new = self.holding.0.borrow().is_none_or(|hold| hold.fence != fence);
             if lease.hold && is_new && core.hold_for_sibling(self.task.start.sequence) {
-                self.hold(fence, seen.at);
+                self.hold_for_sibling(fence, seen.at);
             }
             if timeout_at(look, news.next()).await.is_err() {
                 return Waited::Look;
@@ -78,8 +78,10 @@ impl Flight<'_> {
     }
 
     /// Decides what follows when the lease is given back without a token.
-    fn given_back(&self, value: &Value) -> Waited {
-        if let Some((gate, left)) = value.backing_off(Duration::ZERO) {
+    async fn given_back(&self, value: &Value) -> Waited {
+        if let Some((gate, left)) = value.backing_off(Duration::ZERO, Duration::MAX)
+            && !self.is_for_others(gate).await
+        {
             let mut refreshed = Refreshed::failed(backing_off(gate, left));
             refreshed.result.fate = match value.head.state {
                 TokenState::Alive => Fate::NotIssued,

@@ -5,6 +5,7 @@ use std::{env::VarError, fmt, sync::Arc};
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
     digest::{SHA256, digest},
+    hmac,
 };
 use zeroize::{Zeroize, Zeroizing};
 
@@ -137,6 +138,17 @@ impl KeyRing {
         let mut keys = self.0.iter().filter(|key| key.id.0 == *id).peekable();
         keys.peek().ok_or(Foreign::UnknownKey(KeyId(*id)))?;
         keys.find_map(|key| key.open(bound_to, *nonce, rest)).ok_or(Foreign::Altered)
+    }
+}
+
+impl KeyRing {
+    /// Returns 64 bits of the HMAC of `marked` by each key, beginning with the one that seals.
+    pub(super) fn marks(&self, marked: Vec<u8>) -> impl Iterator<Item = u64> {
+        self.0.iter().map(move |key| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &**key.secret);
+            let tag = hmac::sign(&key, &marked);
+            tag.as_ref().iter().take(8).fold(0, |mark, byte| mark << 8 | u64::from(*byte))
+        })
     }
 }
 

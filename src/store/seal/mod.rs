@@ -14,6 +14,7 @@
 
 #[cfg(feature = "seal")]
 mod key_ring;
+mod mark;
 #[cfg(not(feature = "seal"))]
 mod no_keys;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 
 #[cfg(feature = "seal")]
 pub use self::key_ring::KeyRing;
+pub(crate) use self::mark::Fingerprint;
 #[cfg(not(feature = "seal"))]
 use self::no_keys::KeyRing;
 use super::name::Name;

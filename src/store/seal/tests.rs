@@ -23,6 +23,23 @@ fn without_a_key_a_sealed_token_and_a_newer_format_are_foreign() {
     }
 }
 
+/// A stand-in for the fingerprint of the `n`th credentials.
+fn fingerprint(n: u64) -> Fingerprint {
+    let mut fingerprint = Fingerprint::default();
+    fingerprint[..8].copy_from_slice(&n.to_le_bytes());
+    fingerprint
+}
+
+#[test]
+fn without_a_key_a_mark_tells_eight_bits_of_the_credentials_and_never_more() {
+    let marks = |n: u64| Sealing::Plain.mark(&name("a"), &fingerprint(n)).unwrap();
+    let all: std::collections::HashSet<_> = (0..5000).map(marks).collect();
+    assert_eq!(all.len(), 256);
+    assert!(all.iter().all(|mark| *mark < 256));
+    assert_eq!(marks(7), marks(7), "it is the same each time, or several would tell more");
+    assert!(Sealing::Plain.is_mark(&name("a"), &fingerprint(7), marks(7)));
+}
+
 #[cfg(feature = "seal")]
 mod with_keys {
     use super::*;
@@ -191,5 +208,28 @@ mod with_keys {
     #[test]
     fn a_ring_shows_the_ids_of_its_keys_and_no_key() {
         assert_eq!(format!("{:?}", keys(OLD, &[NEW])), "Keys(KeyRing[72cd6e84, 75877bb4])");
+    }
+
+    #[test]
+    fn a_mark_is_known_by_each_key_while_keys_are_replaced() {
+        let steps = [keys(OLD, &[]), keys(OLD, &[NEW]), keys(NEW, &[OLD]), keys(NEW, &[])];
+        let mine = fingerprint(1);
+        for [one, other] in steps.windows(2).map(|pair| [&pair[0], &pair[1]]) {
+            for (writes, reads) in [(one, other), (other, one), (one, one)] {
+                let mark = writes.mark(&name("a"), &mine).unwrap();
+                assert!(reads.is_mark(&name("a"), &mine, mark));
+                assert!(!reads.is_mark(&name("a"), &fingerprint(2), mark));
+                assert!(!reads.is_mark(&name("b"), &mine, mark));
+            }
+        }
+    }
+
+    #[test]
+    fn a_mark_by_a_key_is_not_one_that_can_be_had_without_it() {
+        let marks = [Sealing::Plain, keys(OLD, &[]), keys(NEW, &[])]
+            .map(|sealing| sealing.mark(&name("a"), &fingerprint(1)).unwrap());
+        assert!(marks[0] != marks[1] && marks[1] != marks[2]);
+        // By Python's `hmac`, with the key `OLD`.
+        assert_eq!(marks[1], 0x96f2_8e9b_0ede_c9ea);
     }
 }

@@ -170,7 +170,8 @@ impl<'a> Events<'a> {
             floor: (self.steps.floor)(&me).into(),
             forced: me.forced,
             holds: true,
-            credentials: None,
+            passes: None,
+            longest_back_off: Duration::MAX,
             cooldown: cooldown(me.refused),
             lease: LEASE,
         };

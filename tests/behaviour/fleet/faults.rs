@@ -103,6 +103,36 @@ async fn a_holder_that_dies_after_it_asked_is_replaced_within_its_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_a_dead_holders_late_request_killed_is_replaced_at_once() {
+    for first in [0, 1] {
+        let mut world = World::new(3);
+        world.endpoint.answer_after(Duration::from_secs(1));
+        serving(&world).await;
+        let renewal = renewing(&world).await;
+        let asked = |world: &World| world.endpoint.calls() == 2;
+        world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
+        renewal.abort();
+        drop(world.processes.remove(0));
+        world.endpoint.answer_after(Duration::from_millis(50));
+        let together = world.until(World::is_of_one_mind, Duration::from_secs(5)).await;
+        assert!(together.is_some() && world.endpoint.calls() == 3);
+        // Only now the endpoint sees the request of the process that died. The token is as young as
+        // can be, and all the same nobody waits for a resource to learn of it.
+        tower_reauth::TokenEndpoint::issue(&world.endpoint).await.unwrap();
+        let auth = AuthLayer::new(world.processes[first].cache.clone());
+        let started = Instant::now();
+        let response = auth.layer(world.resource.clone()).oneshot(get(URI)).await.unwrap();
+        assert_eq!((response.status(), world.endpoint.calls()), (http::StatusCode::OK, 5));
+        let took = started.elapsed();
+        assert!(
+            took < Duration::from_millis(250),
+            "two requests, the grace and the POST: {took:?}"
+        );
+        assert_eq!(world.sum(|counters| counters.same_token_retries), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn with_the_store_down_the_token_in_memory_is_served() {
     let world = World::new(2);
     serving(&world).await;

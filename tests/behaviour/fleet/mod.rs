@@ -1,6 +1,8 @@
 //! Processes that share one client's token through a store.
 
+mod credentials;
 mod faults;
+mod lies;
 mod renewal;
 mod sharing;
 mod world;

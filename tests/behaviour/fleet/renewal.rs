@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use support::settle;
+use support::{Resource, Step, URI, get, settle};
 use tokio::time::sleep;
+use tower::{Layer, ServiceExt};
+use tower_reauth::{AuthError, AuthLayer};
 
 use super::world::World;
 
@@ -79,4 +81,49 @@ async fn a_renewal_costs_its_holder_two_operations_and_the_others_none() {
     let spent: Vec<_> = operations().zip(before).map(|(now, before)| now - before).collect();
     assert_eq!(spent[3], 2, "{spent:?}");
     assert_eq!(spent.iter().sum::<u64>(), 2, "{spent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_for_another_process_is_not_counted_as_an_own_one() {
+    let world = World::new(2);
+    for process in &world.processes {
+        process.cache.token().await.unwrap();
+    }
+    settle().await;
+    world.processes[0].cache.refresh().await.unwrap();
+    settle().await;
+    let [own, sibling] = [0, 1].map(|process| world.processes[process].counters());
+    // The grace, and the endpoint.
+    let hold = Duration::from_millis(50 + 50);
+    assert!(own.longest_hold >= hold, "{own:?}");
+    assert_eq!(own.longest_sibling_hold, Duration::ZERO);
+    assert!(sibling.longest_sibling_hold >= hold, "{sibling:?}");
+    assert_eq!(sibling.longest_hold, Duration::ZERO);
+    // A hold that ends without a new token, and one that times out.
+    world.endpoint.then(Step::Fail(AuthError::rejected("401")));
+    world.endpoint.answer_after(Duration::from_millis(200));
+    assert!(world.processes[0].cache.refresh().await.is_err());
+    settle().await;
+    let longest = world.processes[1].counters().longest_sibling_hold;
+    assert!(longest >= Duration::from_millis(250), "{longest:?}");
+    sleep(Duration::from_secs(2)).await;
+    world.endpoint.answer_after(Duration::from_secs(5));
+    world.processes[0].cache.refresh().await.unwrap();
+    settle().await;
+    let longest = world.processes[1].counters().longest_sibling_hold;
+    assert!((1050..1200).contains(&longest.as_millis()), "{longest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn signing_touches_no_store() {
+    let world = World::new(1);
+    let process = &world.processes[0];
+    process.cache.token().await.unwrap();
+    let resource = Resource::accepting("token-1").forgetful();
+    let service = AuthLayer::new(process.cache.clone()).layer(resource);
+    let before = process.wire.operations();
+    for _ in 0..10_000 {
+        assert_eq!(service.clone().oneshot(get(URI)).await.unwrap().status(), 200);
+    }
+    assert_eq!(process.wire.operations(), before);
 }

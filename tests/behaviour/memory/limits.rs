@@ -6,7 +6,7 @@ mod benched;
 
 use std::task::{Context, Poll};
 
-use self::benched::{Body, Noop, call, future_size, get, layer, post, secret};
+use self::benched::{Body, Noop, call, future_size, get, layer, post, secret, shared_layer};
 use allocation_counter::measure;
 use http::{Request, Response};
 use tower::{Layer, Service};
@@ -83,6 +83,16 @@ fn a_call_with_replay_does_not_allocate_up_to_eight_headers() {
         for make in [|| get(4), || get(8), post, relative] {
             assert_eq!(allocations(layer(&token).layer(Noop), make), 0);
         }
+    }
+}
+
+#[test]
+fn a_call_with_a_shared_token_allocates_no_more() {
+    let token = secret(200);
+    for make in [|| get(4), || get(8), || get(12), post, relative] {
+        let alone = allocations(layer(&token).layer(Noop), make);
+        assert_eq!(allocations(shared_layer(&token).layer(Noop), make), alone);
+        assert_eq!(allocations(shared_layer(&token).without_replay().layer(Noop), make), 0);
     }
 }
 

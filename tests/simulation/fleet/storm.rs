@@ -144,7 +144,8 @@ impl Fleet {
     fn count(&mut self, process: &Process) {
         let counters = process.counters();
         self.alone += counters.store_alone;
-        self.longest_hold = self.longest_hold.max(counters.longest_hold);
+        let longest = counters.longest_hold.max(counters.longest_sibling_hold);
+        self.longest_hold = self.longest_hold.max(longest);
     }
 
     /// Lets time pass, in which faults end, and processes stop and start.

@@ -230,7 +230,10 @@ impl Row {
         self.seen_repeatable += calls.seen as f64;
         self.wire += state.wire as f64;
         self.posts += (state.posts.len() - posts) as f64;
-        let holds = processes.iter().map(|process| process.counters().longest_hold.as_secs_f64());
+        let holds = processes.iter().map(|process| {
+            let counters = process.counters();
+            counters.longest_hold.max(counters.longest_sibling_hold).as_secs_f64()
+        });
         self.longest_hold += holds.fold(0.0, f64::max) * 1000.0;
     }
 }

@@ -1,0 +1,158 @@
+//! Processes that do not have the same secret, or can't have theirs.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use support::{Endpoint, settle};
+use tokio::time::sleep;
+use tower_reauth::{
+    AuthError, TokenCache, TokenEndpoint,
+    endpoint::{Identity, IssuedToken, Rotation},
+    store::{KeyRing, MemoryStore, TokenStore},
+};
+
+use super::world::name;
+
+const LIFETIME: Duration = Duration::from_secs(300);
+
+/// An endpoint that accepts one secret, as one process uses it.
+#[derive(Clone)]
+struct Guarded {
+    inner: Endpoint,
+    accepted: Arc<Mutex<&'static str>>,
+    secret: Arc<Mutex<Option<&'static str>>>,
+    refusals: Arc<AtomicUsize>,
+}
+
+impl Guarded {
+    fn new(accepted: &'static str) -> Self {
+        Self {
+            inner: Endpoint::exclusive(),
+            accepted: Arc::new(Mutex::new(accepted)),
+            secret: Arc::default(),
+            refusals: Arc::default(),
+        }
+    }
+
+    /// The endpoint as a process with this `secret` uses it.
+    fn with(&self, secret: &'static str) -> Self {
+        Self { secret: Arc::new(Mutex::new(Some(secret))), ..self.clone() }
+    }
+
+    fn accept(&self, secret: &'static str) {
+        *self.accepted.lock().unwrap() = secret;
+    }
+
+    fn refusals(&self) -> usize {
+        self.refusals.load(Ordering::SeqCst)
+    }
+
+    fn secret(&self) -> Result<&'static str, AuthError> {
+        self.secret.lock().unwrap().ok_or_else(|| AuthError::credentials("no such file"))
+    }
+
+    fn shared(&self, store: &MemoryStore, ring: Option<KeyRing>) -> TokenCache {
+        let builder = TokenCache::builder(self.clone()).shared_as(store.clone(), name());
+        match ring {
+            Some(ring) => builder.seal(ring).build().unwrap(),
+            None => builder.build().unwrap(),
+        }
+    }
+}
+
+impl TokenEndpoint for Guarded {
+    async fn issue(&self) -> Result<IssuedToken, AuthError> {
+        if self.secret()? != *self.accepted.lock().unwrap() {
+            self.refusals.fetch_add(1, Ordering::SeqCst);
+            return Err(AuthError::rejected("401"));
+        }
+        self.inner.issue().await
+    }
+
+    fn rotation(&self) -> Rotation {
+        self.inner.rotation()
+    }
+
+    async fn identity(&self) -> Result<Option<Identity>, AuthError> {
+        Ok(Some(Identity::new("client").with_secret(self.secret()?)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_secret_holds_back_nobody_who_has_another() {
+    for ring in [None, Some(KeyRing::new([7; 32], []))] {
+        let (endpoint, store) = (Guarded::new("old"), MemoryStore::new());
+        let stale = endpoint.with("old").shared(&store, ring.clone());
+        let updated = endpoint.with("new").shared(&store, ring);
+        stale.token().await.unwrap();
+        settle().await;
+        endpoint.accept("new");
+        sleep(LIFETIME).await;
+        assert!(stale.token().await.unwrap_err().is_rejected());
+        let token = updated.token().await.unwrap();
+        assert_eq!((token.expose_secret(), endpoint.refusals()), ("token-2", 1));
+        // The process with the old secret has the token too.
+        settle().await;
+        assert_eq!(stale.current().unwrap().expose_secret(), "token-2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_waits_for_a_process_with_a_refused_secret_is_not_refused() {
+    let (endpoint, store) = (Guarded::new("new"), MemoryStore::new());
+    let stale = endpoint.with("old").shared(&store, None);
+    let updated = endpoint.with("new").shared(&store, None);
+    let waits = async {
+        // The other process has the lease by now.
+        tokio::task::yield_now().await;
+        updated.token().await
+    };
+    let (refused, waited) = tokio::join!(stale.token(), waits);
+    assert!(refused.unwrap_err().is_rejected());
+    assert_eq!(waited.unwrap().expose_secret(), "token-1");
+    assert_eq!(endpoint.refusals(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_secret_is_tried_by_one_process_of_those_who_have_it() {
+    let (old, new) = ([7; 32], [8; 32]);
+    let plain = [None, None];
+    // A key is about to be replaced.
+    let sealed = [Some(KeyRing::new(old, [new])), Some(KeyRing::new(new, [old]))];
+    for rings in [plain, sealed] {
+        let (endpoint, store) = (Guarded::new("new"), MemoryStore::new());
+        for ring in rings.into_iter().cycle().take(10) {
+            let cache = endpoint.with("old").shared(&store, ring);
+            assert!(cache.token().await.unwrap_err().is_rejected());
+        }
+        assert_eq!(endpoint.refusals(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_was_refused_is_neither_in_the_store_nor_in_the_debug_output() {
+    let (endpoint, store) = (Guarded::new("new"), MemoryStore::new());
+    let stale = endpoint.with("hunter2");
+    assert!(stale.shared(&store, None).token().await.is_err());
+    let value = store.get(&name()).await.unwrap().unwrap().value;
+    let value = String::from_utf8_lossy(&value);
+    assert!(value.contains("credentials") && !value.contains("hunter2"), "{value}");
+    let identity = format!("{:?}", stale.identity().await.unwrap());
+    assert_eq!(identity, "Some(Identity { client_id: \"client\", others: [], .. })");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_without_credentials_holds_back_no_other() {
+    let (endpoint, store) = (Guarded::new("new"), MemoryStore::new());
+    let without = endpoint.with("new");
+    *without.secret.lock().unwrap() = None;
+    let error = without.shared(&store, None).token().await.unwrap_err();
+    assert!(error.is_credentials(), "{error:?}");
+    let with = endpoint.with("new").shared(&store, None);
+    assert_eq!(with.token().await.unwrap().expose_secret(), "token-1");
+}
