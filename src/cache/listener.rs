@@ -14,12 +14,20 @@ use futures_util::{
     StreamExt,
     future::{Either, pending, select},
 };
-use tokio::{runtime::Handle, time::sleep};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep_until},
+};
 
 use super::{core::Core, fleet::ANSWER, task, turn};
 use crate::{
+    clock,
     fleet::{Anchor, Entered, Fleet, Found, Member, Order},
-    store::{Notice, StoreError, steps::Wish, value::Value},
+    store::{
+        Notice, StoreError,
+        steps::Wish,
+        value::{SharedCooldown, Value},
+    },
     sync,
     token::AccessToken,
 };
@@ -53,24 +61,42 @@ impl Listener {
     async fn run(self) {
         let mut notices = self.fleet.watch(&self.member);
         let mut ended = false;
+        let mut postponed: Option<(Instant, Order)> = None;
         loop {
             let notice = async { if ended { pending().await } else { notices.next().await } };
-            match select(pin!(notice), pin!(self.fleet.orders.next())).await {
-                Either::Left((Some(Notice::Changed { revision, value }), _)) => {
+            let next_try = postponed.as_ref().map(|(at, _)| *at);
+            let (orders, next_try) = (pin!(self.fleet.orders.next()), pin!(reached(next_try)));
+            match select(pin!(notice), select(orders, next_try)).await {
+                Either::Left((Some(Notice::Changed { revision, value }), _)) if self.is_well() => {
                     self.changed(revision, &value).await;
+                    continue;
                 }
-                Either::Left((Some(Notice::Gap), _)) => {
+                // After an operation that failed, any notice is a sign that the store is back.
+                Either::Left((Some(_), _)) => {
                     self.look(None).await;
                     self.member.mind_the_gap();
                 }
-                Either::Left((None, _)) => ended = true,
-                Either::Right((orders, _)) => {
-                    for order in orders {
-                        self.carry_out(order).await;
-                    }
+                Either::Left((None, _)) => {
+                    ended = true;
+                    continue;
                 }
+                Either::Right((Either::Left((orders, _)), _)) => {
+                    for order in orders {
+                        postponed = self.carry_out(order).await.or(postponed);
+                    }
+                    continue;
+                }
+                Either::Right((Either::Right(_), _)) => {}
+            }
+            if let Some((_, order)) = postponed.take() {
+                postponed = self.carry_out(order).await;
             }
         }
+    }
+
+    /// Returns whether the last operation of the store succeeded.
+    fn is_well(&self) -> bool {
+        self.core.upgrade().is_some_and(|core| !core.is_store_failing())
     }
 
     /// Takes in a change that the store told of.
@@ -147,7 +173,8 @@ impl Listener {
         }
     }
 
-    async fn carry_out(&self, order: Order) {
+    /// Carries `order` out. Returns it with the time of the next try if it has to be tried again.
+    async fn carry_out(&self, order: Order) -> Option<(Instant, Order)> {
         match order {
             Order::Ask => {
                 self.look(Some(ANSWER)).await;
@@ -168,12 +195,12 @@ impl Listener {
                 let is_current =
                     self.core.upgrade().is_some_and(|core| core.newest() == token.sequence());
                 if offered.is_err() && is_current && token.is_usable() {
-                    // Others wait for it, and further orders for this.
-                    sleep(OFFER_EVERY.mul_f64(0.5 + fastrand::f64())).await;
-                    self.fleet.orders.give(Order::Offer(member, token));
+                    let pause = OFFER_EVERY.mul_f64(0.5 + fastrand::f64());
+                    return Some((clock::later(clock::now(), pause), Order::Offer(member, token)));
                 }
             }
         }
+        None
     }
 
     /// Publishes a token that was asked for without a lease, or that could not be published, unless
@@ -201,8 +228,12 @@ impl Listener {
         };
         let age = token.lifetime().saturating_sub(token.time_left());
         match turn.enter(&wish, Some(age)).await? {
-            Entered::Granted(lease) => {
+            Entered::Granted(mut lease) => {
                 let sealed = self.fleet.seal(member, lease.fence, token, &scheme)?;
+                // Others may have asked alone as well, and killed it. That is over now, and its
+                // first refusal tells.
+                lease.takeover = true;
+                let cooldown = SharedCooldown::default();
                 let published = turn.publish(&lease, &sealed, cooldown).await?;
                 // The token has a new number. Under the former one this process would not know
                 // that another renews it.
@@ -232,5 +263,13 @@ impl Listener {
                 let opened = turn::open(&core, &self.fleet, member, &found.value, anchor);
                 opened.is_some_and(|(it, _)| it.expose_secret() == token.expose_secret())
             })
+    }
+}
+
+/// Waits until then, or for ever.
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
     }
 }

@@ -30,7 +30,8 @@ use crate::{
     error::{AuthError, Fate, Kind},
     events::TARGET,
     fleet::{
-        Anchor, Entered, Fleet, Found, HeldLease, Member, News, Order, Seen, Turn, look_after,
+        Anchor, Entered, Fleet, Found, HeldLease, Member, News, Order, REGROUP, Seen, Turn,
+        look_after,
     },
     isolate::isolate,
     refresh::{attempts::RefreshResult, backoff},
@@ -176,7 +177,7 @@ impl Flight<'_> {
         {
             return done;
         }
-        let mut failures = 0;
+        let (mut failures, mut is_hurried) = (0, false);
         loop {
             if clock::now() >= ends {
                 return Done::Refreshed(Refreshed::failed(no_turn(core.rules.policy.deadline)));
@@ -185,6 +186,7 @@ impl Flight<'_> {
             let entered = self.turn.enter(&wish, token).await;
             if entered.is_ok() {
                 core.store_works();
+                is_hurried = false;
             }
             match entered {
                 Ok(Entered::Newer(found)) => {
@@ -210,8 +212,12 @@ impl Flight<'_> {
                 }
                 Err(error) => {
                     failures += 1;
-                    if let Some(refreshed) = self.without_store(error, failures).await {
-                        return Done::Refreshed(refreshed);
+                    let next = self.next_try(failures).filter(|_| !is_hurried);
+                    if let Some(next) = next {
+                        core.store_failed(&error);
+                        is_hurried = self.pause(next, &mut news, wish.floor).await;
+                    } else {
+                        return Done::Refreshed(self.without_store(error).await);
                     }
                 }
             }
@@ -430,10 +436,10 @@ impl Flight<'_> {
         Some(Refreshed { arrival, ..Refreshed::by(result, None) })
     }
 
-    /// Decides what follows when the store can't be used. Returns `None` to try again.
-    async fn without_store(&self, error: StoreError, failures: u32) -> Option<Refreshed> {
+    /// Returns when the store is asked again after so many failures in a row; `None` if there is no
+    /// time for that.
+    fn next_try(&self, failures: u32) -> Option<Instant> {
         let (task, core) = (self.task, &*self.task.core);
-        core.store_failed(&error);
         let pause = backoff::pause(&core.rules.policy, failures, None, fastrand::f64());
         let next = clock::later(clock::now(), pause);
         let next = match task.start.trigger {
@@ -442,14 +448,49 @@ impl Flight<'_> {
             Trigger::Sibling => Some(next).filter(|_| core.is_content()),
             _ => None,
         };
-        if let Some(next) = next.filter(|next| clock::now() < *next)
-            // A caller that needs a token now does not wait for the store.
-            && (timeout_at(next, task.expedite.notified()).await.is_err() || core.is_content())
-        {
-            return None;
+        next.filter(|next| clock::now() < *next)
+    }
+
+    /// Waits until then, or for a sign that the store works. Returns whether a caller needs a token
+    /// now, and can wait for the answer to one more question at most.
+    async fn pause(&self, until: Instant, news: &mut News, floor: u64) -> bool {
+        let (task, core) = (self.task, &*self.task.core);
+        let mut hurried = pin!(task.expedite.notified());
+        let is_back = match select(hurried.as_mut(), pin!(timeout_at(until, news.next()))).await {
+            Either::Left(_) => return !core.is_content(),
+            Either::Right((sign, _)) => sign.is_ok(),
+        };
+        let hold = core.hold_time(task.start.sequence);
+        let Some(hold) = hold.filter(|_| is_back && task.start.trigger == Trigger::Due) else {
+            return false;
+        };
+        match select(hurried, pin!(self.regroup(hold, news, floor))).await {
+            Either::Left(_) => !core.is_content(),
+            Either::Right(_) => false,
         }
+    }
+
+    /// Waits until the others use the store again, but no longer than until `hold`. Who does not
+    /// hear of a renewal goes on with the token that dies of it.
+    async fn regroup(&self, hold: Instant, news: &mut News, floor: u64) {
+        let until = clock::later(clock::now(), REGROUP).min(hold);
+        let has_moved = |seen: Seen| {
+            let head = &seen.value.head;
+            head.lease.is_some() || head.sequence > floor
+        };
+        while !news.take().is_some_and(has_moved) {
+            if timeout_at(until, news.next()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Does what was chosen for a store that can't be used.
+    async fn without_store(&self, error: StoreError) -> Refreshed {
+        let (task, core) = (self.task, &*self.task.core);
+        core.store_failed(&error);
         if self.fleet.store_down() == StoreDown::Fail {
-            return Some(Refreshed::failed(store_down(error)));
+            return Refreshed::failed(store_down(error));
         }
         core.tally.store_alone.add();
         isolate(|| {
@@ -464,7 +505,7 @@ impl Flight<'_> {
         if let Ok(token) = &refreshed.result.result {
             self.fleet.orders.give(Order::Offer(Arc::clone(&self.member), token.clone()));
         }
-        Some(refreshed)
+        refreshed
     }
 
     /// Returns the number of a token that is asked for without a lease: greater than all known

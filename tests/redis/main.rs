@@ -4,6 +4,8 @@
 //! both servers and runs the tests against each.
 
 mod faults;
+mod fleet;
+mod outages;
 mod proxy;
 mod rights;
 mod secrets;
