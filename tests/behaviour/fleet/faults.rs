@@ -25,7 +25,7 @@ async fn revision(world: &World) -> u64 {
 }
 
 /// Has the first process make the first token, and all others adopt it.
-async fn serving(world: &World) {
+pub(super) async fn serving(world: &World) {
     for process in &world.processes {
         process.cache.token().await.unwrap();
     }
@@ -166,20 +166,6 @@ async fn a_store_that_comes_back_brings_all_together() {
         assert!(together.is_some_and(|time| time <= Duration::from_secs(2)), "{together:?}");
         assert_eq!(world.endpoint.calls(), 2, "the token is offered, and none asked for");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn processes_that_failed_for_long_go_on_as_soon_as_the_store_is_back() {
-    let world = World::with(3, StoreDown::Fail);
-    serving(&world).await;
-    world.processes.iter().for_each(|process| process.wire.set_down(true));
-    let load = world.load(LIFETIME + Duration::from_secs(60)).await;
-    assert!(load.seen == 0 && load.errors > 0, "{load:?}");
-    world.processes.iter().for_each(|process| process.wire.set_down(false));
-    let together = world.until(World::is_of_one_mind, Duration::from_secs(60));
-    let (together, _) = tokio::join!(together, world.load(Duration::from_secs(60)));
-    assert!(together.is_some_and(|time| time <= Duration::from_secs(2)), "{together:?}");
-    assert_eq!(world.endpoint.calls(), 2);
 }
 
 /// Has the second process renew the token. No request may be sent with the old one meanwhile.
