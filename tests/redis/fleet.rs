@@ -59,9 +59,21 @@ impl Fleet {
         store_down: StoreDown,
         policy: RefreshPolicy,
     ) -> Self {
+        let latency = Duration::from_millis(100);
+        Self::start_at(server, (lifetime, latency), store_down, policy).await
+    }
+
+    /// Starts a fleet at an endpoint whose tokens have this lifetime, and that takes so long for
+    /// each.
+    pub(crate) async fn start_at(
+        server: Server,
+        (lifetime, latency): (Duration, Duration),
+        store_down: StoreDown,
+        policy: RefreshPolicy,
+    ) -> Self {
         let sandbox = Sandbox::builder()
             .token_lifetime(lifetime)
-            .auth_latency(Duration::from_millis(100))
+            .auth_latency(latency)
             .start()
             .await
             .unwrap();

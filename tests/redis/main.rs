@@ -5,6 +5,7 @@
 
 mod faults;
 mod fleet;
+mod holders;
 mod outages;
 mod proxy;
 mod rights;

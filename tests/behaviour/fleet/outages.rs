@@ -128,3 +128,19 @@ async fn a_duel_without_the_store_ends_with_its_return_though_the_newest_token_i
     assert!(together.is_some_and(|time| time <= TOGETHER), "{together:?}");
     assert_eq!(world.endpoint.calls(), posts + 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_asked_for_alone_is_replaced_at_its_first_refusal_however_young_it_is() {
+    let world = World::new(2);
+    serving(&world).await;
+    cut_off(&world);
+    world.processes[0].cache.refresh().await.unwrap();
+    // Another process went alone a moment later, and has died.
+    tower_reauth::TokenEndpoint::issue(&world.endpoint.clone()).await.unwrap();
+    world.processes.iter().for_each(|process| process.wire.come_back());
+    let together = world.until(World::is_of_one_mind, Duration::from_secs(60));
+    let (together, load) = tokio::join!(together, world.load(Duration::from_secs(5)));
+    assert!(together.is_some_and(|time| time <= Duration::from_secs(1)), "{together:?}");
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert_eq!(world.endpoint.calls(), 4);
+}
