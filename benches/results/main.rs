@@ -11,11 +11,21 @@ mod support;
 use serde::de::DeserializeOwned;
 use support::{
     bars::{self, Measured, Report},
-    figures::{Allocations, Burst, Contention, EndToEnd, HotPath, Instructions, Peers, Renewal},
+    figures::{
+        Allocations, Burst, Contention, EndToEnd, Fleet, HotPath, Instructions, Peers, Renewal,
+    },
 };
 
-const BENCHES: [&str; 7] =
-    ["allocations", "burst", "contention", "end_to_end", "hot_path", "instructions", "renewal"];
+const BENCHES: [&str; 8] = [
+    "allocations",
+    "burst",
+    "contention",
+    "end_to_end",
+    "fleet",
+    "hot_path",
+    "instructions",
+    "renewal",
+];
 
 /// All of them together take less than this, in minutes.
 const ONE_RUN: u64 = 10;
@@ -28,6 +38,7 @@ struct Results {
     burst: Vec<Burst>,
     contention: Vec<Contention>,
     end_to_end: Vec<EndToEnd>,
+    fleet: Vec<Fleet>,
     hot_path: Vec<HotPath>,
     instructions: Vec<Instructions>,
     renewal: Vec<Renewal>,
@@ -60,6 +71,7 @@ impl Results {
             burst: figures("burst", &mut bars, &mut missing).unwrap_or_default(),
             contention: figures("contention", &mut bars, &mut missing).unwrap_or_default(),
             end_to_end: figures("end_to_end", &mut bars, &mut missing).unwrap_or_default(),
+            fleet: figures("fleet", &mut bars, &mut missing).unwrap_or_default(),
             hot_path: figures("hot_path", &mut bars, &mut missing).unwrap_or_default(),
             instructions: figures("instructions", &mut bars, &mut missing).unwrap_or_default(),
             renewal: figures("renewal", &mut bars, &mut missing).unwrap_or_default(),

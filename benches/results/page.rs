@@ -22,6 +22,7 @@ pub(crate) fn write(results: &Results) {
     page.push_str(&failures(results));
     page.push_str(&end_to_end(results));
     page.push_str(&renewal(results));
+    page.push_str(&fleet(results));
     // Written by hand: what stands in the way of what was not met.
     if let Ok(notes) = fs::read_to_string(format!("{FOLDER}NOTES.md")) {
         page.push_str("## Notes\n\n");
@@ -242,6 +243,34 @@ fn renewal(results: &Results) -> String {
         "p99, ms",
     ];
     table("Renewals under load", "![Renewals](plots/renewal.svg)", &titles, rows.collect())
+}
+
+fn fleet(results: &Results) -> String {
+    let rows = results.fleet.iter().map(|of| {
+        let counts = [of.renewals, of.posts, of.seen_401s, of.wire_401s, of.cold_posts];
+        let counts = counts.map(|count| count.to_string());
+        let times = [of.hold_p50_ms, of.hold_p99_ms, of.hold_floor_ms].map(|ms| format!("{ms:.1}"));
+        let takeover = format!("{:.0}, {:.0}", of.takeover_ms, of.longest_takeover_ms);
+        let first = [of.name.clone(), of.requests.to_string()];
+        first.into_iter().chain(counts).chain(times).chain([takeover]).collect()
+    });
+    let titles = [
+        "store",
+        "requests",
+        "renewals",
+        "POSTs",
+        "401s seen",
+        "401s on the wire",
+        "POSTs of a cold start",
+        "hold p50, ms",
+        "p99, ms",
+        "grace and longest POST, ms",
+        "take-over, longest, ms",
+    ];
+    let text = "Ten processes of four callers each. After the renewals, each next holder is killed once its request for a token \
+                has arrived. A take-over ends when all others have a new token. The lease is 1 s.\n\n\
+                ![One hand-over](plots/fleet.svg)";
+    table("A fleet", text, &titles, rows.collect())
 }
 
 /// A row for each contender, with a cell for each of its sizes.

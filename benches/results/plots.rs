@@ -32,6 +32,7 @@ pub(crate) fn write(results: &Results) {
     contention(results);
     burst(results);
     renewal(results);
+    fleet(results);
 }
 
 fn path(name: &str) -> PathBuf {
@@ -84,6 +85,15 @@ fn renewal(results: &Results) {
     let (x, y) = (Axis { title: "seconds", log: false }, Axis { title: "401s so far", log: false });
     Lines { file: "renewal.svg", title: "Renewals under load: 401s that callers see", x, y }
         .draw(&series);
+}
+
+fn fleet(results: &Results) {
+    let series: Vec<_> =
+        results.fleet.iter().map(|of| (of.name.clone(), of.waiting.clone())).collect();
+    let x = Axis { title: "milliseconds since the holder asked for a token", log: false };
+    let y = Axis { title: "requests without a response", log: false };
+    let title = "One hand-over in a fleet of ten processes: requests under way or held";
+    Lines { file: "fleet.svg", title, x, y }.draw(&series);
 }
 
 /// The figures of each contender, in the order in which they came.

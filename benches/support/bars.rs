@@ -57,6 +57,13 @@ pub const P7_HOLD: Bar =
     at_most("P7", "longest hold, over drain bound and POST round trip", 1.05, 1.02);
 pub const P8: Bar =
     at_most("P8", "bytes of the future beyond inner future and kept request", 32.0, 16.0);
+pub const P9_POSTS: Bar = at_most("P9", "POSTs per renewal of a fleet of ten processes", 1.0, 1.0);
+pub const P9_SEEN: Bar = at_most("P9", "401s that a caller in a fleet sees", 0.0, 0.0);
+pub const P9_HOLD: Bar =
+    at_most("P9", "hold of a fleet, p99, over grace and POST round trip", 1.5, 1.2);
+pub const P10_TAKEOVER: Bar =
+    at_most("P10", "take-over from a holder that is killed, over the lease", 1.4, 1.2);
+pub const P10_COLD: Bar = at_most("P10", "POSTs of a cold start of ten processes", 1.0, 1.0);
 pub const P13: Bar =
     at_most("P13", "instructions of a call whose token is shared, over one whose is not", 1.0, 1.0);
 

@@ -100,6 +100,30 @@ pub struct Renewal {
     pub bucket_ms: u64,
 }
 
+/// A fleet on one kind of store, through several renewals and then with holders that are killed.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Fleet {
+    pub name: String,
+    pub processes: usize,
+    pub requests: usize,
+    pub renewals: u64,
+    /// Without that of the cold start.
+    pub posts: u64,
+    pub seen_401s: u64,
+    /// Before the first holder is killed.
+    pub wire_401s: u64,
+    pub hold_p50_ms: f64,
+    pub hold_p99_ms: f64,
+    /// The grace and the longest request for a token.
+    pub hold_floor_ms: f64,
+    /// From the kill until all others have a new token: the median, and the longest.
+    pub takeover_ms: f64,
+    pub longest_takeover_ms: f64,
+    pub cold_posts: u64,
+    /// How many requests have no response, by the milliseconds since the holder asked for a token.
+    pub waiting: Vec<(f64, f64)>,
+}
+
 /// What the package `benches/peers` leaves behind.
 #[derive(Default, Deserialize)]
 #[serde(default)]

@@ -11,6 +11,10 @@ const LONGEST_LEASE: Duration = Duration::from_secs(5);
 /// The longest that one operation of the store may take.
 const OPERATION: Duration = Duration::from_millis(500);
 
+/// How long a renewal that is not urgent waits after the store has come back, so that the others
+/// have reached it too. They try at least once a second.
+pub(crate) const REGROUP: Duration = Duration::from_millis(1250);
+
 /// The bounds of one renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {

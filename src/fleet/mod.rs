@@ -41,7 +41,7 @@ use secrecy::ExposeSecret;
 pub use self::identity::Identity;
 use self::record::Record;
 pub(crate) use self::{
-    bounds::{Bounds, look_after},
+    bounds::{Bounds, REGROUP, look_after},
     member::{Member, News, Seen},
     orders::{Order, Orders},
     turn::{Entered, Found, HeldLease, Turn},

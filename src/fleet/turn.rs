@@ -159,7 +159,10 @@ impl Turn<'_> {
         let fence = lease.fence;
         let step = self.step(Some(Found::clone(&lease.written)), fence, |found, _| {
             match steps::publish(&found.value, fence, token, cooldown) {
-                Publication::Write(next) => Move::Write(next, true),
+                Publication::Write(mut next) => {
+                    next.head.takeover |= lease.takeover;
+                    Move::Write(next, true)
+                }
                 Publication::Published => Move::Answer(true),
                 Publication::Fenced => Move::Answer(false),
             }

@@ -24,6 +24,10 @@ pub(crate) struct Gate {
 /// mend such a failure.
 const REFUSED_BASE: Duration = Duration::from_secs(1);
 
+/// The longest back-off while the store of a fleet can't be used. The endpoint was not asked, and
+/// all processes are to be back soon after the store is.
+const STORE_DOWN: Duration = Duration::from_secs(1);
+
 /// The pause between two checks of credentials that were refused or could not be had, during
 /// back-off.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -43,9 +47,9 @@ impl Gate {
     ) -> Self {
         let failures = previous.map_or(0, |gate| gate.failures).saturating_add(1);
         let base = base(&error, policy);
-        let longest = base
-            .saturating_mul(2_u32.saturating_pow(failures - 1))
-            .min(policy.max_backoff.max(base));
+        let most = if error.is_store_down() { STORE_DOWN } else { Duration::MAX };
+        let most = policy.max_backoff.min(most).max(base);
+        let longest = base.saturating_mul(2_u32.saturating_pow(failures - 1)).min(most);
         let pause = longest.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0);
         let asked = error.retry_after().unwrap_or_default().min(policy.max_retry_after);
         let pause = pause.max(asked);
@@ -112,6 +116,12 @@ mod tests {
             pauses(&AuthError::rejected("x"), 1.0)[..7],
             [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
         );
+    }
+
+    #[test]
+    fn a_store_that_can_not_be_used_is_asked_about_once_a_second() {
+        let error = AuthError::new(Kind::StoreDown, "x");
+        assert_eq!(pauses(&error, 1.0), [0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! both servers and runs the tests against each.
 
 mod faults;
+mod fleet;
+mod holders;
+mod outages;
 mod proxy;
 mod rights;
 mod secrets;

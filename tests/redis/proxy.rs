@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     Delay(Duration),
     /// They are read and thrown away. No end of the stream is passed on either.
     Swallow,
+    /// The stream ends in this direction. The other one goes on.
+    Close,
     /// The connection is reset.
     Cut,
 }
@@ -75,16 +77,19 @@ async fn pass(
         let read = tokio::select! {
             read = from.read(&mut buffer) => read.unwrap_or(0),
             _ = faults.changed() => {
-                if of(*faults.borrow()) == Fault::Cut {
-                    return;
+                let fault = of(*faults.borrow());
+                match fault {
+                    Fault::Cut => return,
+                    Fault::Close => to.shutdown().await.unwrap_or_default(),
+                    _ => {}
                 }
                 continue;
             }
         };
         let fault = of(*faults.borrow());
         match fault {
-            Fault::Swallow if read == 0 => std::future::pending().await,
-            Fault::Swallow => continue,
+            Fault::Swallow | Fault::Close if read == 0 => std::future::pending().await,
+            Fault::Swallow | Fault::Close => continue,
             Fault::Delay(time) => sleep(time).await,
             Fault::None | Fault::Cut => {}
         }

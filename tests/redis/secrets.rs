@@ -6,8 +6,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs::default_provider};
 use tempfile::TempDir;
 use tower_reauth::{
-    ConfigError,
-    store::{self, RedisStore},
+    ConfigError, Credentials, SendPayments, TokenCache, client,
+    sandbox::Sandbox,
+    store::{self, KeyRing, RedisStore},
 };
 
 use crate::server::{PASSWORD, Server, USER, change, free_port, program, revision};
@@ -107,4 +108,34 @@ async fn nothing_but_the_value_is_in_the_server() {
     assert!(!holds(PASSWORD));
     let debug = format!("{store:?}");
     assert!(!debug.contains(PASSWORD) && debug.contains(&server.port.to_string()), "{debug}");
+}
+
+#[tokio::test]
+async fn no_secret_is_in_the_dump_of_a_server_that_shares_a_sealed_token() {
+    let (server, sandbox) = (Server::start(), Sandbox::builder().start().await.unwrap());
+    let key = *b"a key that nobody else may know.";
+    for (ring, is_shown) in [(Some(KeyRing::new(key, [])), false), (None, true)] {
+        let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
+        let http = client::https().unwrap();
+        let endpoint = SendPayments::new(sandbox.base_url(), http, credentials).unwrap();
+        let mut builder = TokenCache::builder(endpoint).shared(server.store());
+        if let Some(ring) = ring {
+            builder = builder.seal(ring);
+        }
+        let cache = builder.build().unwrap();
+        let first = cache.token().await.unwrap();
+        let second = cache.refresh().await.unwrap();
+        server.ask(&["CONFIG", "SET", "rdbcompression", "no"]);
+        assert_eq!(server.ask(&["SAVE"]), "OK");
+        let dump = fs::read(server.directory.path().join("dump.rdb")).unwrap();
+        let holds = |text: &[u8]| dump.windows(text.len()).any(|part| part == text);
+        assert!(holds(b"tower-reauth:{"));
+        assert_eq!(holds(second.expose_secret().as_bytes()), is_shown);
+        assert!(!holds(first.expose_secret().as_bytes()));
+        for secret in [Sandbox::CLIENT_SECRET, Sandbox::CLIENT_ID, PASSWORD] {
+            assert!(!holds(secret.as_bytes()), "{secret}");
+        }
+        assert!(!holds(&key));
+        server.ask(&["FLUSHALL"]);
+    }
 }

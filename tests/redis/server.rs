@@ -53,6 +53,10 @@ impl Server {
         Ok(server)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills the server without giving it time to do anything.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

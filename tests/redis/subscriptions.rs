@@ -74,6 +74,16 @@ async fn a_subscription_that_is_cut_is_replaced_at_once() {
 }
 
 #[tokio::test]
+async fn a_subscription_that_is_closed_in_one_direction_is_replaced_at_once() {
+    for faults in [(Fault::Close, Fault::None), (Fault::None, Fault::Close)] {
+        let fleet = Fleet::start().await;
+        let started = Instant::now();
+        fleet.assert_heals(faults).await;
+        assert!(started.elapsed() < Duration::from_secs(2));
+    }
+}
+
+#[tokio::test]
 async fn an_operation_without_a_response_replaces_the_connection() {
     let mut fleet = Fleet::start().await;
     fleet.proxy.set((Fault::None, Fault::Swallow));

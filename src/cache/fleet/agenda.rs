@@ -46,6 +46,11 @@ impl Agenda {
         self.offer = Some((clock::later(clock::now(), pause), member, token));
     }
 
+    /// Takes off the token to publish, whose time need not have come.
+    pub(super) fn take_offer(&mut self) -> Option<(Arc<Member>, AccessToken)> {
+        self.offer.take().map(|(_, member, token)| (member, token))
+    }
+
     /// Waits for the next entry, and takes it off.
     ///
     /// # Cancel safety
@@ -57,7 +62,7 @@ impl Agenda {
         let Some(at) = look.or(offer) else { return pending().await };
         sleep_until(at).await;
         if look.is_none()
-            && let Some((_, member, token)) = self.offer.take()
+            && let Some((member, token)) = self.take_offer()
         {
             return Due::Offer(member, token);
         }

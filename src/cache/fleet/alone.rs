@@ -1,8 +1,9 @@
 //! A flight that can't use the store.
 
-use std::{sync::Arc, time::UNIX_EPOCH};
+use std::{pin::pin, sync::Arc, time::UNIX_EPOCH};
 
-use tokio::time::timeout_at;
+use futures_util::future::{Either, select};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     super::{effect::Trigger, task::Refreshed},
@@ -12,21 +13,17 @@ use super::{
 use crate::{
     clock,
     events::TARGET,
-    fleet::Order,
+    fleet::{News, Order, REGROUP, Seen},
     isolate::isolate,
     refresh::backoff,
     store::{StoreDown, StoreError},
 };
 
 impl Flight<'_> {
-    /// Decides what follows when the store can't be used. Returns `None` to try again.
-    pub(super) async fn without_store(
-        &self,
-        error: StoreError,
-        failures: u32,
-    ) -> Option<Refreshed> {
+    /// Returns when the store is asked again after so many failures in a row; `None` if there is no
+    /// time for that.
+    pub(super) fn next_try(&self, failures: u32) -> Option<Instant> {
         let (task, core) = (self.task, &*self.task.core);
-        core.store_failed(&error);
         let pause = backoff::pause(&core.rules.policy, failures, None, fastrand::f64());
         let next = clock::later(clock::now(), pause);
         let next = match task.start.trigger {
@@ -35,14 +32,49 @@ impl Flight<'_> {
             Trigger::Sibling => Some(next).filter(|_| core.is_content()),
             _ => None,
         };
-        if let Some(next) = next.filter(|next| clock::now() < *next)
-            // A caller that needs a token now does not wait for the store.
-            && (timeout_at(next, task.expedite.notified()).await.is_err() || core.is_content())
-        {
-            return None;
+        next.filter(|next| clock::now() < *next)
+    }
+
+    /// Waits until then, or for a sign that the store works. Returns whether a caller needs a token
+    /// now, and can wait for the answer to one more question at most.
+    pub(super) async fn pause(&self, until: Instant, news: &mut News, floor: u64) -> bool {
+        let (task, core) = (self.task, &*self.task.core);
+        let mut hurried = pin!(task.expedite.notified());
+        let is_back = match select(hurried.as_mut(), pin!(timeout_at(until, news.next()))).await {
+            Either::Left(_) => return !core.is_content(),
+            Either::Right((sign, _)) => sign.is_ok(),
+        };
+        let hold = core.hold_time(task.start.sequence);
+        let Some(hold) = hold.filter(|_| is_back && task.start.trigger == Trigger::Due) else {
+            return false;
+        };
+        match select(hurried, pin!(self.regroup(hold, news, floor))).await {
+            Either::Left(_) => !core.is_content(),
+            Either::Right(_) => false,
         }
+    }
+
+    /// Waits until the others use the store again, but no longer than until `hold`. Who does not
+    /// hear of a renewal goes on with the token that dies of it.
+    async fn regroup(&self, hold: Instant, news: &mut News, floor: u64) {
+        let until = clock::later(clock::now(), REGROUP).min(hold);
+        let has_moved = |seen: Seen| {
+            let head = &seen.value.head;
+            head.lease.is_some() || head.sequence > floor
+        };
+        while !news.take().is_some_and(has_moved) {
+            if timeout_at(until, news.next()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Does what was chosen for a store that can't be used.
+    pub(super) async fn without_store(&self, error: StoreError) -> Refreshed {
+        let (task, core) = (self.task, &*self.task.core);
+        core.store_failed(&error);
         if self.fleet.store_down() == StoreDown::Fail {
-            return Some(Refreshed::failed(store_down(error)));
+            return Refreshed::failed(store_down(error));
         }
         core.tally.store_alone.add();
         isolate(|| {
@@ -57,7 +89,7 @@ impl Flight<'_> {
         if let Ok(token) = &refreshed.result.result {
             self.fleet.orders.give(Order::Offer(Arc::clone(&self.member), token.clone()));
         }
-        Some(refreshed)
+        refreshed
     }
 
     /// Returns the number of a token that is asked for without a lease: greater than all known

@@ -24,7 +24,11 @@ use super::{
 };
 use crate::{
     fleet::{Anchor, Entered, Fleet, Found, Member, Order},
-    store::{Notice, StoreError, steps::Wish, value::Value},
+    store::{
+        Notice, StoreError,
+        steps::Wish,
+        value::{SharedCooldown, Value},
+    },
     sync,
     token::AccessToken,
 };
@@ -78,10 +82,18 @@ impl Listener {
                     self.carry_out(Order::Offer(member, token), &mut agenda).await;
                 }
                 Event::Due(Due::Look) => self.look_again(&mut agenda).await,
-                Event::Notice(Some(Notice::Changed { revision, value })) => {
+                Event::Notice(Some(Notice::Changed { revision, value })) if self.is_well() => {
                     self.changed(revision, &value, &mut agenda).await;
                 }
-                Event::Notice(Some(Notice::Gap)) => self.look_again(&mut agenda).await,
+                // After an operation that failed, any notice is a sign that the store is back.
+                Event::Notice(Some(_)) => {
+                    self.look_again(&mut agenda).await;
+                    if self.is_well()
+                        && let Some((member, token)) = agenda.take_offer()
+                    {
+                        self.carry_out(Order::Offer(member, token), &mut agenda).await;
+                    }
+                }
                 Event::Notice(None) => ended = true,
             }
             // A store that always has a notice must not keep this thread from all others.
@@ -106,6 +118,11 @@ impl Listener {
         let due = pin!(agenda.next().map(Event::Due));
         let later = select(due, notice).map(|event| event.factor_first().0);
         select(orders, later).await.factor_first().0
+    }
+
+    /// Returns whether the last operation of the store succeeded.
+    fn is_well(&self) -> bool {
+        self.core.upgrade().is_some_and(|core| !core.is_store_failing())
     }
 
     /// Takes in a change that the store told of.
@@ -248,8 +265,12 @@ impl Listener {
         };
         let age = token.lifetime().saturating_sub(token.time_left());
         match turn.enter(&wish, Some(age)).await? {
-            Entered::Granted(lease) => {
+            Entered::Granted(mut lease) => {
                 let sealed = self.fleet.seal(member, lease.fence, token, &scheme)?;
+                // Others may have asked alone as well, and killed it. That is over now, and its
+                // first refusal tells.
+                lease.takeover = true;
+                let cooldown = SharedCooldown::default();
                 let published = turn.publish(&lease, &sealed, cooldown).await?;
                 // The token has a new number. Under the former one this process would not know
                 // that another renews it.

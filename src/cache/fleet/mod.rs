@@ -189,9 +189,14 @@ impl Core {
         });
     }
 
-    /// Notes that the store works.
+    /// Notes that the store works. Nobody is kept from asking it any longer.
     pub(super) fn store_works(&self) {
-        self.lock().state.store_failing = false;
+        self.transition(|locked, _| ((), sibling::store_works(&mut locked.state)));
+    }
+
+    /// Returns whether the last operation of the store failed.
+    pub(super) fn is_store_failing(&self) -> bool {
+        self.lock().state.store_failing
     }
 }
 

@@ -70,6 +70,16 @@ pub(super) fn is_content(state: &State, inputs: &Inputs<'_>) -> bool {
     is_good && state.current.as_ref().is_some_and(|it| it.token.is_usable_at(&inputs.now))
 }
 
+/// Takes in that the store works. Back-off because it could not be used ends.
+pub(super) fn store_works(state: &mut State) -> Effects {
+    let mut effects = Effects::default();
+    state.store_failing = false;
+    if state.gate().is_some_and(|gate| gate.error.is_store_down()) {
+        state.set_gate(None, &mut effects);
+    }
+    effects
+}
+
 /// Returns whether the store is asked for a newer token before this refusal is judged. Notes that
 /// it is.
 pub(super) fn asks(state: &mut State, sequence: u64, inputs: &Inputs<'_>) -> bool {

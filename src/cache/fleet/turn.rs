@@ -13,7 +13,6 @@ use super::{
     adopt,
     hold_bound::{Hold, Holding},
     listener,
-    wait::backing_off,
 };
 use crate::{
     clock::{self, Moment},
@@ -107,7 +106,7 @@ impl Flight<'_> {
         {
             return done;
         }
-        let mut failures = 0;
+        let (mut failures, mut is_hurried) = (0, false);
         loop {
             if clock::now() >= ends {
                 return Done::Refreshed(Refreshed::failed(no_turn(core.rules.policy.deadline)));
@@ -116,6 +115,7 @@ impl Flight<'_> {
             let entered = self.turn.enter(&wish, token).await;
             if entered.is_ok() {
                 core.store_works();
+                is_hurried = false;
             }
             match entered {
                 Ok(Entered::Newer(found)) => {
@@ -148,8 +148,12 @@ impl Flight<'_> {
                 }
                 Err(error) => {
                     failures += 1;
-                    if let Some(refreshed) = self.without_store(error, failures).await {
-                        return Done::Refreshed(refreshed);
+                    let next = self.next_try(failures).filter(|_| !is_hurried);
+                    if let Some(next) = next {
+                        core.store_failed(&error);
+                        is_hurried = self.pause(next, &mut news, wish.floor).await;
+                    } else {
+                        return Done::Refreshed(self.without_store(error).await);
                     }
                 }
             }
@@ -208,6 +212,19 @@ impl Flight<'_> {
         let result = RefreshResult { result: Ok(token), fate: Fate::NotIssued, issued_to: None };
         Some(Refreshed { arrival, ..Refreshed::by(result, None) })
     }
+}
+
+/// Returns the error that another process has told of.
+pub(super) fn backing_off(gate: &SharedGate, left: Duration) -> AuthError {
+    let message = "another process that shares the token could not get one, so the token endpoint \
+                   is left alone for a while; its log has the cause";
+    let kind = Kind::named(&gate.kind);
+    let status = gate.status.and_then(|status| http::StatusCode::from_u16(status).ok());
+    let error = match status {
+        Some(status) => AuthError::answered(kind, message, status),
+        None => AuthError::new(kind, message),
+    };
+    error.with_fate(Fate::NotIssued).with_retry_after(Some(left))
 }
 
 fn no_turn(deadline: Duration) -> AuthError {

@@ -10,14 +10,14 @@ use super::{
         effect::Trigger,
         task::{Done, Refreshed},
     },
-    turn::{Flight, Waited},
+    turn::{Flight, Waited, backing_off},
 };
 use crate::{
     clock,
-    error::{AuthError, Fate, Kind},
+    error::Fate,
     fleet::{Anchor, News, Seen, look_after},
     refresh::attempts::RefreshResult,
-    store::value::{SharedGate, TokenState, Value},
+    store::value::{TokenState, Value},
     token::AccessToken,
 };
 
@@ -103,17 +103,4 @@ fn adopted_already(token: AccessToken) -> Refreshed {
     let result = RefreshResult { result: Ok(token), fate: Fate::NotIssued, issued_to: None };
     let arrival = Arrival { adopted: true, ..Arrival::default() };
     Refreshed { arrival, ..Refreshed::by(result, None) }
-}
-
-/// Returns the error that another process has told of.
-pub(super) fn backing_off(gate: &SharedGate, left: Duration) -> AuthError {
-    let message = "another process that shares the token could not get one, so the token endpoint \
-                   is left alone for a while; its log has the cause";
-    let kind = Kind::named(&gate.kind);
-    let status = gate.status.and_then(|status| http::StatusCode::from_u16(status).ok());
-    let error = match status {
-        Some(status) => AuthError::answered(kind, message, status),
-        None => AuthError::new(kind, message),
-    };
-    error.with_fate(Fate::NotIssued).with_retry_after(Some(left))
 }

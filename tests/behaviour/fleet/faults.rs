@@ -25,7 +25,7 @@ async fn revision(world: &World) -> u64 {
 }
 
 /// Has the first process make the first token, and all others adopt it.
-async fn serving(world: &World) {
+pub(super) async fn serving(world: &World) {
     for process in &world.processes {
         process.cache.token().await.unwrap();
     }

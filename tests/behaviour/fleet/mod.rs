@@ -3,6 +3,7 @@
 mod credentials;
 mod faults;
 mod lies;
+mod outages;
 mod renewal;
 mod sharing;
 mod world;

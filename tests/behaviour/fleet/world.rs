@@ -8,9 +8,14 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt, future::join_all, stream::select};
+use futures_util::{
+    Stream, StreamExt,
+    future::join_all,
+    stream::{self, select},
+};
 use support::{Endpoint, Resource, URI, get};
 use tokio::{
+    sync::watch,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -49,6 +54,8 @@ struct State {
     /// How often the store has lost its data.
     forgotten: AtomicU64,
     delay: Mutex<Duration>,
+    /// How often this process may have missed something.
+    gaps: watch::Sender<u64>,
 }
 
 impl Wire {
@@ -70,6 +77,14 @@ impl Wire {
 
     pub(super) fn set_deaf(&self, deaf: bool) {
         self.state.deaf.store(deaf, Ordering::SeqCst);
+    }
+
+    /// Ends every fault, and tells that notices may have been missed.
+    pub(super) fn come_back(&self) {
+        self.set_down(false);
+        self.set_hanging(false);
+        self.set_deaf(false);
+        self.state.gaps.send_modify(|gaps| *gaps += 1);
     }
 
     pub(super) fn set_delay(&self, delay: Duration) {
@@ -148,10 +163,15 @@ impl TokenStore for Wire {
         let state = Arc::clone(&self.state);
         let before = self.store.watch(name).boxed();
         let after = self.store.watch(&later(name)).boxed();
-        select(before, after).filter(move |notice| {
+        let gaps = stream::unfold(state.gaps.subscribe(), |mut gaps| async {
+            gaps.changed().await.ok()?;
+            Some((Notice::Gap, gaps))
+        });
+        let notices = select(before, after).filter(move |notice| {
             let passes = !state.deaf.load(Ordering::SeqCst) || *notice == Notice::Gap;
             std::future::ready(passes)
-        })
+        });
+        select(notices, gaps.boxed())
     }
 }
 

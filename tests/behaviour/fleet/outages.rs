@@ -1,0 +1,146 @@
+//! A store that could not be used for a while, and what happens when it is back.
+
+use std::time::Duration;
+
+use support::settle;
+use tokio::time::{Instant, sleep};
+use tower_reauth::store::{StoreDown, TokenStore};
+
+use super::{
+    faults::serving,
+    world::{World, name},
+};
+
+const LIFETIME: Duration = Duration::from_secs(300);
+
+const TOGETHER: Duration = Duration::from_secs(2);
+
+/// Past the moment at which a token is due, and before the one at which requests are held.
+const DUE: Duration = Duration::from_secs(260);
+
+fn cut_off(world: &World) {
+    for process in &world.processes {
+        process.wire.set_down(true);
+        process.wire.set_deaf(true);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn processes_that_failed_for_long_go_on_as_soon_as_the_store_is_back() {
+    let world = World::with(3, StoreDown::Fail);
+    serving(&world).await;
+    world.processes.iter().for_each(|process| process.wire.set_down(true));
+    let load = world.load(LIFETIME + Duration::from_secs(60)).await;
+    assert!(load.seen == 0 && load.errors > 0, "{load:?}");
+    world.processes.iter().for_each(|process| process.wire.set_down(false));
+    // Nothing tells of that.
+    let together = world.until(World::is_of_one_mind, Duration::from_secs(60));
+    let (together, _) = tokio::join!(together, world.load(Duration::from_secs(60)));
+    assert!(together.is_some_and(|time| time <= TOGETHER), "{together:?}");
+    assert_eq!(world.endpoint.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_of_the_store_ends_the_back_off_for_it() {
+    for is_change in [false, true] {
+        let world = World::with(1, StoreDown::Fail);
+        serving(&world).await;
+        let process = &world.processes[0];
+        process.wire.set_down(true);
+        sleep(LIFETIME).await;
+        for _ in 0..10 {
+            assert!(process.cache.token().await.unwrap_err().is_store_down());
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert!(process.cache.token().await.unwrap_err().is_store_down());
+        if is_change {
+            process.wire.set_down(false);
+            let found = world.store.get(&name()).await.unwrap().unwrap();
+            let (old, new) = (found.revision, found.revision + 1);
+            world.store.compare_and_set(&name(), old, new, &found.value, LIFETIME).await.unwrap();
+        } else {
+            process.wire.come_back();
+        }
+        settle().await;
+        process.cache.token().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_after_an_outage_waits_until_all_can_hear_of_it() {
+    let world = World::new(2);
+    serving(&world).await;
+    cut_off(&world);
+    let until = Instant::now() + Duration::from_secs(280);
+    let loads: Vec<_> =
+        world.processes.iter().map(|process| process.load(&world.resource, until)).collect();
+    sleep(DUE).await;
+    world.processes[0].wire.come_back();
+    // They do not reconnect at the same moment.
+    sleep(Duration::from_secs(1)).await;
+    world.processes[1].wire.come_back();
+    let renewed = world.until(|world| world.endpoint.calls() == 2, Duration::from_secs(5)).await;
+    assert!(renewed.is_some_and(|time| time <= Duration::from_millis(500)), "{renewed:?}");
+    for load in loads {
+        let load = load.await.unwrap();
+        assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    }
+    assert!(world.is_of_one_mind());
+    assert_eq!(world.sum(|counters| counters.unauthorized), 0);
+    assert_eq!(world.sum(|counters| counters.store_alone), 0);
+    assert_eq!(world.endpoint.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_needs_a_token_has_the_store_asked_once_more() {
+    for round in 0..5 {
+        let world = World::new(1);
+        serving(&world).await;
+        cut_off(&world);
+        let process = &world.processes[0];
+        let load = world.load(DUE).await;
+        assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+        // Nothing tells that the store is back, and somebody else kills the token.
+        process.wire.set_down(false);
+        tower_reauth::TokenEndpoint::issue(&world.endpoint.clone()).await.unwrap();
+        let load = world.load(Duration::from_secs(5)).await;
+        assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+        assert_eq!(process.counters().store_alone, 0, "round {round}");
+        assert_eq!(world.endpoint.calls(), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_duel_without_the_store_ends_with_its_return_though_the_newest_token_is_dead() {
+    let world = World::new(3);
+    serving(&world).await;
+    cut_off(&world);
+    let stranger = world.endpoint.clone();
+    tower_reauth::TokenEndpoint::issue(&stranger).await.unwrap();
+    let load = world.load(Duration::from_secs(60)).await;
+    assert!(load.seen > 0 && load.errors == 0, "each kills the token of the others: {load:?}");
+    // One more token, which kills that of whoever was last.
+    tower_reauth::TokenEndpoint::issue(&stranger).await.unwrap();
+    let posts = world.endpoint.calls();
+    world.processes.iter().for_each(|process| process.wire.come_back());
+    let together = world.until(World::is_of_one_mind, Duration::from_secs(60));
+    let (together, _) = tokio::join!(together, world.load(Duration::from_secs(30)));
+    assert!(together.is_some_and(|time| time <= TOGETHER), "{together:?}");
+    assert_eq!(world.endpoint.calls(), posts + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_asked_for_alone_is_replaced_at_its_first_refusal_however_young_it_is() {
+    let world = World::new(2);
+    serving(&world).await;
+    cut_off(&world);
+    world.processes[0].cache.refresh().await.unwrap();
+    // Another process went alone a moment later, and has died.
+    tower_reauth::TokenEndpoint::issue(&world.endpoint.clone()).await.unwrap();
+    world.processes.iter().for_each(|process| process.wire.come_back());
+    let together = world.until(World::is_of_one_mind, Duration::from_secs(60));
+    let (together, load) = tokio::join!(together, world.load(Duration::from_secs(5)));
+    assert!(together.is_some_and(|time| time <= Duration::from_secs(1)), "{together:?}");
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert_eq!(world.endpoint.calls(), 4);
+}
