@@ -7,7 +7,7 @@ use tokio::time::timeout_at;
 use super::{
     super::{effect::Trigger, task::Refreshed},
     store_down,
-    turn::Flight,
+    turn::SharedFlight,
 };
 use crate::{
     clock,
@@ -18,7 +18,7 @@ use crate::{
     store::{StoreDown, StoreError},
 };
 
-impl Flight<'_> {
+impl SharedFlight<'_> {
     /// Decides what follows when the store can't be used. Returns `None` to try again.
     pub(super) async fn without_store(
         &self,

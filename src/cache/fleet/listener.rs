@@ -77,11 +77,12 @@ impl Listener {
                 Event::Due(Due::Offer(member, token)) => {
                     self.carry_out(Order::Offer(member, token), &mut agenda).await;
                 }
-                Event::Due(Due::Look) => self.look_again(&mut agenda).await,
                 Event::Notice(Some(Notice::Changed { revision, value })) => {
                     self.changed(revision, &value, &mut agenda).await;
                 }
-                Event::Notice(Some(Notice::Gap)) => self.look_again(&mut agenda).await,
+                Event::Due(Due::Look) | Event::Notice(Some(Notice::Gap)) => {
+                    self.look_again(&mut agenda).await;
+                }
                 Event::Notice(None) => ended = true,
             }
             // A store that always has a notice must not keep this thread from all others.
