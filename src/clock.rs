@@ -82,6 +82,14 @@ pub(crate) struct Moment {
     pub(crate) slept: Duration,
 }
 
+impl Moment {
+    /// Returns how long ago `earlier` was, the time included that the machine slept since.
+    pub(crate) fn since(&self, earlier: &Self) -> Duration {
+        let awake = self.at.saturating_duration_since(earlier.at);
+        awake.saturating_add(self.slept.saturating_sub(earlier.slept))
+    }
+}
+
 /// Reads the monotonic clock and the time that the machine has slept.
 pub(crate) fn moment() -> Moment {
     Moment { at: now(), slept: slept() }

@@ -70,8 +70,10 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     /// [store](crate::store) know which token is theirs. An implementation asks the credentials
     /// source and never the endpoint.
     ///
-    /// A cache asks this before its first token, if it shares tokens and was given no
-    /// [name](crate::cache::TokenCacheBuilder::shared_as) for them. Defaults to `None`.
+    /// A cache that shares tokens asks this before its first token, unless it was given a
+    /// [name](crate::cache::TokenCacheBuilder::shared_as) for them. It asks again after the endpoint
+    /// has refused the credentials of a process that shares the token, to learn if that process has
+    /// [the same secret](Identity::with_secret). Defaults to `None`.
     ///
     /// # Errors
     ///

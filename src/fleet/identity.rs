@@ -25,7 +25,7 @@ pub struct Identity {
     client_id: Box<str>,
     others: Vec<(Box<str>, Box<str>)>,
     /// The SHA-256 of the client id and its secret.
-    credentials: Option<Fingerprint>,
+    credentials: Option<Box<Fingerprint>>,
 }
 
 impl Identity {
@@ -66,13 +66,13 @@ impl Identity {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        self.credentials = Some(hash.finalize().into());
+        self.credentials = Some(Box::new(hash.finalize().into()));
         self
     }
 
     /// Returns the fingerprint of the credentials, if the endpoint tells of a secret.
     pub(super) fn credentials(&self) -> Option<&Fingerprint> {
-        self.credentials.as_ref()
+        self.credentials.as_deref()
     }
 
     /// Returns the key under which processes with this identity share a token. It tells nothing of

@@ -1,6 +1,6 @@
 //! [`Member`]: this process' part in the fleet of one client id.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -48,6 +48,13 @@ impl Member {
 
     pub(crate) fn seen(&self) -> Option<Seen> {
         self.seen.borrow().clone()
+    }
+
+    /// Returns for how long this process knew the value with this revision at that moment.
+    pub(super) fn known_for(&self, revision: u64, at: &Moment) -> Duration {
+        let seen = self.seen.borrow();
+        let seen = seen.as_ref().filter(|seen| seen.revision == revision);
+        seen.map_or(Duration::ZERO, |seen| at.since(&seen.at))
     }
 
     /// Takes in a value. Returns whether it is newer than all before.

@@ -77,10 +77,7 @@ enum Move<T> {
 impl Found {
     /// Returns how old the value is now, or more.
     fn age_now(&self) -> Duration {
-        let now = clock::moment();
-        let awake = now.at.saturating_duration_since(self.asked.at);
-        let slept = now.slept.saturating_sub(self.asked.slept);
-        self.age.saturating_add(awake).saturating_add(slept)
+        self.age.saturating_add(clock::moment().since(&self.asked))
     }
 }
 
@@ -255,6 +252,8 @@ impl Turn<'_> {
             return Ok(Found { revision, value, age, asked });
         };
         let value = self.fleet.read(self.member, revision, &value)?;
+        // By the store's clock, unless that stands still. No value is younger than its first sight.
+        let age = age.max(self.member.known_for(revision, &asked));
         self.member.found(revision, value.clone(), &asked);
         Ok(Found { revision, value, age, asked })
     }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     super::{effect::Trigger, task::Refreshed},
     store_down,
-    turn::Flight,
+    turn::SharedFlight,
 };
 use crate::{
     clock,
@@ -19,7 +19,7 @@ use crate::{
     store::{StoreDown, StoreError},
 };
 
-impl Flight<'_> {
+impl SharedFlight<'_> {
     /// Returns when the store is asked again after so many failures in a row; `None` if there is no
     /// time for that.
     pub(super) fn next_try(&self, failures: u32) -> Option<Instant> {

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     super::{complete::Arrival, flight::interrupted, task::Refreshed},
     held_turn::HeldTurn,
-    turn::Flight,
+    turn::SharedFlight,
 };
 use crate::{
     clock,
@@ -27,7 +27,7 @@ use crate::{
     token::AccessToken,
 };
 
-impl Flight<'_> {
+impl SharedFlight<'_> {
     /// Asks the endpoint for all. Returns `None` if the lease was lost, so that the flight has to
     /// enter again.
     pub(super) async fn renew(&self, lease: HeldLease) -> Option<Refreshed> {

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// One flight's view of the fleet.
-pub(super) struct Flight<'a> {
+pub(super) struct SharedFlight<'a> {
     pub(super) task: &'a RefreshTask,
     pub(super) fleet: &'a Arc<Fleet>,
     pub(super) member: Arc<Member>,
@@ -70,7 +70,7 @@ impl RefreshTask {
         listener::keep(&self.core, &member, &Handle::current());
         let borrowed = Arc::clone(&member);
         let turn = fleet.turn(&borrowed, core.lifetime());
-        let flight = Flight { task: self, fleet, member, turn, holding };
+        let flight = SharedFlight { task: self, fleet, member, turn, holding };
         if core.is_holding(self.start.sequence) {
             flight.hold_for_sibling(0, clock::moment());
         }
@@ -94,7 +94,7 @@ impl RefreshTask {
     }
 }
 
-impl Flight<'_> {
+impl SharedFlight<'_> {
     async fn run(&self) -> Done {
         let (task, core) = (self.task, &*self.task.core);
         let mut wish = self.wish();

@@ -10,7 +10,7 @@ use super::{
         effect::Trigger,
         task::{Done, Refreshed},
     },
-    turn::{Flight, Waited, backing_off},
+    turn::{SharedFlight, Waited, backing_off},
 };
 use crate::{
     clock,
@@ -21,7 +21,7 @@ use crate::{
     token::AccessToken,
 };
 
-impl Flight<'_> {
+impl SharedFlight<'_> {
     /// Waits for the process that has the lease, until there is something to ask the store for.
     pub(super) async fn wait(&self, seen: &Seen, news: &mut News, floor: u64) -> Waited {
         let core = &*self.task.core;

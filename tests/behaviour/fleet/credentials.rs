@@ -8,10 +8,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
 use support::{Endpoint, settle};
 use tokio::time::sleep;
+use tower::service_fn;
 use tower_reauth::{
-    AuthError, TokenCache, TokenEndpoint,
+    AuthError, BoxError, Credentials, SendPayments, TokenCache, TokenEndpoint,
     endpoint::{Identity, IssuedToken, Rotation},
     store::{KeyRing, MemoryStore, TokenStore},
 };
@@ -144,6 +148,34 @@ async fn a_secret_that_was_refused_is_neither_in_the_store_nor_in_the_debug_outp
     assert!(value.contains("credentials") && !value.contains("hunter2"), "{value}");
     let identity = format!("{:?}", stale.identity().await.unwrap());
     assert_eq!(identity, "Some(Identity { client_id: \"client\", others: [], .. })");
+}
+
+#[tokio::test(start_paused = true)]
+async fn send_payments_tells_whose_secret_was_refused() {
+    let refusals = Arc::<AtomicUsize>::default();
+    let process = |secret: &str, store: &MemoryStore| {
+        let refusals = Arc::clone(&refusals);
+        let service = service_fn(move |request: Request<Full<Bytes>>| {
+            let refusals = Arc::clone(&refusals);
+            async move {
+                let body = request.into_body().collect().await?.to_bytes();
+                let is_right = body.ends_with(b"\"new\"}");
+                refusals.fetch_add(usize::from(!is_right), Ordering::SeqCst);
+                let body = Full::<Bytes>::from(r#"{"accessToken": "t"}"#);
+                let status = if is_right { 201 } else { 401 };
+                Ok::<_, BoxError>(Response::builder().status(status).body(body)?)
+            }
+        });
+        let credentials = Credentials::new("client", secret);
+        let endpoint = SendPayments::new("https://api.example.com", service, credentials).unwrap();
+        TokenCache::builder(endpoint).shared(store.clone()).build().unwrap()
+    };
+    let store = MemoryStore::new();
+    for _ in 0..3 {
+        assert!(process("old", &store).token().await.unwrap_err().is_rejected());
+    }
+    assert_eq!(process("new", &store).token().await.unwrap().expose_secret(), "t");
+    assert_eq!(refusals.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -138,6 +138,22 @@ async fn whatever_times_a_value_tells_of_no_process_panics() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_lease_ends_though_the_clock_of_the_store_stands_still() {
+    let mut world = World::new(2);
+    serving(&world).await;
+    world.processes.iter().for_each(|process| process.wire.stop_clock());
+    let cache = world.processes[0].cache.clone();
+    let renewal = tokio::spawn(async move { cache.refresh().await });
+    let held = |world: &World| world.processes[1].cache.current().is_none();
+    world.until(held, Duration::from_secs(1)).await.expect("the other holds");
+    renewal.abort();
+    drop(world.processes.remove(0));
+    let load = world.load(Duration::from_secs(10)).await;
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert_eq!(world.processes[0].counters().store_takeovers, 1);
+}
+
 /// A store that always has another notice.
 struct Storm {
     store: MemoryStore,

@@ -46,6 +46,8 @@ struct State {
     hangs: AtomicBool,
     /// Operations take effect, and their answers are lost.
     loses: AtomicBool,
+    /// Each value is as old as if it had just changed.
+    stands_still: AtomicBool,
     /// No notice gets through.
     deaf: AtomicBool,
     operations: AtomicU64,
@@ -73,6 +75,11 @@ impl Wire {
 
     pub(super) fn set_losing(&self, loses: bool) {
         self.state.loses.store(loses, Ordering::SeqCst);
+    }
+
+    /// Stops the clock of the store, as far as this process can tell.
+    pub(super) fn stop_clock(&self) {
+        self.state.stands_still.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn set_deaf(&self, deaf: bool) {
@@ -139,7 +146,12 @@ fn later(name: &Name) -> Name {
 impl TokenStore for Wire {
     async fn get(&self, name: &Name) -> Result<Option<Versioned>, StoreError> {
         self.pass().await?;
-        let found = self.store.get(&self.name(name)).await;
+        let mut found = self.store.get(&self.name(name)).await;
+        if self.state.stands_still.load(Ordering::SeqCst)
+            && let Ok(Some(found)) = &mut found
+        {
+            found.age = Duration::ZERO;
+        }
         self.answer(found).await
     }
 
