@@ -41,7 +41,7 @@ fn machine() -> String {
     let load = file("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned();
     let (rustc, date) = (rustc_version(), jiff::Timestamp::now().strftime("%Y-%m-%d"));
     format!(
-        "Made by `WRITE_RESULTS=1 cargo bench`; `cargo bench --bench <name>` runs one of the benches. With `cargo run \
+        "Made by `WRITE_RESULTS=1 cargo bench --features redis`; `cargo bench --bench <name>` runs one of the benches. With `cargo run \
          --release` in `benches/peers` before it, other crates are in the tables too. Absolute times differ from \
          machine to machine; the ratios are the point.\n\n\
          | | |\n|---|---|\n| machine | {cpu}, {cores} cores, load {load} at the end |\n| compiler | {rustc}, release \

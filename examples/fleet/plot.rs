@@ -90,6 +90,9 @@ impl Chart {
             second += round_up(self.seconds / 8.0);
         }
         text(svg, (left, bottom - ROW - 6.0), "start", 12, name);
+        if series.iter().all(|(bars, _)| bars.is_empty()) {
+            text(svg, (left + COLUMN / 2.0, bottom - ROW / 4.0 + 4.0), "middle", 12, "none");
+        }
         for (bars, colour) in series {
             for (at, value) in bars {
                 let height = ROW * value / self.highest;
