@@ -121,6 +121,8 @@ pub(super) struct Report {
     pub(super) longest_delay: Duration,
     /// From the end of the last fault until all were on the living token.
     pub(super) recovery: Duration,
+    /// The same in each play of the seed.
+    pub(super) trace: u64,
     pub(super) wrong: Vec<String>,
 }
 

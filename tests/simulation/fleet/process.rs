@@ -154,7 +154,7 @@ impl Client {
         let last = sends.0.lock().unwrap().unwrap_or_default();
         let waited = started.elapsed().saturating_sub(last);
         if !answer.as_ref().is_ok_and(StatusCode::is_success) {
-            world.tell(|| format!("{}: a caller gets {answer:?}", self.link.process));
+            world.tell(&format!("{}: a caller gets {answer:?}", self.link.process));
         }
         world.takes_in(&answer, waited, repeats, serving(&self.cache));
     }
@@ -230,7 +230,7 @@ impl Service<Request<String>> for Resource {
             let mut response = Response::new(());
             if !accepts {
                 world.lock().wire += 1;
-                world.tell(|| format!("{} is refused with token-{token}", link.process));
+                world.tell(&format!("{} is refused with token-{token}", link.process));
                 *response.status_mut() = StatusCode::UNAUTHORIZED;
             }
             Ok(response)

@@ -82,7 +82,7 @@ impl Fleet {
         self.heal().await;
         let ended = world.lock().fault_ends.max(Instant::now());
         self.pass(ended).await;
-        world.tell(|| "all faults have ended".into());
+        world.tell("all faults have ended");
         let is_together = timeout(self.plan.recovery(), self.is_of_one_mind()).await.is_ok();
         let recovery = ended.elapsed();
         if !is_together {
@@ -103,7 +103,7 @@ impl Fleet {
             state.calm = true;
             (state.wire, Instant::now())
         };
-        world.tell(|| "nothing may go wrong from here on".into());
+        world.tell("nothing may go wrong from here on");
         sleep(self.plan.lifetime.mul_f64(1.5)).await;
         if timeout(Duration::from_secs(1), self.is_of_one_mind()).await.is_err() {
             world.wrong("not of one mind in the end");
@@ -210,7 +210,7 @@ impl Fleet {
         }
         self.faults += 1;
         let kind = kinds[self.rng.usize(0..kinds.len())];
-        self.world.tell(|| format!("a fault: {kind:?}"));
+        self.world.tell(&format!("a fault: {kind:?}"));
         match kind {
             Faults::Crashes if self.rng.bool() => {
                 let chosen = self.rng.usize(0..self.processes.len());
@@ -315,6 +315,7 @@ impl Fleet {
         for process in std::mem::take(&mut self.processes) {
             self.count(&process);
         }
+        let trace = self.world.trace();
         let state = self.world.lock();
         let longest_delay = state.calls.delays.iter().max().copied().unwrap_or_default();
         Report {
@@ -331,6 +332,7 @@ impl Fleet {
             longest_hold: self.longest_hold,
             longest_delay,
             recovery,
+            trace,
             wrong: state.wrong.clone(),
         }
     }

@@ -1,6 +1,7 @@
 //! What really is: which token is alive, what each request for a token meets, and what callers got.
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -86,6 +87,8 @@ pub(super) struct World {
 
 pub(super) struct State {
     rng: Rng,
+    /// All that has happened, and when.
+    trace: DefaultHasher,
     /// `None` while the store is down.
     store: Option<MemoryStore>,
     /// When each token was issued, by number from 1.
@@ -129,6 +132,7 @@ impl World {
         let now = Instant::now();
         let state = State {
             rng: rng.fork(),
+            trace: DefaultHasher::new(),
             store: Some(empty(FIRST).await),
             issued: Vec::new(),
             posts: Vec::new(),
@@ -154,7 +158,9 @@ impl World {
     }
 
     pub(super) fn draw<T>(&self, draw: impl FnOnce(&mut Rng, &Figures) -> T) -> T {
-        draw(&mut self.lock().rng, &self.figures)
+        let mut state = self.lock();
+        self.started.elapsed().hash(&mut state.trace);
+        draw(&mut state.rng, &self.figures)
     }
 
     /// Notes something that must not be.
@@ -163,11 +169,19 @@ impl World {
         self.lock().wrong.push(wrong);
     }
 
-    /// Prints what happens, if one seed is played again.
-    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
+    /// Takes in what happens, and prints it if one seed is played again.
+    pub(super) fn tell(&self, what: &str) {
+        let at = self.started.elapsed();
+        (at, what).hash(&mut self.lock().trace);
         if self.talks {
-            println!("{:9.3} s  {}", self.started.elapsed().as_secs_f64(), what());
+            println!("{:9.3} s  {what}", at.as_secs_f64());
         }
+    }
+
+    /// Returns a number that two plays have in common in which the same has happened at the same
+    /// moments.
+    pub(super) fn trace(&self) -> u64 {
+        self.lock().trace.finish()
     }
 
     // ---- The store.
@@ -194,7 +208,7 @@ impl World {
     /// Takes in that a process has changed the shared value.
     pub(super) fn changed(&self, link: &Link, value: &[u8]) {
         let head = value.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        self.tell(|| format!("{} writes {}", link.process, String::from_utf8_lossy(head)));
+        self.tell(&format!("{} writes {}", link.process, String::from_utf8_lossy(head)));
         let head: serde_json::Value = serde_json::from_slice(head).unwrap();
         self.comes_to(
             if head.get("lease").is_some() { Point::Leased } else { Point::Published },
@@ -211,7 +225,7 @@ impl World {
             state.fault_ends = state.fault_ends.max(Instant::now() + pause);
         }
         drop(state);
-        self.tell(|| format!("{} falls into {trap:?}", link.process));
+        self.tell(&format!("{} falls into {trap:?}", link.process));
         let mut weather = link.weather();
         if let Some(pause) = trap.pause {
             weather.paused = weather.paused.max(Instant::now() + pause);
@@ -286,7 +300,7 @@ impl TokenEndpoint for Endpoint {
         link.awake().await;
         let world = Arc::clone(&link.world);
         let (post, way) = (world.next_post(), world.draw(|rng, figures| figures.way.draw(rng)));
-        world.tell(|| format!("{} asks, which meets {post:?}", link.process));
+        world.tell(&format!("{} asks, which meets {post:?}", link.process));
         // Once it is sent, it arrives, whatever becomes of its sender.
         let at_endpoint = tokio::spawn(async move { answer(&world, &link, post, way).await });
         let answered = at_endpoint.await.unwrap();
@@ -311,7 +325,7 @@ impl TokenEndpoint for Endpoint {
 async fn answer(world: &World, link: &Link, post: Post, way: Duration) -> Option<usize> {
     let issue = || {
         let number = world.issue();
-        world.tell(|| format!("token-{number} is issued to {}", link.process));
+        world.tell(&format!("token-{number} is issued to {}", link.process));
         world.comes_to(Point::Issued, link);
         number
     };
