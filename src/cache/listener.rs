@@ -84,7 +84,7 @@ impl Listener {
                 return;
             }
         };
-        if !self.member.note(revision, value.clone()) {
+        if !self.member.note(revision, value.clone(), None) {
             return;
         }
         let is_newer = self.core.upgrade().is_some_and(|core| self.is_news(&core, &value));

@@ -25,6 +25,11 @@ pub(crate) struct Seen {
     pub(crate) value: Arc<Value>,
     /// When this process saw it first.
     pub(crate) at: Moment,
+    /// A moment before its fence was given: the last one at which the store was asked and had an
+    /// older fence. Nobody asked for a token under this fence before that.
+    pub(crate) before: Option<Moment>,
+    /// The last moment at which the store was asked and had this fence.
+    asked: Option<Moment>,
 }
 
 /// Tells of newer values than those that were seen before.
@@ -50,13 +55,17 @@ impl Member {
         self.seen.borrow().clone()
     }
 
-    /// Takes in a value. Returns whether it is newer than all before.
-    pub(crate) fn note(&self, revision: u64, value: Value) -> bool {
-        let at = clock::moment();
-        self.seen.send_if_modified(|seen| {
-            let is_newer = seen.as_ref().is_none_or(|seen| seen.revision < revision);
-            if is_newer {
-                *seen = Some(Seen { revision, value: Arc::new(value), at });
+    /// Takes in a value. `asked` is when the store was asked, if it did not tell of the value by
+    /// itself. Returns whether it is newer than all before.
+    pub(crate) fn note(&self, revision: u64, value: Value, asked: Option<Moment>) -> bool {
+        let seen = Seen::new(revision, value, asked);
+        self.seen.send_if_modified(|newest| {
+            let is_newer = newest.as_ref().is_none_or(|newest| newest.revision < revision);
+            match newest {
+                Some(former) if is_newer => *former = seen.after(former),
+                Some(same) if same.revision == revision => same.asked = asked.or(same.asked),
+                Some(_) => {}
+                None => *newest = Some(seen),
             }
             is_newer
         })
@@ -70,6 +79,21 @@ impl Member {
     /// Subscribes to news from now on.
     pub(crate) fn news(&self) -> News {
         News(self.seen.subscribe())
+    }
+}
+
+impl Seen {
+    pub(crate) fn new(revision: u64, value: Value, asked: Option<Moment>) -> Self {
+        let at = clock::moment();
+        Self { revision, value: Arc::new(value), at, before: None, asked }
+    }
+
+    /// Returns this as what was seen next after `former`.
+    fn after(self, former: &Self) -> Self {
+        if self.value.head.fence == former.value.head.fence {
+            return Self { before: former.before, asked: self.asked.or(former.asked), ..self };
+        }
+        Self { before: former.asked, ..self }
     }
 }
 
@@ -96,6 +120,8 @@ impl News {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn member(offset: u64) -> Member {
@@ -107,12 +133,33 @@ mod tests {
         let member = member(0);
         let mut news = member.news();
         for (revision, is_news) in [(5, true), (5, false), (4, false), (6, true)] {
-            assert_eq!(member.note(revision, Value::default()), is_news);
+            assert_eq!(member.note(revision, Value::default(), None), is_news);
             assert_eq!(news.has_some(), is_news);
         }
         member.mind_the_gap();
         assert!(news.has_some());
         assert_eq!(news.take().map(|seen| seen.revision), Some(6));
+    }
+
+    #[test]
+    fn a_fence_is_younger_than_the_last_answer_with_an_older_one() {
+        let member = member(0);
+        let note = |revision, fence, asked: Option<Moment>| {
+            let mut value = Value::default();
+            value.head.fence = fence;
+            member.note(revision, value, asked);
+            member.seen().and_then(|seen| seen.before).map(|before| before.at)
+        };
+        let start = clock::moment();
+        let after = |seconds| Moment { at: start.at + Duration::from_secs(seconds), ..start };
+        assert_eq!(note(1, 1, Some(after(1))), None, "nothing is known of the time before");
+        assert_eq!(note(1, 1, Some(after(2))), None);
+        assert_eq!(note(3, 3, None), Some(after(2).at), "a notice, after two answers");
+        assert_eq!(note(4, 3, Some(after(4))), Some(after(2).at), "the same fence");
+        assert_eq!(note(5, 3, None), Some(after(2).at));
+        assert_eq!(note(2, 2, Some(after(5))), Some(after(2).at), "an older one");
+        assert_eq!(note(6, 6, None), Some(after(4).at));
+        assert_eq!(note(7, 7, None), None, "no answer with the fence before");
     }
 
     #[test]

@@ -234,7 +234,7 @@ impl Turn<'_> {
                 fleet.store.compare_and_set(&member.name, found.revision, revision, &bytes, KEEP);
             match within_time(bounds.operation, swap).await? {
                 Swap::Done => {
-                    member.note(revision, next.clone());
+                    member.note(revision, next.clone(), Some(asked));
                     let written = Found { revision, value: next, age: Duration::ZERO, asked };
                     return Ok((answer, written));
                 }
@@ -252,7 +252,7 @@ impl Turn<'_> {
             return Ok(Found { revision, value, age, asked });
         };
         let value = self.fleet.read(self.member, &value)?;
-        self.member.note(revision, value.clone());
+        self.member.note(revision, value.clone(), Some(asked));
         Ok(Found { revision, value, age, asked })
     }
 }
