@@ -14,6 +14,7 @@
 //!                                                    what one renewal costs so many processes
 //! ```
 
+mod endpoint;
 mod figures;
 mod link;
 mod plan;

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -27,7 +27,8 @@ pub(super) struct Link {
     weather: Mutex<Weather>,
     /// Counts the subscriptions that were lost.
     gaps: watch::Sender<u64>,
-    operations: AtomicU64,
+    /// The newest token that the process has sent.
+    sent: AtomicUsize,
 }
 
 /// The state of a process and of its way to the store.
@@ -66,7 +67,7 @@ impl Link {
             process,
             weather: Mutex::new(weather),
             gaps: watch::Sender::new(0),
-            operations: AtomicU64::new(0),
+            sent: AtomicUsize::new(0),
         })
     }
 
@@ -90,8 +91,14 @@ impl Link {
         }
     }
 
-    pub(super) fn operations(&self) -> u64 {
-        self.operations.load(Ordering::Relaxed)
+    /// Notes that the process sends this token.
+    pub(super) fn sends(&self, token: usize) {
+        self.sent.fetch_max(token, Ordering::Relaxed);
+    }
+
+    /// Returns the newest token that the process has sent; 0 if there is none.
+    pub(super) fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Waits until the process runs.
@@ -114,7 +121,7 @@ impl Link {
         operation: impl AsyncOperation<T>,
     ) -> Result<T, StoreError> {
         self.awake().await;
-        self.operations.fetch_add(1, Ordering::Relaxed);
+        self.world.lock().operations.push(Instant::now());
         let Weather { cut, hangs, loses, slow, .. } = *self.weather();
         let world = Arc::clone(&self.world);
         let (there, back, is_lost) = world
@@ -229,6 +236,7 @@ impl Subscription {
             self.link.awake().await;
             let Weather { cut, deaf, .. } = *self.link.weather();
             if !(cut || deaf && notice != Notice::Gap) {
+                self.link.world.lock().notices += 1;
                 return notice;
             }
         }
