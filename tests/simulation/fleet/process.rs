@@ -165,8 +165,9 @@ impl Client {
     /// long while that was alive.
     fn was_held(&self, token: usize, started: Instant, sent: Instant) {
         let world = &self.link.world;
-        let until = started + world.lock().hold_bound;
-        if sent > until && world.was_alive(token, until) {
+        let bound = world.lock().hold_bound;
+        let until = self.link.held_until(started, bound);
+        if sent > until && world.was_good(token, until) && self.link.trusts(token) {
             let (process, held) = (self.link.process, sent - started);
             let from = (started - world.started).as_secs_f64();
             world.wrong(&format!(
@@ -250,7 +251,11 @@ impl Service<Request<String>> for Resource {
                 (times.0, times.1, times.2, rng.f64() < figures.late_checks)
             });
             sleep(there + if late { work } else { Duration::ZERO }).await;
-            let accepts = world.accepts(token);
+            let is_alive = world.is_alive(token);
+            let accepts = is_alive && world.accepts();
+            if is_alive && !accepts {
+                link.is_refused(token);
+            }
             sleep(back + if accepts && !late { work } else { Duration::ZERO }).await;
             link.awake().await;
             sends.0.lock().unwrap().last = sent.elapsed();

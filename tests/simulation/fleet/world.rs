@@ -220,9 +220,8 @@ impl World {
 
     /// Takes in that a process has changed the shared value.
     pub(super) fn changed(&self, link: &Link, value: &[u8]) {
-        let head = value.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        self.tell(&format!("{} writes {}", link.process, String::from_utf8_lossy(head)));
-        let head: serde_json::Value = serde_json::from_slice(head).unwrap();
+        let head = head(value);
+        self.tell(&format!("{} writes {head}", link.process));
         self.comes_to(
             if head.get("lease").is_some() { Point::Leased } else { Point::Published },
             link,
@@ -262,21 +261,22 @@ impl World {
         is_newest && state.issued[token - 1].elapsed() < self.lifetime
     }
 
-    /// Returns whether a token was alive at this moment, which has passed.
-    pub(super) fn was_alive(&self, token: usize, at: Instant) -> bool {
+    /// Returns whether a token was alive at this moment, which has passed, and not about to expire.
+    pub(super) fn was_good(&self, token: usize, at: Instant) -> bool {
         let state = self.lock();
+        let usable = self.lifetime.mul_f64(0.95);
         let has_died = state.issued.get(token).is_some_and(|next| *next <= at);
         let issued = token.checked_sub(1).and_then(|index| state.issued.get(index));
-        issued.is_some_and(|issued| *issued <= at && at - *issued < self.lifetime) && !has_died
+        issued.is_some_and(|issued| *issued <= at && at - *issued < usable) && !has_died
     }
 
-    /// Returns whether a resource accepts this token, which it may refuse without a reason.
-    pub(super) fn accepts(&self, token: usize) -> bool {
-        let is_alive = self.is_alive(token);
+    /// Returns whether a resource accepts a token that is alive, which it may refuse without a
+    /// reason.
+    pub(super) fn accepts(&self) -> bool {
         let mut state = self.lock();
         let refuses = state.refuses > 0.0 && state.rng.f64() < state.refuses;
-        state.refusals += u64::from(is_alive && refuses);
-        is_alive && !refuses
+        state.refusals += u64::from(refuses);
+        !refuses
     }
 
     /// Issues a token to somebody outside of the fleet.
@@ -327,6 +327,12 @@ const HOLD_BOUND: Duration = Duration::from_millis(50 + 1000 + 100 + 50);
 
 /// How long an attempt at a token may take where requests for tokens meet faults.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(2);
+
+/// Returns the fields of a shared value.
+pub(super) fn head(value: &[u8]) -> serde_json::Value {
+    let head = value.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    serde_json::from_slice(head).unwrap()
+}
 
 /// Returns a store with an empty value of this revision.
 async fn empty(revision: u64) -> MemoryStore {
