@@ -1,6 +1,6 @@
 //! [`Member`]: this process' part in the fleet of one client id.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Ordering, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -25,6 +25,11 @@ pub(crate) struct Seen {
     pub(crate) value: Arc<Value>,
     /// When this process saw it first.
     pub(crate) at: Moment,
+    /// A moment before its fence was given: the last one at which the store was asked and had an
+    /// older fence. Nobody asked for a token under this fence before that.
+    pub(crate) before: Option<Moment>,
+    /// The last moment at which the store was asked and had this fence.
+    asked: Option<Moment>,
 }
 
 /// Tells of newer values than those that were seen before.
@@ -57,31 +62,35 @@ impl Member {
         seen.map_or(Duration::ZERO, |seen| at.since(&seen.at))
     }
 
-    /// Takes in a value. Returns whether it is newer than all before.
+    /// Takes in a value that the store told of. Returns whether it is newer than all before.
     pub(crate) fn note(&self, revision: u64, value: Value) -> bool {
-        let at = clock::moment();
-        self.seen.send_if_modified(|seen| {
-            let is_newer = seen.as_ref().is_none_or(|seen| seen.revision < revision);
-            if is_newer {
-                *seen = Some(Seen { revision, value: Arc::new(value), at });
-            }
-            is_newer
-        })
+        let seen = Seen::new(revision, value, None);
+        self.take_in(seen, |former| former.revision < revision)
     }
 
     /// Takes in the value that the store gave when it was asked then. It stands in for all that was
     /// seen before, greater revisions too: a store may have lost the last changes.
-    pub(crate) fn found(&self, revision: u64, value: Value, asked: &Moment) {
-        let at = clock::moment();
-        self.seen.send_if_modified(|seen| {
-            let is_news = seen.as_ref().is_none_or(|seen| {
-                seen.revision < revision || seen.revision > revision && seen.at.at < asked.at
-            });
+    pub(crate) fn found(&self, revision: u64, value: Value, asked: Moment) {
+        let seen = Seen::new(revision, value, Some(asked));
+        self.take_in(seen, |former| {
+            former.revision < revision || former.revision > revision && former.at.at < asked.at
+        });
+    }
+
+    fn take_in(&self, seen: Seen, is_news: impl FnOnce(&Seen) -> bool) -> bool {
+        self.seen.send_if_modified(|newest| {
+            let Some(former) = newest else {
+                *newest = Some(seen);
+                return true;
+            };
+            let is_news = is_news(former);
             if is_news {
-                *seen = Some(Seen { revision, value: Arc::new(value), at });
+                *former = seen.after(former);
+            } else if former.revision == seen.revision {
+                former.asked = seen.asked.or(former.asked);
             }
             is_news
-        });
+        })
     }
 
     /// Wakes all who wait for news, because some may have been missed.
@@ -92,6 +101,25 @@ impl Member {
     /// Subscribes to news from now on.
     pub(crate) fn news(&self) -> News {
         News(self.seen.subscribe())
+    }
+}
+
+impl Seen {
+    pub(crate) fn new(revision: u64, value: Value, asked: Option<Moment>) -> Self {
+        let at = clock::moment();
+        Self { revision, value: Arc::new(value), at, before: None, asked }
+    }
+
+    /// Returns this as what was seen next after `former`.
+    fn after(self, former: &Self) -> Self {
+        match self.value.head.fence.cmp(&former.value.head.fence) {
+            Ordering::Greater => Self { before: former.asked, ..self },
+            Ordering::Equal => {
+                Self { before: former.before, asked: self.asked.or(former.asked), ..self }
+            }
+            // The store has lost changes. This fence may have been given at any time.
+            Ordering::Less => self,
+        }
     }
 }
 
@@ -118,6 +146,8 @@ impl News {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn member(offset: u64) -> Member {
@@ -135,6 +165,33 @@ mod tests {
         member.mind_the_gap();
         assert!(news.has_some());
         assert_eq!(news.take().map(|seen| seen.revision), Some(6));
+    }
+
+    #[test]
+    fn a_fence_is_younger_than_the_last_answer_with_an_older_one() {
+        let member = member(0);
+        let note = |revision, fence, asked: Option<Moment>| {
+            let mut value = Value::default();
+            value.head.fence = fence;
+            match asked {
+                Some(asked) => member.found(revision, value, asked),
+                None => drop(member.note(revision, value)),
+            }
+            member.seen().and_then(|seen| seen.before).map(|before| before.at)
+        };
+        let start = clock::moment();
+        let after = |seconds| Moment { at: start.at + Duration::from_secs(seconds), ..start };
+        assert_eq!(note(1, 1, Some(after(1))), None, "nothing is known of the time before");
+        assert_eq!(note(1, 1, Some(after(2))), None);
+        assert_eq!(note(3, 3, None), Some(after(2).at), "a notice, after two answers");
+        assert_eq!(note(4, 3, Some(after(4))), Some(after(2).at), "the same fence");
+        assert_eq!(note(5, 3, None), Some(after(2).at));
+        assert_eq!(note(2, 2, None), Some(after(2).at), "an older one");
+        assert_eq!(note(6, 6, None), Some(after(4).at));
+        assert_eq!(note(7, 7, None), None, "no answer with the fence before");
+        assert_eq!(note(7, 7, Some(after(7))), None);
+        assert_eq!(note(2, 2, Some(after(8))), None, "a store that went back to an older fence");
+        assert_eq!(note(8, 8, None), Some(after(8).at));
     }
 
     #[test]

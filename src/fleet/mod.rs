@@ -88,7 +88,8 @@ pub(crate) enum Naming {
 /// A clock that a token's age is known by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Anchor {
-    /// This process held its requests at this moment, and the token was asked for later.
+    /// The token was asked for after this moment. This process held its requests then, or its
+    /// fence had not been given.
     Held(Moment),
     /// The token had been published for this long when the store was asked.
     Store { asked: Moment, age: Duration },
@@ -197,9 +198,13 @@ impl Fleet {
         Ok(value)
     }
 
-    /// Returns how much of the token's lifetime had passed when it was published.
-    pub(crate) fn spent(&self, member: &Member, value: &Value) -> Option<Duration> {
-        self.unseal(member, value).ok().map(|record| record.spent())
+    /// Returns the token's lifetime, and how much of that had passed when it was published.
+    pub(crate) fn record_times(
+        &self,
+        member: &Member,
+        value: &Value,
+    ) -> Option<(Duration, Duration)> {
+        self.unseal(member, value).ok().map(|record| (record.lifetime(), record.spent()))
     }
 
     /// Opens the token of `value`, and dates it. It is `sequence` in this cache.

@@ -234,7 +234,7 @@ impl Turn<'_> {
                 fleet.store.compare_and_set(&member.name, found.revision, revision, &bytes, KEEP);
             match within_time(bounds.operation, swap).await? {
                 Swap::Done => {
-                    member.found(revision, next.clone(), &asked);
+                    member.found(revision, next.clone(), asked);
                     let written = Found { revision, value: next, age: Duration::ZERO, asked };
                     return Ok((answer, written));
                 }
@@ -254,7 +254,7 @@ impl Turn<'_> {
         let value = self.fleet.read(self.member, revision, &value)?;
         // By the store's clock, unless that stands still. No value is younger than its first sight.
         let age = age.max(self.member.known_for(revision, &asked));
-        self.member.found(revision, value.clone(), &asked);
+        self.member.found(revision, value.clone(), asked);
         Ok(Found { revision, value, age, asked })
     }
 }

@@ -7,11 +7,14 @@
 //! ```text
 //! cargo test --release -p simulation fleet                        a few seeds
 //! FLEET_SEEDS=5000 cargo test --release -p simulation fleet       more of them
+//! FLEET_FROM=5000 FLEET_SEEDS=5000 cargo test --release -p simulation fleet
+//!                                                                 others
 //! FLEET_SEED=42 cargo test --release -p simulation fleet          one again, with its events
 //! FLEET_TABLE=2,10,100 cargo test --release -p simulation table -- --nocapture
 //!                                                    what one renewal costs so many processes
 //! ```
 
+mod endpoint;
 mod figures;
 mod link;
 mod plan;
@@ -20,12 +23,21 @@ mod storm;
 mod table;
 mod world;
 
-use std::{cell::Cell, panic, sync::Once, time::Instant};
+use std::{
+    cell::Cell,
+    panic,
+    sync::{
+        Once,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use tokio::runtime::Builder;
 use tower_reauth::BoxError;
 
 use self::plan::Report;
+use crate::seeds;
 
 thread_local! {
     /// Panics of this thread, those included that somebody has caught.
@@ -35,18 +47,33 @@ thread_local! {
 #[test]
 fn fleets_keep_their_promises_in_every_seed() {
     count_panics();
-    let number = |name| std::env::var(name).ok().map(|value: String| value.parse::<u64>().unwrap());
-    if let Some(seed) = number("FLEET_SEED") {
+    if let Some(seed) = seeds::number("FLEET_SEED") {
         let report = play(seed);
         println!("{report:#?}");
-        return check(seed, &report).unwrap();
+        return check(&report).unwrap();
     }
-    let seeds = number("FLEET_SEEDS").unwrap_or(10);
+    let first = seeds::number("FLEET_FROM").unwrap_or(0);
+    let seeds = first..first + seeds::number("FLEET_SEEDS").unwrap_or(10);
     let started = Instant::now();
-    if let Some((seed, error)) = crate::first_failure(seeds, |seed| check(seed, &play(seed))) {
-        panic!("{error}\nto see it again: FLEET_SEED={seed} cargo test -p simulation fleet");
+    let traces = AtomicU64::new(0);
+    let failed = seeds::failures(seeds.clone(), |seed| {
+        let report = play(seed);
+        traces.fetch_add(report.trace, Ordering::Relaxed);
+        check(&report)
+    });
+    seeds::report(&failed, |seed| {
+        format!("FLEET_SEED={seed} cargo test --release -p simulation fleets -- --nocapture")
+    });
+    let (seconds, traces) = (started.elapsed().as_secs_f64(), traces.into_inner());
+    println!("fleets {seeds:?} in {seconds:.1} s, trace {traces:016x}");
+}
+
+#[test]
+fn a_seed_plays_the_same_each_time() {
+    for seed in 0..16 {
+        let (once, again) = (play(seed), play(seed));
+        assert_eq!(once.trace, again.trace, "seed {seed}\n{once:#?}\n{again:#?}");
     }
-    println!("{seeds} fleets in {:.1} s", started.elapsed().as_secs_f64());
 }
 
 fn play(seed: u64) -> Report {
@@ -57,13 +84,13 @@ fn play(seed: u64) -> Report {
     runtime.block_on(storm::play(seed))
 }
 
-fn check(seed: u64, report: &Report) -> Result<(), BoxError> {
+fn check(report: &Report) -> Result<(), BoxError> {
     let mut wrong = report.wrong();
     if PANICS.get() > 0 {
         wrong.push(format!("{} panics", PANICS.get()));
     }
     let Some(first) = wrong.first() else { return Ok(()) };
-    Err(format!("fleet {seed}: {first} ({} in all): {:?}", wrong.len(), report.plan).into())
+    Err(format!("{first} ({} in all): {:?}", wrong.len(), report.plan).into())
 }
 
 /// Has panics counted beside what is done with them anyway.

@@ -11,16 +11,12 @@
 mod fleet;
 mod network;
 mod refusals;
+mod seeds;
 mod steady_day;
 mod world;
 
 use std::{
-    num::NonZero,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -49,43 +45,14 @@ const CALL_BOUND: Duration = Duration::from_secs(30);
 
 #[test]
 fn what_must_hold_holds_in_every_seed() {
-    let number = |name| std::env::var(name).ok().map(|value: String| value.parse::<u64>().unwrap());
-    if let Some(seed) = number("SIMULATION_SEED") {
+    if let Some(seed) = seeds::number("SIMULATION_SEED") {
         return simulate(seed).unwrap();
     }
-    let seeds = number("SIMULATION_SEEDS").unwrap_or(20);
+    let seeds = seeds::number("SIMULATION_SEEDS").unwrap_or(20);
     let started = Instant::now();
-    if let Some((seed, error)) = first_failure(seeds, simulate) {
-        panic!(
-            "seed {seed}: {error}\n\
-             to see it again: SIMULATION_SEED={seed} cargo test -p simulation"
-        );
-    }
+    let failed = seeds::failures(0..seeds, simulate);
+    seeds::report(&failed, |seed| format!("SIMULATION_SEED={seed} cargo test -p simulation"));
     println!("{seeds} seeds in {:.1} s", started.elapsed().as_secs_f64());
-}
-
-/// Simulates seeds on all cores, until each thread has met one that fails, or there are no more.
-fn first_failure(
-    seeds: u64,
-    simulate: impl Fn(u64) -> Result<(), BoxError> + Sync,
-) -> Option<(u64, String)> {
-    let next = AtomicU64::new(0);
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds {
-                return None;
-            }
-            if let Err(error) = simulate(seed) {
-                return Some((seed, error.to_string()));
-            }
-        }
-    };
-    thread::scope(|scope| {
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().filter_map(|thread| thread.join().unwrap()).min()
-    })
 }
 
 fn simulate(seed: u64) -> Result<(), BoxError> {

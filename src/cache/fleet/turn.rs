@@ -237,5 +237,5 @@ fn no_turn(deadline: Duration) -> AuthError {
 }
 
 fn seen_now(found: Found) -> Seen {
-    Seen { revision: found.revision, value: Arc::new(found.value), at: found.asked }
+    Seen::new(found.revision, found.value, Some(found.asked))
 }

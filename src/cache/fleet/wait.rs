@@ -63,18 +63,34 @@ impl SharedFlight<'_> {
     fn adopt_held_for(&self, seen: &Seen) -> Waited {
         let hold = *self.holding.0.borrow();
         let Some(hold) = hold.filter(|hold| hold.fence == seen.value.head.sequence) else {
-            return Waited::Look;
+            return self.adopt_by_fence(seen);
         };
         let Some(refreshed) = self.adopt_dated(&seen.value, Anchor::Held(hold.since)) else {
             return Waited::Look;
         };
         let waited = seen.at.at.saturating_duration_since(hold.since.at);
-        let spent = self.fleet.spent(&self.member, &seen.value);
-        if spent.is_some_and(|spent| waited >= spent) {
+        let times = self.fleet.record_times(&self.member, &seen.value);
+        if times.is_some_and(|(_, spent)| waited >= spent) {
             Waited::Done(Done::Refreshed(refreshed))
         } else {
             Waited::Look
         }
+    }
+
+    /// Adopts a token that this process waits for with nothing to hold: its own token is dead. Its
+    /// fence dates the token, unless that would make it much older than it is.
+    ///
+    /// Without this all processes of a fleet would ask the store at the moment of the publication.
+    fn adopt_by_fence(&self, seen: &Seen) -> Waited {
+        let before = seen.before.filter(|_| seen.value.head.fence == seen.value.head.sequence);
+        let dated = before.zip(self.fleet.record_times(&self.member, &seen.value));
+        let Some((before, (lifetime, spent))) = dated else { return Waited::Look };
+        let passed = seen.at.at.saturating_duration_since(before.at);
+        if passed.saturating_sub(spent) > self.turn.bounds.lease.min(lifetime / 20) {
+            return Waited::Look;
+        }
+        let adopted = self.adopt_dated(&seen.value, Anchor::Held(before));
+        adopted.map_or(Waited::Look, |refreshed| Waited::Done(Done::Refreshed(refreshed)))
     }
 
     /// Decides what follows when the lease is given back without a token.

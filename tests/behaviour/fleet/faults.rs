@@ -133,6 +133,40 @@ async fn a_token_that_a_dead_holders_late_request_killed_is_replaced_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn processes_whose_token_has_died_do_not_all_ask_the_store_when_another_comes() {
+    let mut world = World::new(20);
+    world.endpoint.answer_after(Duration::from_secs(1));
+    serving(&world).await;
+    let renewal = renewing(&world).await;
+    let asked = |world: &World| world.endpoint.calls() == 2;
+    world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
+    renewal.abort();
+    drop(world.processes.remove(0));
+    world.endpoint.answer_after(Duration::from_millis(200));
+    let operations = |world: &World| -> Vec<_> {
+        world.processes.iter().map(|process| process.wire.operations()).collect()
+    };
+    let takeover = async {
+        let taken = |world: &World| world.sum(|counters| counters.store_takeovers) == 1;
+        world.until(taken, Duration::from_secs(5)).await.expect("the lease is taken over");
+        let before = operations(&world);
+        world.until(World::is_of_one_mind, Duration::from_secs(5)).await.expect("a token");
+        settle().await;
+        let asked = operations(&world).into_iter().zip(before).filter(|(now, then)| now > then);
+        assert_eq!(asked.count(), 1, "the holder publishes, and nobody asks");
+    };
+    let (load, ()) = tokio::join!(world.load(Duration::from_secs(6)), takeover);
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    // Nobody takes the token for a younger one than it is, nor for a much older one.
+    let left = |process: &Process| process.cache.current().unwrap().time_left();
+    let left: Vec<_> = world.processes.iter().map(left).collect();
+    let (least, most) = (left.iter().min().unwrap(), left.iter().max().unwrap());
+    let holder = world.processes.iter().find(|it| it.counters().store_takeovers == 1).unwrap();
+    assert_eq!(*most, holder.cache.current().unwrap().time_left());
+    assert!(*most - *least <= Duration::from_secs(1), "{least:?} to {most:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn with_the_store_down_the_token_in_memory_is_served() {
     let world = World::new(2);
     serving(&world).await;

@@ -13,7 +13,7 @@ use super::{
     figures::Figures,
     plan::{EARLIEST, Faults, Plan, Report},
     process::Process,
-    world::{Point, Trap, World},
+    world::{Point, Post, Trap, World},
 };
 
 struct Fleet {
@@ -38,6 +38,7 @@ enum Heal {
     Process(usize),
     Store(MemoryStore),
     Endpoint,
+    Resources,
 }
 
 /// Plays one fleet to its end.
@@ -66,6 +67,7 @@ impl Fleet {
         let world = Arc::clone(&self.world);
         let (begins, ends) = self.plan.storm;
         world.lock().calm = self.plan.faults == Faults::None;
+        world.lock().hold_bound += self.plan.drain();
         for _ in 0..self.plan.processes {
             if self.rng.bool() {
                 sleep(Duration::from_millis(self.rng.u64(0..200))).await;
@@ -82,7 +84,7 @@ impl Fleet {
         self.heal().await;
         let ended = world.lock().fault_ends.max(Instant::now());
         self.pass(ended).await;
-        world.tell(|| "all faults have ended".into());
+        world.tell("all faults have ended");
         let is_together = timeout(self.plan.recovery(), self.is_of_one_mind()).await.is_ok();
         let recovery = ended.elapsed();
         if !is_together {
@@ -103,7 +105,7 @@ impl Fleet {
             state.calm = true;
             (state.wire, Instant::now())
         };
-        world.tell(|| "nothing may go wrong from here on".into());
+        world.tell("nothing may go wrong from here on");
         sleep(self.plan.lifetime.mul_f64(1.5)).await;
         if timeout(Duration::from_secs(1), self.is_of_one_mind()).await.is_err() {
             world.wrong("not of one mind in the end");
@@ -186,6 +188,7 @@ impl Fleet {
                 self.processes.iter().for_each(|process| process.link.resubscribe());
             }
             Heal::Endpoint => self.world.lock().post_faults = 0.0,
+            Heal::Resources => self.world.lock().refuses = 0.0,
         }
     }
 
@@ -203,15 +206,13 @@ impl Fleet {
 
     /// Has something go wrong.
     async fn strike(&mut self) {
-        let kinds =
-            [Faults::Crashes, Faults::Pauses, Faults::Losses, Faults::Store, Faults::Endpoint];
-        let kinds: Vec<_> = kinds.into_iter().filter(|kind| self.plan.has(*kind)).collect();
+        let kinds: Vec<_> = Faults::KINDS.into_iter().filter(|kind| self.plan.has(*kind)).collect();
         if kinds.is_empty() || self.processes.is_empty() {
             return;
         }
         self.faults += 1;
         let kind = kinds[self.rng.usize(0..kinds.len())];
-        self.world.tell(|| format!("a fault: {kind:?}"));
+        self.world.tell(&format!("a fault: {kind:?}"));
         match kind {
             Faults::Crashes if self.rng.bool() => {
                 let chosen = self.rng.usize(0..self.processes.len());
@@ -232,11 +233,8 @@ impl Fleet {
             }
             Faults::Losses => self.lose(),
             Faults::Store => self.cut().await,
-            _ => {
-                self.world.lock().post_faults = self.rng.f64();
-                let until = self.soon();
-                self.heals.push((until, Heal::Endpoint));
-            }
+            Faults::Endpoint => self.fail_posts(),
+            _ => self.refuse(),
         }
     }
 
@@ -246,7 +244,34 @@ impl Fleet {
 
     fn trap(&mut self, pause: Option<Duration>) {
         let point = Point::ALL[self.rng.usize(0..Point::ALL.len())];
-        self.world.lock().trap = Some(Trap { point, pause });
+        // The one that takes over may fall into it as well.
+        let more = self.rng.u32(0..3).saturating_sub(1);
+        self.world.lock().trap = Some(Trap { point, pause, more });
+    }
+
+    /// Has requests for tokens fail, or all of them hang, with the token killed or not.
+    fn fail_posts(&mut self) {
+        let same = match self.rng.u32(0..4) {
+            0 => Some(Post::Lost { issues: true }),
+            1 => Some(Post::Lost { issues: false }),
+            _ => None,
+        };
+        let share = if same.is_some() { 1.0 } else { self.rng.f64() };
+        let mut state = self.world.lock();
+        (state.post_faults, state.same_fault) = (share, same);
+        drop(state);
+        let until = self.soon();
+        self.heals.push((until, Heal::Endpoint));
+    }
+
+    /// Has resources refuse tokens that are alive, or somebody else kill the one in use.
+    fn refuse(&mut self) {
+        if self.rng.bool() {
+            return self.world.issue_elsewhere();
+        }
+        self.world.lock().refuses = 0.2 * self.rng.f64();
+        let until = self.soon();
+        self.heals.push((until, Heal::Resources));
     }
 
     /// Loses notices or answers of the store, or delays them, for one process or all.
@@ -316,6 +341,7 @@ impl Fleet {
         for process in std::mem::take(&mut self.processes) {
             self.count(&process);
         }
+        let trace = self.world.trace();
         let state = self.world.lock();
         let longest_delay = state.calls.delays.iter().max().copied().unwrap_or_default();
         Report {
@@ -324,6 +350,7 @@ impl Fleet {
             elapsed: self.world.started.elapsed(),
             faults: self.faults,
             faulty_posts: state.faulty_posts,
+            refusals: state.refusals,
             alone: self.alone,
             answered: state.calls.answered,
             wire: state.wire,
@@ -332,6 +359,7 @@ impl Fleet {
             longest_hold: self.longest_hold,
             longest_delay,
             recovery,
+            trace,
             wrong: state.wrong.clone(),
         }
     }
