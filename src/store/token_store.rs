@@ -16,6 +16,8 @@ pub(super) const MAX_VALUE: usize = 8 * 1024;
 /// every operation by half a second at most, and drops the future when it takes longer. Such an
 /// operation may have taken effect or not.
 ///
+/// A panic counts as an error of the operation, or as the end of the stream.
+///
 /// [The module](crate::store#how-to-write-a-store) tells how to write a store, and how to test it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a token store",

@@ -157,6 +157,8 @@ impl Core {
             return None;
         }
         let (mut locked, inputs) = self.enter();
+        // The listener ends with its runtime. The next flight starts another one.
+        locked.listener.as_ref().filter(|(_, listener)| !listener.is_finished())?;
         let is_first = sibling::asks(&mut locked.state, refusal.token.sequence(), &inputs);
         if is_first {
             locked.question = Some(Broadcast::new());

@@ -392,3 +392,25 @@ async fn the_token_in_use_is_served_if_a_renewal_of_another_fails() {
     let auth = AuthLayer::new(world.processes[1].cache.clone());
     assert_eq!(auth.layer(resource).oneshot(get(URI)).await.unwrap().status(), 200);
 }
+
+#[test]
+fn a_refusal_does_not_wait_for_a_listener_whose_runtime_is_gone() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().start_paused(true).build().unwrap()
+    };
+    let world = World::new(1);
+    world.endpoint.answer_after(Duration::ZERO);
+    runtime().block_on(serving(&world));
+    let took = runtime().block_on(async {
+        // The token is no longer young, or it would be tried again.
+        sleep(Duration::from_secs(5)).await;
+        tower_reauth::TokenEndpoint::issue(&world.endpoint).await.unwrap();
+        let auth = AuthLayer::new(world.processes[0].cache.clone());
+        let started = Instant::now();
+        let response = auth.layer(world.resource.clone()).oneshot(get(URI)).await.unwrap();
+        assert_eq!(response.status(), 200);
+        started.elapsed()
+    });
+    assert!(took < Duration::from_millis(100), "{took:?}");
+}

@@ -154,6 +154,43 @@ async fn a_lease_ends_though_the_clock_of_the_store_stands_still() {
     assert_eq!(world.processes[0].counters().store_takeovers, 1);
 }
 
+/// A store that panics, wherever it is asked.
+struct Panics;
+
+impl TokenStore for Panics {
+    async fn get(&self, _: &Name) -> Result<Option<Versioned>, StoreError> {
+        panic!("the store panics, as it was told to")
+    }
+
+    async fn compare_and_set(
+        &self,
+        _: &Name,
+        _: u64,
+        _: u64,
+        _: &[u8],
+        _: Duration,
+    ) -> Result<Swap, StoreError> {
+        panic!("the store panics, as it was told to")
+    }
+
+    fn watch(&self, _: &Name) -> impl Stream<Item = Notice> + Send + 'static {
+        stream::repeat_with(|| panic!("the store panics, as it was told to"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_is_one_that_is_down() {
+    let endpoint = Endpoint::exclusive();
+    let cache = TokenCache::builder(endpoint.clone()).shared_as(Panics, name()).build().unwrap();
+    let service = AuthLayer::new(cache.clone()).layer(Resource::of(&endpoint, Duration::ZERO));
+    assert_eq!(service.clone().oneshot(get(URI)).await.unwrap().status(), 200);
+    // Its token is killed by somebody else.
+    TokenEndpoint::issue(&endpoint).await.unwrap();
+    assert_eq!(service.oneshot(get(URI)).await.unwrap().status(), 200);
+    let counters = cache.counters();
+    assert_eq!((counters.store_alone, counters.refreshes_failed), (2, 0), "{counters:?}");
+}
+
 /// A store that always has another notice.
 struct Storm {
     store: MemoryStore,
