@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -17,7 +17,7 @@ use tokio::{
 };
 use tower_reauth::store::{MemoryStore, Name, Notice, StoreError, Swap, TokenStore, Versioned};
 
-use super::world::World;
+use super::world::{World, head};
 
 /// One process, as the rest of the world sees it.
 pub(super) struct Link {
@@ -27,7 +27,12 @@ pub(super) struct Link {
     weather: Mutex<Weather>,
     /// Counts the subscriptions that were lost.
     gaps: watch::Sender<u64>,
-    operations: AtomicU64,
+    /// The token that the process has sent last.
+    sent: AtomicUsize,
+    /// The newest token that a resource refused, though it was alive.
+    refused: AtomicUsize,
+    /// The leases that the process has heard of, by their fences.
+    leases: Mutex<Vec<(u64, Instant)>>,
 }
 
 /// The state of a process and of its way to the store.
@@ -66,7 +71,9 @@ impl Link {
             process,
             weather: Mutex::new(weather),
             gaps: watch::Sender::new(0),
-            operations: AtomicU64::new(0),
+            sent: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            leases: Mutex::default(),
         })
     }
 
@@ -90,8 +97,44 @@ impl Link {
         }
     }
 
-    pub(super) fn operations(&self) -> u64 {
-        self.operations.load(Ordering::Relaxed)
+    /// Notes that the process sends this token.
+    pub(super) fn sends(&self, token: usize) {
+        self.sent.store(token, Ordering::Relaxed);
+    }
+
+    /// Returns the token that the process has sent last; 0 if there is none.
+    pub(super) fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the process is refused with this token, though it is alive.
+    pub(super) fn is_refused(&self, token: usize) {
+        self.refused.fetch_max(token, Ordering::Relaxed);
+    }
+
+    /// Returns whether the process has no reason to believe that this token is dead.
+    pub(super) fn trusts(&self, token: usize) -> bool {
+        self.refused.load(Ordering::Relaxed) < token
+    }
+
+    /// Notes that the process has this value.
+    fn hears(&self, value: &[u8]) {
+        let head = head(value);
+        let (fence, mut leases) = (head["fence"].as_u64(), self.leases.lock().unwrap());
+        let is_new = fence > leases.last().map(|(fence, _)| *fence);
+        if let Some(fence) = fence.filter(|_| is_new && head.get("lease").is_some()) {
+            leases.push((fence, Instant::now()));
+        }
+    }
+
+    /// Returns when a request is sent at the latest that was held from this moment on. Each lease
+    /// that the process hears of meanwhile has a hold of its own.
+    pub(super) fn held_until(&self, from: Instant, bound: Duration) -> Instant {
+        let leases = self.leases.lock().unwrap();
+        let after = &leases[leases.partition_point(|(_, at)| *at <= from)..];
+        after
+            .iter()
+            .fold(from + bound, |until, (_, at)| if *at <= until { *at + bound } else { until })
     }
 
     /// Waits until the process runs.
@@ -114,7 +157,7 @@ impl Link {
         operation: impl AsyncOperation<T>,
     ) -> Result<T, StoreError> {
         self.awake().await;
-        self.operations.fetch_add(1, Ordering::Relaxed);
+        self.world.lock().operations.push(Instant::now());
         let Weather { cut, hangs, loses, slow, .. } = *self.weather();
         let world = Arc::clone(&self.world);
         let (there, back, is_lost) = world
@@ -153,11 +196,14 @@ pub(super) struct Wire(pub(super) Arc<Link>);
 impl TokenStore for Wire {
     async fn get(&self, name: &Name) -> Result<Option<Versioned>, StoreError> {
         let name = name.clone();
-        self.0
+        let found: Option<Versioned> = self
+            .0
             .operate(move |store: MemoryStore| {
                 Box::pin(async move { store.get(&name).await }) as Pin<Box<_>>
             })
-            .await
+            .await?;
+        found.iter().for_each(|found| self.0.hears(&found.value));
+        Ok(found)
     }
 
     async fn compare_and_set(
@@ -168,19 +214,25 @@ impl TokenStore for Wire {
         value: &[u8],
         keep: Duration,
     ) -> Result<Swap, StoreError> {
-        let (name, value) = (name.clone(), value.to_vec());
+        let (name, written) = (name.clone(), value.to_vec());
         let link = Arc::clone(&self.0);
-        self.0
+        let swap = self
+            .0
             .operate(move |store: MemoryStore| {
                 Box::pin(async move {
-                    let swap = store.compare_and_set(&name, old, new, &value, keep).await?;
+                    let swap = store.compare_and_set(&name, old, new, &written, keep).await?;
                     if swap == Swap::Done {
-                        link.world.changed(&link, &value);
+                        link.world.changed(&link, &written);
                     }
                     Ok(swap)
                 }) as Pin<Box<_>>
             })
-            .await
+            .await?;
+        match &swap {
+            Swap::Done => self.0.hears(value),
+            Swap::Conflict(other) => other.iter().for_each(|other| self.0.hears(&other.value)),
+        }
+        Ok(swap)
     }
 
     fn watch(&self, name: &Name) -> impl Stream<Item = Notice> + Send + 'static {
@@ -229,6 +281,10 @@ impl Subscription {
             self.link.awake().await;
             let Weather { cut, deaf, .. } = *self.link.weather();
             if !(cut || deaf && notice != Notice::Gap) {
+                self.link.world.lock().notices += 1;
+                if let Notice::Changed { value, .. } = &notice {
+                    self.link.hears(value);
+                }
                 return notice;
             }
         }

@@ -21,16 +21,25 @@ pub(super) enum Faults {
     Store,
     /// The endpoint is slow, fails, or its answers are lost.
     Endpoint,
+    /// Resources refuse a token that is alive, or somebody outside of the fleet asks for one.
+    Refusals,
     All,
 }
 
-const KINDS: [Faults; 8] = [
+impl Faults {
+    /// Each kind by itself.
+    pub(super) const KINDS: [Self; 6] =
+        [Self::Crashes, Self::Pauses, Self::Losses, Self::Store, Self::Endpoint, Self::Refusals];
+}
+
+const FLEETS: [Faults; 9] = [
     Faults::None,
     Faults::Crashes,
     Faults::Pauses,
     Faults::Losses,
     Faults::Store,
     Faults::Endpoint,
+    Faults::Refusals,
     Faults::All,
     Faults::All,
 ];
@@ -48,7 +57,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(rng: &mut Rng) -> Self {
-        let faults = KINDS[rng.usize(0..KINDS.len())];
+        let faults = FLEETS[rng.usize(0..FLEETS.len())];
         let processes = match rng.u32(0..100) {
             0..45 => 2,
             45..70 => 3,
@@ -81,6 +90,12 @@ impl Plan {
         self.faults == faults || self.faults == Faults::All
     }
 
+    /// How much longer than in a fleet a request may be held: a process that asks alone drains.
+    pub(super) fn drain(&self) -> Duration {
+        let is_alone = self.store_down == StoreDown::Alone && self.faults != Faults::None;
+        Duration::from_secs(if is_alone { 2 } else { 0 })
+    }
+
     /// The time within which all are on the living token once nothing is wrong any longer: a lease
     /// and 2 s. A process that has started lately does not know how long tokens live, so its lease
     /// is one of 3 s. Processes that asked alone, or whose token a stray request has killed, leave
@@ -88,6 +103,7 @@ impl Plan {
     pub(super) fn recovery(&self) -> Duration {
         let unknown = Duration::from_secs(if self.has(Faults::Crashes) { 3 } else { 0 });
         let is_duel = self.has(Faults::Endpoint)
+            || self.has(Faults::Refusals)
             || self.has(Faults::Pauses)
             || self.has(Faults::Store) && self.store_down == StoreDown::Alone;
         let cooldown = if is_duel { COOLDOWN } else { Duration::ZERO };
@@ -112,6 +128,8 @@ pub(super) struct Report {
     /// What went wrong beside requests for tokens.
     pub(super) faults: u64,
     pub(super) faulty_posts: u64,
+    /// 401s for a token that was alive.
+    pub(super) refusals: u64,
     pub(super) alone: u64,
     pub(super) answered: u64,
     pub(super) wire: u64,
@@ -135,12 +153,12 @@ impl Report {
         // other faults.
         let usable = self.plan.lifetime.mul_f64(EARLIEST);
         let renewals = u64::try_from(self.elapsed.as_nanos() / usable.as_nanos()).unwrap();
-        let most = 2 + renewals + self.faulty_posts + self.alone + self.faults / 2;
+        let most = 2 + renewals + self.faulty_posts + self.alone + self.faults / 2 + self.refusals;
         if posts > most {
             wrong.push(format!("{posts} requests for tokens, {most} at most"));
         }
         // The grace and the bound of a hold. Alone, a process drains instead of the grace.
-        let drain = if self.alone > 0 { Duration::from_secs(2) } else { Duration::ZERO };
+        let drain = if self.alone > 0 { self.plan.drain() } else { Duration::ZERO };
         let is_fine = self.plan.faults == Faults::None;
         let bound = Duration::from_millis(if is_fine { 200 } else { 1100 }) + drain;
         if self.longest_hold > bound {

@@ -21,8 +21,9 @@ use tower_reauth::{
 };
 
 use super::{
+    endpoint::Endpoint,
     link::{Link, Wire},
-    world::{Endpoint, World, name},
+    world::{World, name},
 };
 
 /// No call takes so long, whatever goes wrong.
@@ -140,7 +141,7 @@ impl Client {
         let mut request = get(&format!("https://api.example.com/{path}"));
         let sends = Sends::default();
         request.extensions_mut().insert(sends.clone());
-        let started = Instant::now();
+        let (started, known) = (Instant::now(), self.link.sent());
         let answer = if repeats {
             timeout(ENDLESS, self.service.clone().oneshot(request)).await
         } else {
@@ -151,12 +152,29 @@ impl Client {
         }
         let answer = answer.map(|answer| answer.map(|response| response.status()));
         let Ok(answer) = answer else { return world.wrong("a call without end") };
-        let last = sends.0.lock().unwrap().unwrap_or_default();
+        let Sending { first, last } = *sends.0.lock().unwrap();
+        self.was_held(known, started, first.unwrap_or_else(Instant::now));
         let waited = started.elapsed().saturating_sub(last);
         if !answer.as_ref().is_ok_and(StatusCode::is_success) {
             world.tell(&format!("{}: a caller gets {answer:?}", self.link.process));
         }
         world.takes_in(&answer, waited, repeats, serving(&self.cache));
+    }
+
+    /// Checks that a request of this process, which had sent `token` last, was not held for too
+    /// long while that was alive.
+    fn was_held(&self, token: usize, started: Instant, sent: Instant) {
+        let world = &self.link.world;
+        let bound = world.lock().hold_bound;
+        let until = self.link.held_until(started, bound);
+        if sent > until && world.was_good(token, until) && self.link.trusts(token) {
+            let (process, held) = (self.link.process, sent - started);
+            let from = (started - world.started).as_secs_f64();
+            world.wrong(&format!(
+                "a request of {process} was held for {held:?} from {from:.3} s on, though \
+                 token-{token} was alive"
+            ));
+        }
     }
 }
 
@@ -181,9 +199,9 @@ impl World {
             Err(_) => calls.errors += 1,
         }
         let is_fine = answer.as_ref().is_ok_and(StatusCode::is_success);
-        let calm = state.calm;
+        let is_calm = state.is_calm();
         drop(state);
-        if calm && !is_fine {
+        if is_calm && !is_fine {
             self.wrong(&format!("{answer:?} though nothing is wrong"));
         }
         if answer.is_err() && is_served {
@@ -192,9 +210,17 @@ impl World {
     }
 }
 
-/// How long the last send of a request took.
+/// The sends of one request.
 #[derive(Clone, Default)]
-struct Sends(Arc<Mutex<Option<Duration>>>);
+struct Sends(Arc<Mutex<Sending>>);
+
+#[derive(Clone, Copy, Default)]
+struct Sending {
+    /// When it was sent first.
+    first: Option<Instant>,
+    /// How long the last send took.
+    last: Duration,
+}
 
 /// A resource, as one process reaches it. It accepts what is alive.
 #[derive(Clone)]
@@ -214,8 +240,10 @@ impl Service<Request<String>> for Resource {
         let token = request.headers()[header::AUTHORIZATION].to_str().unwrap();
         let token = number(token.strip_prefix("Bearer ").unwrap());
         let sends = request.extensions().get::<Sends>().cloned().unwrap_or_default();
+        let sent = Instant::now();
+        sends.0.lock().unwrap().first.get_or_insert(sent);
+        link.sends(token);
         Box::pin(async move {
-            let sent = Instant::now();
             let world = &link.world;
             link.awake().await;
             let (there, work, back, late) = world.draw(|rng, figures| {
@@ -223,13 +251,17 @@ impl Service<Request<String>> for Resource {
                 (times.0, times.1, times.2, rng.f64() < figures.late_checks)
             });
             sleep(there + if late { work } else { Duration::ZERO }).await;
-            let accepts = world.is_alive(token);
+            let is_alive = world.is_alive(token);
+            let accepts = is_alive && world.accepts();
+            if is_alive && !accepts {
+                link.is_refused(token);
+            }
             sleep(back + if accepts && !late { work } else { Duration::ZERO }).await;
             link.awake().await;
-            *sends.0.lock().unwrap() = Some(sent.elapsed());
+            sends.0.lock().unwrap().last = sent.elapsed();
             let mut response = Response::new(());
             if !accepts {
-                world.lock().wire += 1;
+                world.lock().refused();
                 world.tell(&format!("{} is refused with token-{token}", link.process));
                 *response.status_mut() = StatusCode::UNAUTHORIZED;
             }

@@ -13,7 +13,7 @@ use super::{
     figures::Figures,
     plan::{EARLIEST, Faults, Plan, Report},
     process::Process,
-    world::{Point, Trap, World},
+    world::{Point, Post, Trap, World},
 };
 
 struct Fleet {
@@ -38,6 +38,7 @@ enum Heal {
     Process(usize),
     Store(MemoryStore),
     Endpoint,
+    Resources,
 }
 
 /// Plays one fleet to its end.
@@ -66,6 +67,7 @@ impl Fleet {
         let world = Arc::clone(&self.world);
         let (begins, ends) = self.plan.storm;
         world.lock().calm = self.plan.faults == Faults::None;
+        world.lock().hold_bound += self.plan.drain();
         for _ in 0..self.plan.processes {
             if self.rng.bool() {
                 sleep(Duration::from_millis(self.rng.u64(0..200))).await;
@@ -98,21 +100,18 @@ impl Fleet {
     /// Checks that all is well from here on.
     async fn be_calm(&mut self) {
         let world = Arc::clone(&self.world);
-        let (refused, since) = {
-            let mut state = world.lock();
-            state.calm = true;
-            (state.wire, Instant::now())
-        };
+        let since = Instant::now();
+        world.lock().calm = true;
         world.tell("nothing may go wrong from here on");
         sleep(self.plan.lifetime.mul_f64(1.5)).await;
         if timeout(Duration::from_secs(1), self.is_of_one_mind()).await.is_err() {
             world.wrong("not of one mind in the end");
         }
         let state = world.lock();
-        let (wire, posts) = (state.wire, state.posts.clone());
+        let (unexpected, posts) = (state.unexpected, state.posts.clone());
         drop(state);
-        if wire > refused {
-            world.wrong(&format!("{} 401s though nothing is wrong", wire - refused));
+        if unexpected > 0 {
+            world.wrong(&format!("{unexpected} 401s though nothing is wrong"));
         }
         let is_none = self.plan.faults == Faults::None;
         let posts: Vec<_> = posts.into_iter().filter(|at| is_none || *at > since).collect();
@@ -185,6 +184,7 @@ impl Fleet {
                 self.processes.iter().for_each(|process| process.link.resubscribe());
             }
             Heal::Endpoint => self.world.lock().post_faults = 0.0,
+            Heal::Resources => self.world.lock().refuses = 0.0,
         }
     }
 
@@ -202,9 +202,7 @@ impl Fleet {
 
     /// Has something go wrong.
     async fn strike(&mut self) {
-        let kinds =
-            [Faults::Crashes, Faults::Pauses, Faults::Losses, Faults::Store, Faults::Endpoint];
-        let kinds: Vec<_> = kinds.into_iter().filter(|kind| self.plan.has(*kind)).collect();
+        let kinds: Vec<_> = Faults::KINDS.into_iter().filter(|kind| self.plan.has(*kind)).collect();
         if kinds.is_empty() || self.processes.is_empty() {
             return;
         }
@@ -231,11 +229,8 @@ impl Fleet {
             }
             Faults::Losses => self.lose(),
             Faults::Store => self.cut().await,
-            _ => {
-                self.world.lock().post_faults = self.rng.f64();
-                let until = self.soon();
-                self.heals.push((until, Heal::Endpoint));
-            }
+            Faults::Endpoint => self.fail_posts(),
+            _ => self.refuse(),
         }
     }
 
@@ -245,7 +240,34 @@ impl Fleet {
 
     fn trap(&mut self, pause: Option<Duration>) {
         let point = Point::ALL[self.rng.usize(0..Point::ALL.len())];
-        self.world.lock().trap = Some(Trap { point, pause });
+        // The one that takes over may fall into it as well.
+        let more = self.rng.u32(0..3).saturating_sub(1);
+        self.world.lock().trap = Some(Trap { point, pause, more });
+    }
+
+    /// Has requests for tokens fail, or all of them hang, with the token killed or not.
+    fn fail_posts(&mut self) {
+        let same = match self.rng.u32(0..4) {
+            0 => Some(Post::Lost { issues: true }),
+            1 => Some(Post::Lost { issues: false }),
+            _ => None,
+        };
+        let share = if same.is_some() { 1.0 } else { self.rng.f64() };
+        let mut state = self.world.lock();
+        (state.post_faults, state.same_fault) = (share, same);
+        drop(state);
+        let until = self.soon();
+        self.heals.push((until, Heal::Endpoint));
+    }
+
+    /// Has resources refuse tokens that are alive, or somebody else kill the one in use.
+    fn refuse(&mut self) {
+        if self.rng.bool() {
+            return self.world.issue_elsewhere();
+        }
+        self.world.lock().refuses = 0.2 * self.rng.f64();
+        let until = self.soon();
+        self.heals.push((until, Heal::Resources));
     }
 
     /// Loses notices or answers of the store, or delays them, for one process or all.
@@ -324,6 +346,7 @@ impl Fleet {
             elapsed: self.world.started.elapsed(),
             faults: self.faults,
             faulty_posts: state.faulty_posts,
+            refusals: state.refusals,
             alone: self.alone,
             answered: state.calls.answered,
             wire: state.wire,

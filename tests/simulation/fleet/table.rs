@@ -28,18 +28,40 @@ const CALLS_BEGIN: Duration = Duration::from_secs(219);
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Case {
     Fine,
-    Slow { late: bool },
-    HolderDies(Point),
+    Slow {
+        late: bool,
+    },
+    /// And so do `more` of those that take over.
+    HolderDies {
+        at: Point,
+        more: u32,
+    },
+    /// The first request for a token is never answered.
+    Hangs {
+        issues: bool,
+    },
     PushLost,
+    /// Somebody outside of the fleet asks for a token.
+    Stranger,
+    /// Resources refuse so many of 1,000 requests without a reason, for a minute.
+    Refuses {
+        of_thousand: u32,
+    },
 }
 
-const CASES: [(Case, &str); 6] = [
+const CASES: [(Case, &str); 12] = [
     (Case::Fine, "no fault"),
     (Case::Slow { late: false }, "POST of 3 s, old token dies early"),
     (Case::Slow { late: true }, "POST of 3 s, old token dies late"),
-    (Case::HolderDies(Point::Leased), "holder dies before its POST"),
-    (Case::HolderDies(Point::Issued), "holder dies after its POST"),
+    (Case::HolderDies { at: Point::Leased, more: 0 }, "holder dies before its POST"),
+    (Case::HolderDies { at: Point::Issued, more: 0 }, "holder dies after its POST"),
+    (Case::HolderDies { at: Point::Issued, more: 1 }, "and so does the next one"),
+    (Case::Hangs { issues: true }, "POST never answered, old token dies"),
+    (Case::Hangs { issues: false }, "POST never answered, old token lives"),
     (Case::PushLost, "push lost for all"),
+    (Case::Stranger, "somebody else asks for a token"),
+    (Case::Refuses { of_thousand: 10 }, "1 % of responses are 401, a minute"),
+    (Case::Refuses { of_thousand: 50 }, "5 % of responses are 401, a minute"),
 ];
 
 /// The sums over the trials of one row.
@@ -54,6 +76,10 @@ struct Row {
     median_delay: f64,
     longest_hold: f64,
     operations: f64,
+    /// Those of the busiest 10 ms.
+    peak: f64,
+    /// Of changes, that processes got.
+    notices: f64,
     posts: f64,
     /// From the lease until all had the new token, in seconds.
     after: f64,
@@ -67,17 +93,23 @@ fn the_table_of_what_a_renewal_costs() {
     let sizes = sizes.split(',').map(|size| size.trim().parse::<usize>().unwrap());
     println!(
         "\n| processes | case | 401 on the wire | 401 seen | of these repeatable | delayed | \
-         p50 of the delays, ms | longest hold, ms | store operations | POSTs | all have it \
-         after, s | trials |"
+         p50 of the delays, ms | longest hold, ms | store operations | most in 10 ms | \
+         notices | POSTs | all have it after, s | trials |"
     );
-    println!("|{}", "---|".repeat(12));
+    println!("|{}", "---|".repeat(14));
     for size in sizes {
-        let trials = if is_whole { (2000 / size).clamp(4, 200) } else { 3 };
+        let trials = if is_whole { (2000 / size).clamp(2, 200) } else { 3 };
         for (case, name) in CASES {
+            // Two of two processes die, and nobody is left to have the token.
+            if size < 3 && matches!(case, Case::HolderDies { more: 1, .. }) {
+                continue;
+            }
             let row = row(size, case, trials);
             println!("| {size} | {name} {}", row.show());
-            assert!(is_whole || row.posts / row.trials <= 2.0, "{row:?}");
-            assert!(is_whole || row.seen_repeatable == 0.0, "{row:?}");
+            // A process that gives up its first request for a token sends with the old one again.
+            let is_seen = matches!(case, Case::Refuses { .. } | Case::Hangs { .. });
+            assert!(is_whole || row.posts / row.trials <= 3.0, "{row:?}");
+            assert!(is_whole || is_seen || row.seen_repeatable == 0.0, "{row:?}");
         }
     }
 }
@@ -105,6 +137,8 @@ impl Row {
             mean(self.median_delay, 0),
             mean(self.longest_hold, 0),
             mean(self.operations, 1),
+            mean(self.peak, 1),
+            mean(self.notices, 0),
             mean(self.posts, 2),
             mean(self.after, 2),
             self.trials.to_string(),
@@ -129,16 +163,17 @@ async fn play(size: usize, case: Case, seed: u64, row: &mut Row) {
     }
     sleep(CALLS_BEGIN).await;
     prepare(&world, case);
-    let (posts, points) = {
-        let state = world.lock();
-        (state.posts.len(), state.points.len())
-    };
-    let operations = sum(&processes);
+    let before = Before::new(&world);
     for process in &mut processes {
         process.link.weather().deaf = rng.f64() < 0.001;
         process.call_by_chance(GAP);
     }
-    let leased = comes_to(&world, Point::Leased, points).await;
+    if let Case::Refuses { .. } = case {
+        sleep(Duration::from_secs(60)).await;
+        row.add(&before, &world, &processes);
+        return;
+    }
+    let leased = comes_to(&world, Point::Leased, before.points).await;
     for process in &processes {
         if rng.f64() < 0.002 {
             let pause = Duration::from_millis(rng.u64(50..500));
@@ -146,30 +181,51 @@ async fn play(size: usize, case: Case, seed: u64, row: &mut Row) {
         }
     }
     if case == Case::PushLost {
-        comes_to(&world, Point::Asks, points).await;
+        comes_to(&world, Point::Asks, before.points).await;
         set_deaf(&processes, true);
-        comes_to(&world, Point::Published, points).await;
+        comes_to(&world, Point::Published, before.points).await;
         sleep(Duration::from_millis(150)).await;
         set_deaf(&processes, false);
     }
-    let gone = if let Case::HolderDies(_) = case {
-        let number = stops.recv().await.unwrap();
-        let index = processes.iter().position(|it| it.link.process == number).unwrap();
-        let process = processes.remove(index);
-        let spent = process.link.operations();
-        process.stop();
-        spent
-    } else {
-        0
-    };
-    let together = timeout(Duration::from_secs(30), all_have(&world, &processes, posts)).await;
-    together.expect("all have the new token");
+    if let Case::HolderDies { more, .. } = case {
+        for _ in 0..=more {
+            let number = stops.recv().await.unwrap();
+            let index = processes.iter().position(|it| it.link.process == number).unwrap();
+            processes.remove(index).stop();
+        }
+    }
+    let together = timeout(Duration::from_secs(60), all_have(&world, &processes, before.posts));
+    together.await.expect("all have the new token");
     row.after += leased.elapsed().as_secs_f64();
     // What was sent before is answered.
     sleep(Duration::from_secs(3)).await;
-    row.trials += 1.0;
-    row.operations += (sum(&processes) + gone - operations) as f64;
-    row.add(&world, posts, &processes);
+    row.add(&before, &world, &processes);
+}
+
+/// The counts before the renewal.
+struct Before {
+    posts: usize,
+    points: usize,
+    operations: usize,
+    notices: u64,
+}
+
+impl Before {
+    fn new(world: &World) -> Self {
+        let state = world.lock();
+        let (posts, points) = (state.posts.len(), state.points.len());
+        let (operations, notices) = (state.operations.len(), state.notices);
+        Self { posts, points, operations, notices }
+    }
+}
+
+/// Returns how many of these moments lie within 10 ms of one of them at most.
+fn peak(moments: &[Instant]) -> usize {
+    let ends = |first: &Instant| *first + Duration::from_millis(10);
+    let within = |(index, first): (usize, &Instant)| {
+        moments[index..].partition_point(|at| *at < ends(first))
+    };
+    moments.iter().enumerate().map(within).max().unwrap_or(0)
 }
 
 fn prepare(world: &World, case: Case) {
@@ -180,7 +236,15 @@ fn prepare(world: &World, case: Case) {
         Case::Slow { late } => {
             state.script = vec![Post::Takes { time: Duration::from_secs(3), late }, fine];
         }
-        Case::HolderDies(point) => state.trap = Some(Trap { point, pause: None }),
+        Case::HolderDies { at: point, more } => {
+            state.trap = Some(Trap { point, pause: None, more });
+        }
+        Case::Hangs { issues } => state.script = vec![Post::Lost { issues }, fine],
+        Case::Stranger => {
+            drop(state);
+            world.issue_elsewhere();
+        }
+        Case::Refuses { of_thousand } => state.refuses = f64::from(of_thousand) / 1000.0,
     }
 }
 
@@ -188,10 +252,6 @@ fn set_deaf(processes: &[Process], deaf: bool) {
     for process in processes {
         process.link.weather().deaf = deaf;
     }
-}
-
-fn sum(processes: &[Process]) -> u64 {
-    processes.iter().map(|process| process.link.operations()).sum()
 }
 
 /// Waits until a process comes to this point, after so many that were passed before.
@@ -219,8 +279,13 @@ async fn all_have(world: &Arc<World>, processes: &[Process], posts: usize) {
 }
 
 impl Row {
-    fn add(&mut self, world: &World, posts: usize, processes: &[Process]) {
+    fn add(&mut self, before: &Before, world: &World, processes: &[Process]) {
+        self.trials += 1.0;
         let mut state = world.lock();
+        self.notices += (state.notices - before.notices) as f64;
+        let operations = &state.operations[before.operations..];
+        self.operations += operations.len() as f64;
+        self.peak += peak(operations) as f64;
         let calls = &mut state.calls;
         calls.delays.sort();
         let (count, median) = (calls.delays.len(), calls.delays.get(calls.delays.len() / 2));
@@ -229,7 +294,7 @@ impl Row {
         self.seen += (calls.seen + calls.seen_unrepeatable) as f64;
         self.seen_repeatable += calls.seen as f64;
         self.wire += state.wire as f64;
-        self.posts += (state.posts.len() - posts) as f64;
+        self.posts += (state.posts.len() - before.posts) as f64;
         let holds = processes.iter().map(|process| process.counters().longest_hold.as_secs_f64());
         self.longest_hold += holds.fold(0.0, f64::max) * 1000.0;
     }

@@ -7,15 +7,8 @@ use std::{
 };
 
 use fastrand::Rng;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep},
-};
-use tower_reauth::{
-    AuthError,
-    endpoint::{IssuedToken, Rotation, TokenEndpoint},
-    store::{MemoryStore, Name, Swap, TokenStore},
-};
+use tokio::{sync::mpsc, time::Instant};
+use tower_reauth::store::{MemoryStore, Name, Swap, TokenStore};
 
 use super::{figures::Figures, link::Link};
 
@@ -95,10 +88,22 @@ pub(super) struct State {
     pub(super) issued: Vec<Instant>,
     /// When each request for a token was sent.
     pub(super) posts: Vec<Instant>,
+    /// When each operation of the store began.
+    pub(super) operations: Vec<Instant>,
+    /// The notices that processes got.
+    pub(super) notices: u64,
     /// What the next requests for tokens meet. The last one stays.
     pub(super) script: Vec<Post>,
     /// Requests for tokens meet a fault with this chance.
     pub(super) post_faults: f64,
+    /// All faults that they meet are this one.
+    pub(super) same_fault: Option<Post>,
+    /// Resources refuse a token that is alive with this chance.
+    pub(super) refuses: f64,
+    /// Those refusals.
+    pub(super) refusals: u64,
+    /// The longest time for which a request with a good token may be held.
+    pub(super) hold_bound: Duration,
     /// When the last fault ends that no healing ends.
     pub(super) fault_ends: Instant,
     /// Requests for tokens that met a fault.
@@ -111,6 +116,11 @@ pub(super) struct State {
     pub(super) calls: Calls,
     /// Nothing is wrong any longer, or never was.
     pub(super) calm: bool,
+    /// Until then a renewal may cost 401s, because nobody is held for it: a fault has left the
+    /// token suspect for all, and a fault is not over before the renewal of that.
+    unannounced: Instant,
+    /// 401s in the calm, apart from those.
+    pub(super) unexpected: u64,
     pub(super) wrong: Vec<String>,
 }
 
@@ -120,6 +130,21 @@ pub(super) struct Trap {
     pub(super) point: Point,
     /// It stands still for so long. Without a time it stops for good.
     pub(super) pause: Option<Duration>,
+    /// How many of those that come to it later meet the same.
+    pub(super) more: u32,
+}
+
+impl State {
+    /// Returns whether nothing may go wrong now.
+    pub(super) fn is_calm(&self) -> bool {
+        self.calm && Instant::now() > self.unannounced
+    }
+
+    /// Counts a 401.
+    pub(super) fn refused(&mut self) {
+        self.wire += 1;
+        self.unexpected += u64::from(self.is_calm());
+    }
 }
 
 impl World {
@@ -136,8 +161,14 @@ impl World {
             store: Some(empty(FIRST).await),
             issued: Vec::new(),
             posts: Vec::new(),
+            operations: Vec::new(),
+            notices: 0,
             script: vec![Post::Takes { time: figures.post, late: false }],
             post_faults: 0.0,
+            same_fault: None,
+            refuses: 0.0,
+            refusals: 0,
+            hold_bound: HOLD_BOUND,
             fault_ends: now,
             faulty_posts: 0,
             trap: None,
@@ -145,6 +176,8 @@ impl World {
             wire: 0,
             calls: Calls::default(),
             calm: false,
+            unannounced: now,
+            unexpected: 0,
             wrong: Vec::new(),
         };
         let talks = std::env::var_os("FLEET_SEED").is_some();
@@ -207,9 +240,11 @@ impl World {
 
     /// Takes in that a process has changed the shared value.
     pub(super) fn changed(&self, link: &Link, value: &[u8]) {
-        let head = value.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        self.tell(&format!("{} writes {}", link.process, String::from_utf8_lossy(head)));
-        let head: serde_json::Value = serde_json::from_slice(head).unwrap();
+        let head = head(value);
+        self.tell(&format!("{} writes {head}", link.process));
+        if head["lease"]["hold"] == false && head["state"] == "suspect" {
+            self.lock().unannounced = Instant::now() + Duration::from_secs(1);
+        }
         self.comes_to(
             if head.get("lease").is_some() { Point::Leased } else { Point::Published },
             link,
@@ -217,10 +252,11 @@ impl World {
     }
 
     /// Springs the trap if it lies at this point.
-    fn comes_to(&self, point: Point, link: &Link) {
+    pub(super) fn comes_to(&self, point: Point, link: &Link) {
         let mut state = self.lock();
         state.points.push((point, Instant::now()));
         let Some(trap) = state.trap.take_if(|trap| trap.point == point) else { return };
+        state.trap = trap.more.checked_sub(1).map(|more| Trap { more, ..trap });
         if let Some(pause) = trap.pause {
             state.fault_ends = state.fault_ends.max(Instant::now() + pause);
         }
@@ -248,14 +284,39 @@ impl World {
         is_newest && state.issued[token - 1].elapsed() < self.lifetime
     }
 
-    fn issue(&self) -> usize {
+    /// Returns whether a token was alive at this moment, which has passed, and not about to expire.
+    pub(super) fn was_good(&self, token: usize, at: Instant) -> bool {
+        let state = self.lock();
+        let usable = self.lifetime.mul_f64(0.95);
+        let has_died = state.issued.get(token).is_some_and(|next| *next <= at);
+        let issued = token.checked_sub(1).and_then(|index| state.issued.get(index));
+        issued.is_some_and(|issued| *issued <= at && at - *issued < usable) && !has_died
+    }
+
+    /// Returns whether a resource accepts a token that is alive, which it may refuse without a
+    /// reason.
+    pub(super) fn accepts(&self) -> bool {
+        let mut state = self.lock();
+        let refuses = state.refuses > 0.0 && state.rng.f64() < state.refuses;
+        state.refusals += u64::from(refuses);
+        !refuses
+    }
+
+    /// Issues a token to somebody outside of the fleet.
+    pub(super) fn issue_elsewhere(&self) {
+        self.lock().faulty_posts += 1;
+        let number = self.issue();
+        self.tell(&format!("token-{number} is issued to somebody else"));
+    }
+
+    pub(super) fn issue(&self) -> usize {
         let mut state = self.lock();
         state.issued.push(Instant::now());
         state.issued.len()
     }
 
     /// Returns what the next request for a token meets.
-    fn next_post(&self) -> Post {
+    pub(super) fn next_post(&self) -> Post {
         let mut state = self.lock();
         let now = Instant::now();
         state.posts.push(now);
@@ -266,7 +327,13 @@ impl World {
         state.faulty_posts += 1;
         let rng = &mut state.rng;
         let long = Duration::from_millis(rng.u64(100..4000));
-        let (post, ends) = match rng.u32(0..6) {
+        let kind = rng.u32(0..6);
+        if let Some(post) = state.same_fault {
+            state.fault_ends = state.fault_ends.max(now + ATTEMPT);
+            return post;
+        }
+        let rng = &mut state.rng;
+        let (post, ends) = match kind {
             0 | 1 => (Post::Takes { time: long, late: rng.bool() }, long),
             2 => (Post::Fails, Duration::ZERO),
             3 => (Post::Lost { issues: true }, ATTEMPT),
@@ -278,8 +345,17 @@ impl World {
     }
 }
 
+/// The grace, the bound of a hold, and the silence after which all requests follow the first one.
+const HOLD_BOUND: Duration = Duration::from_millis(50 + 1000 + 100 + 50);
+
 /// How long an attempt at a token may take where requests for tokens meet faults.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(2);
+
+/// Returns the fields of a shared value.
+pub(super) fn head(value: &[u8]) -> serde_json::Value {
+    let head = value.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    serde_json::from_slice(head).unwrap()
+}
 
 /// Returns a store with an empty value of this revision.
 async fn empty(revision: u64) -> MemoryStore {
@@ -288,72 +364,4 @@ async fn empty(revision: u64) -> MemoryStore {
     let swap = store.compare_and_set(&name(), 0, revision, b"{\"v\":1}\n", week).await.unwrap();
     assert_eq!(swap, Swap::Done);
     store
-}
-
-/// The endpoint as one process has it. Each new token kills the one before.
-pub(super) struct Endpoint(pub(super) Arc<Link>);
-
-impl TokenEndpoint for Endpoint {
-    async fn issue(&self) -> Result<IssuedToken, AuthError> {
-        let link = Arc::clone(&self.0);
-        link.world.comes_to(Point::Asks, &link);
-        link.awake().await;
-        let world = Arc::clone(&link.world);
-        let (post, way) = (world.next_post(), world.draw(|rng, figures| figures.way.draw(rng)));
-        world.tell(&format!("{} asks, which meets {post:?}", link.process));
-        // Once it is sent, it arrives, whatever becomes of its sender.
-        let at_endpoint = tokio::spawn(async move { answer(&world, &link, post, way).await });
-        let answered = at_endpoint.await.unwrap();
-        self.0.world.comes_to(Point::Answered, &self.0);
-        self.0.awake().await;
-        let number = answered.ok_or_else(|| AuthError::transient("503"))?;
-        Ok(IssuedToken::new(format!("token-{number}")).expires_in(self.0.world.lifetime))
-    }
-
-    fn rotation(&self) -> Rotation {
-        Rotation::Exclusive
-    }
-
-    fn uri(&self) -> Option<&http::Uri> {
-        static URI: std::sync::LazyLock<http::Uri> =
-            std::sync::LazyLock::new(|| http::Uri::from_static("https://api.example.com/auth"));
-        Some(&URI)
-    }
-}
-
-/// Answers a request for a token; `None` if it fails.
-async fn answer(world: &World, link: &Link, post: Post, way: Duration) -> Option<usize> {
-    let issue = || {
-        let number = world.issue();
-        world.tell(&format!("token-{number} is issued to {}", link.process));
-        world.comes_to(Point::Issued, link);
-        number
-    };
-    match post {
-        Post::Takes { time, late } => {
-            let work = time.saturating_sub(way);
-            let (before, after) =
-                if late { (work.saturating_sub(way), way) } else { (Duration::ZERO, work) };
-            sleep(way + before).await;
-            let number = issue();
-            sleep(after).await;
-            Some(number)
-        }
-        Post::Fails => {
-            sleep(way * 2).await;
-            None
-        }
-        Post::Lost { issues } => {
-            sleep(way).await;
-            if issues {
-                issue();
-            }
-            std::future::pending().await
-        }
-        Post::Strays(time) => {
-            sleep(time).await;
-            issue();
-            std::future::pending().await
-        }
-    }
 }
