@@ -1,6 +1,13 @@
 //! Fleets of processes on the crate itself, at a paused clock: caches with a store in common, and
 //! whatever goes wrong between them, with the store, with the endpoint, and with themselves.
 //!
+//! A request with a token that lives is held for no longer than its bound (promise 82), each lease
+//! that its process hears of anew. That is checked for each request, by what really is.
+//!
+//! Left out is what one process alone decides or a real store has to show: sealed tokens,
+//! credentials that change, a machine that sleeps, and a store whose replica takes over. The tests of
+//! the behaviour and of the stores have them.
+//!
 //! The network is not turmoil's. That visits each host at each tick, which a hundred hosts and
 //! minutes of waiting make too slow. Here nothing happens between two events.
 //!

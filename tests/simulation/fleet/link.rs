@@ -27,7 +27,7 @@ pub(super) struct Link {
     weather: Mutex<Weather>,
     /// Counts the subscriptions that were lost.
     gaps: watch::Sender<u64>,
-    /// The newest token that the process has sent.
+    /// The token that the process has sent last.
     sent: AtomicUsize,
     /// The newest token that a resource refused, though it was alive.
     refused: AtomicUsize,
@@ -99,10 +99,10 @@ impl Link {
 
     /// Notes that the process sends this token.
     pub(super) fn sends(&self, token: usize) {
-        self.sent.fetch_max(token, Ordering::Relaxed);
+        self.sent.store(token, Ordering::Relaxed);
     }
 
-    /// Returns the newest token that the process has sent; 0 if there is none.
+    /// Returns the token that the process has sent last; 0 if there is none.
     pub(super) fn sent(&self) -> usize {
         self.sent.load(Ordering::Relaxed)
     }

@@ -161,7 +161,7 @@ impl Client {
         world.takes_in(&answer, waited, repeats, serving(&self.cache));
     }
 
-    /// Checks that a request of this process, whose newest token was `token`, was not held for too
+    /// Checks that a request of this process, which had sent `token` last, was not held for too
     /// long while that was alive.
     fn was_held(&self, token: usize, started: Instant, sent: Instant) {
         let world = &self.link.world;
@@ -199,9 +199,9 @@ impl World {
             Err(_) => calls.errors += 1,
         }
         let is_fine = answer.as_ref().is_ok_and(StatusCode::is_success);
-        let calm = state.calm;
+        let is_calm = state.is_calm();
         drop(state);
-        if calm && !is_fine {
+        if is_calm && !is_fine {
             self.wrong(&format!("{answer:?} though nothing is wrong"));
         }
         if answer.is_err() && is_served {
@@ -261,7 +261,7 @@ impl Service<Request<String>> for Resource {
             sends.0.lock().unwrap().last = sent.elapsed();
             let mut response = Response::new(());
             if !accepts {
-                world.lock().wire += 1;
+                world.lock().refused();
                 world.tell(&format!("{} is refused with token-{token}", link.process));
                 *response.status_mut() = StatusCode::UNAUTHORIZED;
             }

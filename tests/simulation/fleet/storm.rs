@@ -100,21 +100,18 @@ impl Fleet {
     /// Checks that all is well from here on.
     async fn be_calm(&mut self) {
         let world = Arc::clone(&self.world);
-        let (refused, since) = {
-            let mut state = world.lock();
-            state.calm = true;
-            (state.wire, Instant::now())
-        };
+        let since = Instant::now();
+        world.lock().calm = true;
         world.tell("nothing may go wrong from here on");
         sleep(self.plan.lifetime.mul_f64(1.5)).await;
         if timeout(Duration::from_secs(1), self.is_of_one_mind()).await.is_err() {
             world.wrong("not of one mind in the end");
         }
         let state = world.lock();
-        let (wire, posts) = (state.wire, state.posts.clone());
+        let (unexpected, posts) = (state.unexpected, state.posts.clone());
         drop(state);
-        if wire > refused {
-            world.wrong(&format!("{} 401s though nothing is wrong", wire - refused));
+        if unexpected > 0 {
+            world.wrong(&format!("{unexpected} 401s though nothing is wrong"));
         }
         let is_none = self.plan.faults == Faults::None;
         let posts: Vec<_> = posts.into_iter().filter(|at| is_none || *at > since).collect();
@@ -146,8 +143,8 @@ impl Fleet {
     fn count(&mut self, process: &Process) {
         let counters = process.counters();
         self.alone += counters.store_alone;
-        let longest = counters.longest_hold.max(counters.longest_sibling_hold);
-        self.longest_hold = self.longest_hold.max(longest);
+        self.longest_hold =
+            self.longest_hold.max(counters.longest_hold).max(counters.longest_sibling_hold);
     }
 
     /// Lets time pass, in which faults end, and processes stop and start.

@@ -100,11 +100,16 @@ fn the_table_of_what_a_renewal_costs() {
     for size in sizes {
         let trials = if is_whole { (2000 / size).clamp(2, 200) } else { 3 };
         for (case, name) in CASES {
+            // Two of two processes die, and nobody is left to have the token.
+            if size < 3 && matches!(case, Case::HolderDies { more: 1, .. }) {
+                continue;
+            }
             let row = row(size, case, trials);
             println!("| {size} | {name} {}", row.show());
-            let refuses = matches!(case, Case::Refuses { .. });
+            // A process that gives up its first request for a token sends with the old one again.
+            let is_seen = matches!(case, Case::Refuses { .. } | Case::Hangs { .. });
             assert!(is_whole || row.posts / row.trials <= 3.0, "{row:?}");
-            assert!(is_whole || refuses || row.seen_repeatable == 0.0, "{row:?}");
+            assert!(is_whole || is_seen || row.seen_repeatable == 0.0, "{row:?}");
         }
     }
 }
@@ -183,14 +188,11 @@ async fn play(size: usize, case: Case, seed: u64, row: &mut Row) {
         set_deaf(&processes, false);
     }
     if let Case::HolderDies { more, .. } = case {
-        for _ in 0..=more.min(size as u32 - 1) {
+        for _ in 0..=more {
             let number = stops.recv().await.unwrap();
             let index = processes.iter().position(|it| it.link.process == number).unwrap();
             processes.remove(index).stop();
         }
-    }
-    if processes.is_empty() {
-        return;
     }
     let together = timeout(Duration::from_secs(60), all_have(&world, &processes, before.posts));
     together.await.expect("all have the new token");

@@ -116,6 +116,11 @@ pub(super) struct State {
     pub(super) calls: Calls,
     /// Nothing is wrong any longer, or never was.
     pub(super) calm: bool,
+    /// Until then a renewal may cost 401s, because nobody is held for it: a fault has left the
+    /// token suspect for all, and a fault is not over before the renewal of that.
+    unannounced: Instant,
+    /// 401s in the calm, apart from those.
+    pub(super) unexpected: u64,
     pub(super) wrong: Vec<String>,
 }
 
@@ -127,6 +132,19 @@ pub(super) struct Trap {
     pub(super) pause: Option<Duration>,
     /// How many of those that come to it later meet the same.
     pub(super) more: u32,
+}
+
+impl State {
+    /// Returns whether nothing may go wrong now.
+    pub(super) fn is_calm(&self) -> bool {
+        self.calm && Instant::now() > self.unannounced
+    }
+
+    /// Counts a 401.
+    pub(super) fn refused(&mut self) {
+        self.wire += 1;
+        self.unexpected += u64::from(self.is_calm());
+    }
 }
 
 impl World {
@@ -158,6 +176,8 @@ impl World {
             wire: 0,
             calls: Calls::default(),
             calm: false,
+            unannounced: now,
+            unexpected: 0,
             wrong: Vec::new(),
         };
         let talks = std::env::var_os("FLEET_SEED").is_some();
@@ -222,6 +242,9 @@ impl World {
     pub(super) fn changed(&self, link: &Link, value: &[u8]) {
         let head = head(value);
         self.tell(&format!("{} writes {head}", link.process));
+        if head["lease"]["hold"] == false && head["state"] == "suspect" {
+            self.lock().unannounced = Instant::now() + Duration::from_secs(1);
+        }
         self.comes_to(
             if head.get("lease").is_some() { Point::Leased } else { Point::Published },
             link,
