@@ -215,10 +215,10 @@ pub(crate) fn slept() -> Duration {
 /// that, and not from a sleep.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(20);
 
-/// Returns the `last` value, unless `read` returns one that is clearly another. That one is then
-/// the last.
-fn steady(last: &AtomicU64, mut read: impl FnMut() -> Duration) -> Duration {
-    let known = last.load(Ordering::Relaxed);
+/// Returns the `kept` value, unless `read` returns one that is clearly another. That one is then
+/// kept.
+fn steady(kept: &AtomicU64, mut read: impl FnMut() -> Duration) -> Duration {
+    let known = kept.load(Ordering::Relaxed);
     let is_known = |slept: Duration| slept.abs_diff(Duration::from_nanos(known)) < SHORTEST_SLEEP;
     if is_known(read()) {
         return Duration::from_nanos(known);
@@ -229,7 +229,7 @@ fn steady(last: &AtomicU64, mut read: impl FnMut() -> Duration) -> Duration {
         return Duration::from_nanos(known);
     }
     let least = nanoseconds(least);
-    let stored = last.compare_exchange(known, least, Ordering::Relaxed, Ordering::Relaxed);
+    let stored = kept.compare_exchange(known, least, Ordering::Relaxed, Ordering::Relaxed);
     Duration::from_nanos(stored.map_or_else(|newer| newer, |_| least))
 }
 

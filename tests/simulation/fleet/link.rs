@@ -202,7 +202,9 @@ impl TokenStore for Wire {
                 Box::pin(async move { store.get(&name).await }) as Pin<Box<_>>
             })
             .await?;
-        found.iter().for_each(|found| self.0.hears(&found.value));
+        if let Some(found) = &found {
+            self.0.hears(&found.value);
+        }
         Ok(found)
     }
 
@@ -230,7 +232,8 @@ impl TokenStore for Wire {
             .await?;
         match &swap {
             Swap::Done => self.0.hears(value),
-            Swap::Conflict(other) => other.iter().for_each(|other| self.0.hears(&other.value)),
+            Swap::Conflict(Some(other)) => self.0.hears(&other.value),
+            Swap::Conflict(None) => {}
         }
         Ok(swap)
     }
