@@ -32,7 +32,8 @@ pub(crate) const OPTION: &str = "--member";
 
 const CALLERS: u32 = 4;
 
-/// The pause of a caller between two requests.
+/// The pause of a caller between two requests, on average. It is random, or the callers that a hold
+/// has released together would stay together.
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -106,7 +107,7 @@ pub(crate) fn run(place: &Place) {
                     let start = now();
                     let refused = create_account(client.clone(), &url).await;
                     Line::Answered(line::Request { start, end: now(), refused }).print();
-                    sleep(PAUSE).await;
+                    sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
                 }
             });
         }

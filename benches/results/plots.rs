@@ -116,7 +116,7 @@ impl Axis {
 
     fn label(self, place: f64) -> String {
         let value = if self.log { 10_f64.powf(place) } else { place };
-        if value < 10.0 && !(self.log && value >= 1.0) {
+        if value.abs() < 10.0 && !(self.log && value >= 1.0) {
             format!("{value:.1}")
         } else {
             format!("{value:.0}")

@@ -234,7 +234,16 @@ mod tests {
             }
             assert!(started.recv_timeout(Duration::from_millis(20)).is_err(), "round {round}");
             drop(callers);
-            assert!(started.try_recv().is_err(), "callers who gave up make no room");
+            let start = start.clone();
+            let late = store.run(move |_| {
+                start.send(()).unwrap();
+                Ok(())
+            });
+            let mut late = late.boxed();
+            assert!((&mut late).now_or_never().is_none());
+            let began = started.recv_timeout(Duration::from_millis(20));
+            assert!(began.is_err(), "callers who gave up make no room");
+            drop(late);
             drop(open);
             while store.threads.available_permits() < MAX_THREADS {
                 tokio::task::yield_now().await;
