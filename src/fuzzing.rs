@@ -4,6 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::HeaderMap;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -13,9 +14,13 @@ use crate::store::{KeyRing, Name, seal::Sealing};
 use crate::{
     clock, endpoint,
     endpoint::TokenEndpoint,
-    error::AuthError,
+    error::{AuthError, Fate},
     events::Tally,
     refresh::{RefreshPolicy, attempts::Attempts},
+    store::{
+        steps::{self, Entry, Publication, Wish},
+        value::{Foreign, Value},
+    },
     token::{self, AccessToken, IssuedToken, Times, Windows, lifetime, schedule},
 };
 
@@ -94,6 +99,41 @@ pub fn schedule(lifetime: Duration, policy: &RefreshPolicy, random: f64) -> [Dur
 /// Returns whether a 401 with these headers blames the token.
 pub fn blames_token(headers: &HeaderMap) -> bool {
     crate::sign::blames_token(headers)
+}
+
+/// Reads a shared value, and takes every step of the protocol from it as the process `owner`.
+///
+/// Returns the value as it is written again, and the values that the steps lead to: of a process
+/// that enters, and of a holder that extends, publishes and leaves.
+///
+/// # Errors
+///
+/// Returns the text of the reason why `bytes` can't be read.
+pub fn shared_value(bytes: &Bytes, owner: u64) -> Result<Vec<Option<Vec<u8>>>, &'static str> {
+    let value = Value::decode(bytes).map_err(Foreign::why)?;
+    let wish = Wish {
+        owner,
+        floor: value.head.sequence,
+        forced: false,
+        holds: true,
+        credentials: None,
+        cooldown: value.head.cooldown,
+        lease: Duration::from_secs(3),
+    };
+    let revision = value.head.fence.saturating_add(1);
+    let (token, cooldown) = (Bytes::from_static(b"token"), value.head.cooldown);
+    let mut written = vec![value.encode()];
+    if let Entry::Granted(next) = steps::enter(&value, Duration::MAX, &wish, revision) {
+        let fence = next.head.fence;
+        let extended = steps::extend(&next, owner, fence);
+        let left = steps::leave(&next, owner, fence, Fate::Unknown, None);
+        let published = match steps::publish(&next, fence, &token, cooldown) {
+            Publication::Write(published) => Some(published),
+            Publication::Published | Publication::Fenced => None,
+        };
+        written.extend([Some(next), extended, published, left].map(|it| it?.encode()));
+    }
+    Ok(written)
 }
 
 /// How a token is kept in a store: plain, or sealed with keys.
