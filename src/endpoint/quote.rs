@@ -3,6 +3,7 @@
 //! An error never shows a body as it is, and nothing that holds a part of the secret.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -32,7 +33,7 @@ const MAX_QUOTED_CHARS: usize = 200;
 const MAX_CODE_BYTES: usize = 64;
 
 /// Reads the documented fields of a body.
-pub(super) fn documented(body: &[u8], secret: &str) -> Documented {
+pub(super) fn documented(body: &[u8], secrets: &[SecretString]) -> Documented {
     let Ok(body) = serde_json::from_slice(body).map(WipedOnDrop) else {
         return Documented::default();
     };
@@ -49,8 +50,8 @@ pub(super) fn documented(body: &[u8], secret: &str) -> Documented {
     let joined = Zeroizing::new(parts.join(", "));
     // Checked before the text is cut and escaped, since both could leave a part of the secret that
     // this comparison misses.
-    let is_shown = !joined.is_empty() && !spelling::holds(&joined, secret);
-    let code = text("error").filter(|code| is_code(code) && !spelling::holds(code, secret));
+    let is_shown = !joined.is_empty() && !spelling::holds_any(&joined, secrets);
+    let code = text("error").filter(|code| is_code(code) && !spelling::holds_any(code, secrets));
     Documented {
         text: is_shown.then(|| escape(&joined, MAX_QUOTED_CHARS)),
         code: code.map(str::to_owned),
@@ -63,7 +64,7 @@ fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
 }
 
 /// Returns `true` for an error code as RFC 6749, section 5.2, defines its characters.
-fn is_code(code: &str) -> bool {
+pub(super) fn is_code(code: &str) -> bool {
     let is_allowed = |byte| matches!(byte, b' '..=b'!' | b'#'..=b'[' | b']'..=b'~');
     (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(is_allowed)
 }
@@ -110,10 +111,10 @@ fn is_misleading(c: char) -> bool {
 /// The headers that an error quotes.
 const QUOTED: [HeaderName; 2] = [header::CONTENT_TYPE, header::CONTENT_ENCODING];
 
-/// Removes each quoted header that holds a part of the secret.
-pub(super) fn redact_headers(headers: &mut HeaderMap, secret: &str) {
+/// Removes each quoted header that holds a part of one of the secrets.
+pub(super) fn redact_headers(headers: &mut HeaderMap, secrets: &[SecretString]) {
     let holds =
-        |value: &HeaderValue| value.to_str().is_ok_and(|value| spelling::holds(value, secret));
+        |value: &HeaderValue| value.to_str().is_ok_and(|value| spelling::holds_any(value, secrets));
     for name in QUOTED {
         if headers.get_all(&name).iter().any(holds) {
             headers.remove(name);

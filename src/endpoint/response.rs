@@ -3,7 +3,7 @@
 use std::{fmt, time::SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
@@ -17,7 +17,8 @@ use crate::{
     error::{AuthError, Kind},
 };
 
-/// A success of the token endpoint, which is a response with any 2xx status.
+/// A response of the token endpoint. [`TokenClient::send`](super::TokenClient::send) returns only
+/// those with a 2xx status, and [`exchange`](super::TokenClient::exchange) any.
 ///
 /// The body is wiped from memory on drop, because it holds the token. `Debug` shows the status
 /// only.
@@ -57,8 +58,8 @@ pub struct TokenResponse {
     body: Zeroizing<Vec<u8>>,
     /// The content coding that the body is in, although none was asked for.
     coding: Option<String>,
-    /// Never shown, and nothing that holds a part of it is quoted.
-    secret: SecretString,
+    /// Never shown, and nothing that holds a part of one of them is quoted.
+    secrets: Vec<SecretString>,
 }
 
 impl TokenResponse {
@@ -66,10 +67,10 @@ impl TokenResponse {
         status: StatusCode,
         headers: HeaderMap,
         body: Zeroizing<Vec<u8>>,
-        secret: &str,
+        secrets: Vec<SecretString>,
     ) -> Self {
         let coding = content_coding(&headers, &body);
-        Self { status, headers, body: utf8(body), coding, secret: secret.into() }
+        Self { status, headers, body: utf8(body), coding, secrets }
     }
 
     /// Parses the body as JSON.
@@ -143,15 +144,20 @@ impl TokenResponse {
         &self.headers
     }
 
-    /// Returns the status of the response, which is a 2xx.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Creates the error of a response that is no success.
+    /// Creates the error that this response means if it brought no token.
     ///
-    /// The text quotes the documented error message if there is one, else the content type.
-    pub(super) fn refusal(&self) -> AuthError {
+    /// The code in its body decides, else its status. The text quotes the documented error message
+    /// if there is one, else the content type. A 2xx is an
+    /// [invalid response](AuthError::is_invalid_response), unless the code in it says more.
+    pub fn refusal(&self) -> AuthError {
+        if self.status.is_success() {
+            return self.unusable(Kind::InvalidResponse, "no token");
+        }
         let documented =
             if self.status.is_redirection() { Documented::default() } else { self.documented() };
         let class = classify(self.status, documented.code.as_deref(), documented.is_json);
@@ -159,7 +165,7 @@ impl TokenResponse {
     }
 
     fn documented(&self) -> Documented {
-        documented(&self.body, self.secret.expose_secret())
+        documented(&self.body, &self.secrets)
     }
 
     fn error(&self, start: &str, class: Class, documented: Documented) -> AuthError {
@@ -176,7 +182,7 @@ impl TokenResponse {
         let now = self.date().unwrap_or_else(clock::wall);
         let pause = retry_after(&self.headers, code.as_deref(), now)
             .filter(|_| !self.status.is_success() || kind == Kind::Transient);
-        AuthError::answered(kind, format!("{start}{quoted}; {advice}"), self.status)
+        AuthError::responded(kind, format!("{start}{quoted}; {advice}"), self.status)
             .with_fate(fate(self.status, code.as_deref()))
             .with_retry_after(pause)
             .with_code(code)

@@ -244,6 +244,8 @@ impl<S, C> fmt::Debug for SendPayments<S, C> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use futures_util::FutureExt;
     use http::Response;
     use http_body_util::BodyExt;
@@ -274,6 +276,39 @@ mod tests {
         let endpoint =
             SendPayments::new("https://api.example.com/v1/", service, credentials).unwrap();
         assert_eq!(endpoint.issue().await.unwrap().secret.expose_secret(), "t");
+    }
+
+    /// The known answer. Whatever else is built on the same client, these bytes stay.
+    #[tokio::test]
+    async fn the_request_is_byte_for_byte_as_ever() {
+        let seen = Arc::new(Mutex::new(String::new()));
+        let sink = Arc::clone(&seen);
+        let service = service_fn(move |request: Request<Full<Bytes>>| {
+            let (parts, body) = request.into_parts();
+            let mut sent = format!("{} {} {:?}\n", parts.method, parts.uri, parts.version);
+            for (name, value) in &parts.headers {
+                sent += &format!("{name}: {}\n", value.to_str().unwrap());
+            }
+            let body = body.collect().now_or_never().unwrap().unwrap().to_bytes();
+            *sink.lock().unwrap() = sent + std::str::from_utf8(&body).unwrap();
+            let body = Bytes::from_static(br#"{"accessToken": "t"}"#);
+            std::future::ready(Ok::<_, BoxError>(Response::new(Full::new(body))))
+        });
+        let credentials = Credentials::new("my \"id\"\u{e9}", "long-s\\e\u{1}c/ret+");
+        let endpoint = SendPayments::new("https://api.example.com/v1", service, credentials);
+        endpoint.unwrap().issue().await.unwrap();
+        let expected = format!(
+            "POST https://api.example.com/v1/auth HTTP/1.1\n\
+             content-type: application/json\n\
+             accept: application/json\n\
+             user-agent: tower-reauth/{}\n\
+             accept-encoding: identity\n{}",
+            env!("CARGO_PKG_VERSION"),
+            r#"{"clientId":"my \"id\""#.to_owned()
+                + "\u{e9}"
+                + r#"","clientSecret":"long-s\\e\u0001c/ret+"}"#
+        );
+        assert_eq!(*seen.lock().unwrap(), expected);
     }
 
     #[tokio::test]
