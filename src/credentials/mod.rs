@@ -33,7 +33,6 @@ mod client_credentials;
 mod env;
 mod file;
 mod from_fn;
-mod reader;
 mod source;
 
 pub(crate) use self::bounded::{ask, bounded};

@@ -79,6 +79,12 @@ pub enum ConfigError {
         /// The fault, and what to give instead. No part of a key.
         reason: &'static str,
     },
+    /// The text is no private key that can sign.
+    #[error("the signing key can't be used: {0}")]
+    InvalidSigningKey(
+        /// The fault, and what to give instead. No part of the key.
+        &'static str,
+    ),
     /// The directory of a file store can't be used, or the platform has no such store.
     #[error("the file store can't be used: {} {reason}", path.display())]
     FileStore {
