@@ -41,6 +41,7 @@ pub async fn attempt(
         tally: &tally,
         is_failing: false,
         fallback: None,
+        previous: None,
         lost: None,
     };
     attempts.attempt(clock::later(clock::now(), policy.deadline)).await.map(|(token, _)| token)

@@ -80,7 +80,7 @@ use crate::{
     refresh::RefreshPolicy,
     store::{Name, StoreDown, TokenStore},
     sync,
-    token::AccessToken,
+    token::{AccessToken, is_scheme},
 };
 
 /// The shared handle to one client's token. Cloning it shares everything.
@@ -153,9 +153,10 @@ impl TokenCache {
         fleet: Option<Fleet>,
     ) -> Self {
         let uri = endpoint.uri().cloned();
+        let origins = endpoint.api_origins().of(uri.as_ref());
         let rules = Rules { rotation: endpoint.rotation(), policy, shared: fleet.is_some() };
         let endpoint: Box<dyn DynEndpoint> = Box::new(endpoint);
-        let core = Core::new(endpoint, uri, rules, scheme, fleet.map(Arc::new));
+        let core = Core::new(endpoint, (uri, origins), rules, scheme, fleet.map(Arc::new));
         Self(Arc::new(Handle::new(core, tasks)))
     }
 
@@ -236,6 +237,11 @@ impl TokenCache {
     /// Returns where tokens are asked for, as the endpoint says.
     pub fn endpoint_uri(&self) -> Option<&Uri> {
         self.0.core().uri.as_ref()
+    }
+
+    /// Returns the origins that may see the tokens.
+    pub(crate) fn api_origins(&self) -> Vec<Origin> {
+        self.0.core().origins.clone()
     }
 
     /// Decides what a request does after its 401.
@@ -438,7 +444,7 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
     /// [`ConfigError::InvalidScheme`] if the scheme is not a token as in RFC 9110, section 5.6.2.
     /// [`ConfigError::InvalidPolicy`] if the policy contradicts itself.
     pub fn build(self) -> Result<TokenCache, ConfigError> {
-        if !self.scheme.bytes().all(is_token_character) {
+        if !is_scheme(&self.scheme) {
             return Err(ConfigError::InvalidScheme(self.scheme.into()));
         }
         self.policy.check()?;
@@ -449,9 +455,4 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
         let fleet = self.fleet.map(|fleet| fleet.with(sharing));
         Ok(TokenCache::build(self.endpoint, self.scheme, self.policy, self.tasks, fleet))
     }
-}
-
-/// Returns whether `byte` is a `tchar` (RFC 9110, section 5.6.2).
-fn is_token_character(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

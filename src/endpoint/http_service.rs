@@ -167,8 +167,8 @@ fn connection_error(error: BoxError, uri: &Uri, secrets: &[SecretString]) -> Aut
     AuthError::caused_by(kind, text, without_secret(error, secrets)).with_fate(fate)
 }
 
-/// Replaces an error whose text, or that of one of its causes, holds a part of one of the `secrets`. What is
-/// left is the kind of the first I/O error among them.
+/// Replaces an error whose text, or that of one of its causes, holds a part of one of the `secrets`.
+/// What is left is the kind of the first I/O error among them.
 ///
 /// The caller asks the error all that it needs to know first.
 fn without_secret(error: BoxError, secrets: &[SecretString]) -> BoxError {

@@ -81,8 +81,8 @@ pub use self::{
     http_service::HttpService,
     response::TokenResponse,
     send_payments::SendPayments,
-    token_endpoint::{Rotation, TokenEndpoint},
+    token_endpoint::{Rotation, TokenEndpoint, Trigger},
 };
 #[cfg(fuzzing)]
 pub(crate) use self::{refusal::retry_after, send_payments::parse_date};
-pub use crate::{fleet::Identity, token::IssuedToken};
+pub use crate::{fleet::Identity, origin::ApiOrigins, token::IssuedToken};

@@ -27,9 +27,9 @@ use crate::{
 ///    request has not been applied (RFC 9110, section 15.5.2), so a replay is safe for a `POST`,
 ///    too. A gRPC call that was refused as unauthenticated before any message (`grpc-status: 16` in
 ///    the response's headers) counts as a 401. [`refusals`](Self::refusals) names other refusals.
-/// 3. Only the token endpoint's own origin (RFC 6454) sees the token, unless more are
-///    [allowed](Self::allow_origin). Requests to others are [refused](CrossOriginRequests::Refuse)
-///    by default, and never signed.
+/// 3. Only the [origins of the API](crate::TokenEndpoint::api_origins) (RFC 6454) see the token,
+///    unless more are [allowed](Self::allow_origin). By default that is the token endpoint's own.
+///    Requests to others are [refused](CrossOriginRequests::Refuse) by default, and never signed.
 /// 4. A `Host` header that names another origin makes a request cross-origin. A request whose URI
 ///    has no host is signed, as in gRPC channels and with `hyper::client::conn`. Such a request
 ///    goes to the peer to which the inner service is connected, and whoever connected it is
@@ -131,7 +131,7 @@ impl AuthLayer {
     /// scheme is the [cache's](crate::cache::TokenCacheBuilder::scheme), by default `Bearer` (RFC
     /// 6750, section 2.1).
     pub fn new(cache: TokenCache) -> Self {
-        let guard = Guard::new(cache.endpoint_uri());
+        let guard = Guard::new(cache.endpoint_uri(), cache.api_origins());
         let signer = Signer {
             cache,
             guard,
@@ -206,7 +206,7 @@ impl<R, C> AuthLayer<R, C> {
     }
 
     /// Adds an origin (`https://host[:port]`, RFC 6454) that may see the token. A path is ignored.
-    /// Defaults to the token endpoint's own origin alone.
+    /// Defaults to the [origins of the API](crate::TokenEndpoint::api_origins) alone.
     ///
     /// # Errors
     ///

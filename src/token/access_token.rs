@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{Extensions, HeaderValue};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -55,6 +55,8 @@ struct Issued {
     times: Times,
     /// Set when a resource has accepted the token.
     accepted: AtomicBool,
+    /// The values of the response that brought the token.
+    extensions: Extensions,
 }
 
 /// A token that is empty, or has a character that is not visible ASCII.
@@ -115,7 +117,16 @@ impl AccessToken {
             sequence,
             times,
             accepted: AtomicBool::new(false),
+            extensions: Extensions::new(),
         })))
+    }
+
+    /// Adds the values of the response that brought the token. For a token that has just been made.
+    pub(crate) fn with_extensions(mut self, extensions: Extensions) -> Self {
+        if let Some(issued) = Arc::get_mut(&mut self.0) {
+            issued.extensions = extensions;
+        }
+        self
     }
 
     /// Returns the header value with bytes of its own, so that a clone of it does not write to the
@@ -129,6 +140,18 @@ impl AccessToken {
     /// Returns whether both are the same token of the same cache.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Returns whether both are sent as the same bytes, as if the endpoint issued one token twice.
+    pub(crate) fn is_sent_as(&self, other: &Self) -> bool {
+        self.0.header == other.0.header
+    }
+
+    /// Returns the scheme in front of the token, which may be empty.
+    pub(crate) fn scheme(&self) -> &str {
+        let scheme = &self.0.header.as_bytes()[..self.0.secret_from.saturating_sub(1)];
+        // Only ASCII gets in, so this never falls back.
+        std::str::from_utf8(scheme).unwrap_or_default()
     }
 
     pub(crate) fn times(&self) -> &Times {
@@ -149,6 +172,15 @@ impl AccessToken {
     pub fn expose_secret(&self) -> &str {
         // Only ASCII gets in, so this never falls back.
         std::str::from_utf8(&self.0.header.as_bytes()[self.0.secret_from..]).unwrap_or_default()
+    }
+
+    /// Returns the value of this type that the endpoint has
+    /// [added](crate::endpoint::IssuedToken::with) to the token, such as the
+    /// [`Granted`](crate::endpoint::oauth2::Granted) of an OAuth 2 response.
+    ///
+    /// `None` if there is none, and for a token that another process has asked for.
+    pub fn get<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.0.extensions.get()
     }
 
     /// Returns the value of the `Authorization` header: scheme, space and token (RFC 6750, section
@@ -296,6 +328,11 @@ impl fmt::Debug for AccessToken {
     }
 }
 
+/// Returns `true` if `scheme` is empty, or a token by RFC 9110, section 5.6.2.
+pub(crate) fn is_scheme(scheme: &str) -> bool {
+    scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
 /// Makes a sensitive header value of these bytes. It shares them instead of copying them, so that
 /// dropping its last clone wipes them.
 fn wiped_header(value: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
@@ -331,12 +368,24 @@ mod tests {
         assert_eq!(token.header_value(), "Bearer abc.def");
         assert!(token.header_value().is_sensitive());
         assert_eq!(token.expose_secret(), "abc.def");
+        assert_eq!(token.scheme(), "Bearer");
         assert_eq!(token.sequence(), 7);
+    }
+
+    #[test]
+    fn the_values_of_a_response_stay_with_its_token() {
+        let token = AccessToken::new("Bearer", "abc", 7, times()).unwrap();
+        let mut extensions = Extensions::new();
+        extensions.insert("eu7");
+        let token = token.with_extensions(extensions);
+        assert_eq!((token.get::<&str>(), token.get::<u8>()), (Some(&"eu7"), None));
+        assert_eq!(token.clone().get::<&str>(), Some(&"eu7"));
     }
 
     #[test]
     fn an_empty_scheme_leaves_the_bare_token() {
         let token = AccessToken::new("", "abc", 1, times()).unwrap();
+        assert_eq!(token.scheme(), "");
         assert_eq!(token.header_value(), "abc");
         assert_eq!(token.expose_secret(), "abc");
     }

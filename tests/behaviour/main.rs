@@ -19,6 +19,7 @@ mod refusal_bodies;
 mod refusal_proofs;
 mod refusal_shapes;
 mod refusals;
+mod reissue;
 mod renewal;
 mod replay_property;
 mod single_flight;
