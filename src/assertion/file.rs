@@ -1,19 +1,11 @@
 //! [`file`]: an assertion that somebody else writes to a file.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{fmt, path::PathBuf};
 
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
+use secrecy::SecretString;
 
 use super::source::{AssertionAsk, AssertionSource};
-use crate::{
-    error::BoxError,
-    reader::{self, Read, Reader},
-};
+use crate::{error::BoxError, reader::SecretFile};
 
 /// Creates a source from a file that holds an assertion, such as the projected service account
 /// token of Kubernetes that a cloud takes for the client (workload identity).
@@ -35,55 +27,26 @@ use crate::{
 /// # let _ = source;
 /// ```
 pub fn file(path: impl Into<PathBuf>) -> FileAssertion {
-    FileAssertion(Arc::new(Inner {
-        reader: Reader::new(path.into(), |path: &PathBuf| -> Read<SecretString> {
-            read(path).map_err(|error| Arc::from(error.to_string()))
-        }),
-        sent: Mutex::new(None),
-    }))
+    FileAssertion(SecretFile::new(path.into(), "the assertion"))
 }
 
 /// The source that [`file`] creates. Clones share its thread.
 #[derive(Clone)]
-pub struct FileAssertion(Arc<Inner>);
-
-struct Inner {
-    reader: Reader<PathBuf, SecretString>,
-    /// The hash of the last assertion. `None` before the first, and after a read that failed.
-    sent: Mutex<Option<[u8; 32]>>,
-}
+pub struct FileAssertion(SecretFile);
 
 impl AssertionSource for FileAssertion {
     async fn assertion(&self, _ask: &AssertionAsk<'_>) -> Result<SecretString, BoxError> {
-        let read = self.0.reader.read().await;
-        *self.0.lock() = read.as_ref().ok().map(hash);
-        read.map_err(|error| BoxError::from(&*error))
+        self.0.read().await
     }
 
     async fn changed(&self) -> bool {
-        let read = self.0.reader.read().await;
-        read.is_ok_and(|assertion| *self.0.lock() != Some(hash(&assertion)))
+        self.0.has_changed().await
     }
-}
-
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, Option<[u8; 32]>> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn read(path: &Path) -> Result<SecretString, BoxError> {
-    let text = reader::read(path)?;
-    Ok(SecretString::from(reader::trimmed(path, &text, "the assertion")?))
-}
-
-fn hash(assertion: &SecretString) -> [u8; 32] {
-    Sha256::digest(assertion.expose_secret()).into()
 }
 
 impl fmt::Debug for FileAssertion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("FileAssertion").field(self.0.reader.from()).finish()
+        f.debug_tuple("FileAssertion").field(&self.0.path()).finish()
     }
 }
 
@@ -92,6 +55,7 @@ mod tests {
     use std::{fs, time::UNIX_EPOCH};
 
     use http::Uri;
+    use secrecy::ExposeSecret;
 
     use super::*;
 

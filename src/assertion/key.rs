@@ -56,12 +56,12 @@ pub(super) enum Pair {
     Rsa(RsaKeyPair),
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
 }
 
 impl Pair {
     pub(super) fn hmac(secret: &[u8]) -> Self {
-        Self::Hmac(hmac::Key::new(hmac::HMAC_SHA256, secret))
+        Self::Hmac(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)))
     }
 }
 

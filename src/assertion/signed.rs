@@ -165,9 +165,9 @@ impl<K: SignerSource> SignedJwt<K> {
             claims.insert("sub".into(), subject.into());
         }
         claims.insert("aud".into(), audience.into());
-        let issued = ask.now.checked_sub(self.skew).unwrap_or(ask.now);
+        let start = ask.now.checked_sub(self.skew).unwrap_or(ask.now);
         let end = ask.now.checked_add(self.lifetime).ok_or("the lifetime is too long")?;
-        claims.insert("iat".into(), jwt::date(issued));
+        claims.insert("iat".into(), jwt::date(start));
         claims.insert("exp".into(), jwt::date(end));
         claims.insert("jti".into(), jwt::random_id()?.into());
         Ok(claims)

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`TokenEndpoint`] | the trait of every endpoint |
 //! | [`SendPayments`] | the Send Payments API |
+//! | [`TokenFile`] | a token that somebody else writes to a file, such as that of Kubernetes |
+//! | `SelfSigned` (feature `sign`) | a JWT that is signed here and is the token |
 //! | [`TokenClient`] | the HTTP part of an endpoint of your own |
 //!
 //! - The cache asks an endpoint for one token at a time.
@@ -70,11 +72,17 @@ mod http_service;
 mod quote;
 mod refusal;
 mod response;
+#[cfg(feature = "sign")]
+mod self_signed;
 mod send_payments;
 mod spelling;
 mod token_endpoint;
+mod token_file;
 mod unicode;
 
+#[cfg(feature = "sign")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sign")))]
+pub use self::self_signed::SelfSigned;
 pub(crate) use self::token_endpoint::{DynEndpoint, NoEndpoint};
 pub use self::{
     client::TokenClient,
@@ -82,6 +90,7 @@ pub use self::{
     response::TokenResponse,
     send_payments::SendPayments,
     token_endpoint::{Rotation, TokenEndpoint, Trigger},
+    token_file::TokenFile,
 };
 #[cfg(fuzzing)]
 pub(crate) use self::{refusal::retry_after, send_payments::parse_date};

@@ -7,6 +7,7 @@
 //! nothing, not even the end of the process.
 
 mod content;
+mod secret_file;
 
 use std::{
     io,
@@ -22,7 +23,10 @@ use tokio::{
     task::yield_now,
 };
 
-pub(crate) use self::content::{read, trimmed};
+pub(crate) use self::{
+    content::{read, trimmed},
+    secret_file::SecretFile,
+};
 use crate::{clock, isolate::isolate};
 
 /// Reads with a function that may block. Clones share the thread.

@@ -8,7 +8,6 @@ pub(crate) mod schedule;
 #[cfg(feature = "verify")]
 mod verify;
 
-#[cfg(fuzzing)]
 pub(crate) use self::claims::unverified_claims;
 pub use self::{access_token::AccessToken, claims::ClaimsError, issued::IssuedToken};
 pub(crate) use self::{

@@ -3,6 +3,8 @@
 //! RFC 6749, appendix B, gives the encoding. The sandbox accepts exactly what it produces: letters,
 //! digits and `*-._` as they are, a space as `+`, and each other octet as `%XX`.
 
+use std::fmt::Write;
+
 /// Parameters by name, in the order of the request.
 pub(super) type Parameters = Vec<(String, String)>;
 
@@ -56,7 +58,9 @@ pub(super) fn encode(text: &str) -> String {
             b' ' => encoded.push('+'),
             b'*' | b'-' | b'.' | b'_' => encoded.push(char::from(byte)),
             byte if byte.is_ascii_alphanumeric() => encoded.push(char::from(byte)),
-            byte => encoded.push_str(&format!("%{byte:02X}")),
+            byte => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
         }
     }
     encoded

@@ -43,16 +43,15 @@ pub(super) fn decide(
     if registered.is_some_and(|grants| !grants.contains(kind)) {
         return Err(Refusal::new("unauthorized_client", "the client may not use this grant"));
     }
+    // RFC 6749, section 4.4: confidential clients only.
+    let is_public = client.is_some_and(|(_, method)| method == AuthMethod::None);
+    if is_public && kind == CLIENT_CREDENTIALS {
+        return Err(Refusal::new("unauthorized_client", "a public client has no secret"));
+    }
     let id = client.map(|(client, _)| client.id.clone());
     let mut subject = id.clone().unwrap_or_default();
     let (mut refresh_token, mut issued_token_type) = (None, None);
     match kind {
-        CLIENT_CREDENTIALS => {
-            // RFC 6749, section 4.4: confidential clients only.
-            if client.is_some_and(|(_, method)| method == AuthMethod::None) {
-                return Err(Refusal::new("unauthorized_client", "a public client has no secret"));
-            }
-        }
         JWT_BEARER => {
             subject = assertion::check_grant(state, required(parameters, "assertion")?)
                 .map_err(|error| Refusal::new("invalid_grant", format!("assertion: {error}")))?;

@@ -101,19 +101,18 @@ fn issue(state: &State, granted: Granted) -> Result<Map<String, Value>, Refusal>
         Issuance::Overlapping | Issuance::Exclusive => None,
     };
     let is_new = again.is_none();
-    let token = match again {
-        Some(token) => token,
-        None => {
-            let number = tokens.next_number();
-            let expires_at = now.saturating_add(state.settings.token_lifetime.as_secs());
-            let mut token = Token { secret: String::new(), number, grant, expires_at };
-            token.secret = secret(state, &token, now)?;
-            if state.settings.issuance == Issuance::Exclusive {
-                tokens.kill_before(&token.grant.owner, number);
-            }
-            tokens.insert(token.clone());
-            token
+    let token = if let Some(token) = again {
+        token
+    } else {
+        let number = tokens.next_number();
+        let expires_at = now.saturating_add(state.settings.token_lifetime.as_secs());
+        let mut token = Token { secret: String::new(), number, grant, expires_at };
+        token.secret = secret(state, &token, now)?;
+        if state.settings.issuance == Issuance::Exclusive {
+            tokens.kill_before(&token.grant.owner, number);
         }
+        tokens.insert(token.clone());
+        token
     };
     drop(tokens);
     if is_new {
