@@ -228,6 +228,17 @@ pub(crate) fn parse(url: &str) -> Result<Uri, ConfigError> {
     Ok(uri)
 }
 
+/// Parses a URL as [`parse`] does, with or without a query.
+pub(crate) fn parse_with_query(url: &str) -> Result<Uri, ConfigError> {
+    let Some((base, _)) = url.split_once('?') else { return parse(url) };
+    parse(base)?;
+    let invalid = |reason| ConfigError::InvalidUrl { url: redacted(url), reason };
+    if url.contains('#') {
+        return Err(invalid("it has a fragment; give scheme, host, path and query only"));
+    }
+    url.parse().map_err(|_| invalid("its query has characters that must be percent-encoded"))
+}
+
 /// Appends `path`, which begins with a slash, to the path of `base`.
 pub(crate) fn join(base: &str, path: &str) -> Result<Uri, ConfigError> {
     // First on its own, so that the error shows the URL as it was given.

@@ -167,7 +167,7 @@ fn connection_error(error: BoxError, uri: &Uri, secrets: &[SecretString]) -> Aut
     AuthError::caused_by(kind, text, without_secret(error, secrets)).with_fate(fate)
 }
 
-/// Replaces an error whose text, or that of one of its causes, holds a part of one of the `secrets`.
+/// Replaces an error whose text, or that of a cause, holds a part of one of the `secrets`.
 /// What is left is the kind of the first I/O error among them.
 ///
 /// The caller asks the error all that it needs to know first.

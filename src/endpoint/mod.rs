@@ -3,6 +3,7 @@
 //! | item | for |
 //! |---|---|
 //! | [`TokenEndpoint`] | the trait of every endpoint |
+//! | [`OAuth2`] | OAuth 2: client credentials, and every grant that needs no person |
 //! | [`SendPayments`] | the Send Payments API |
 //! | [`TokenFile`] | a token that somebody else writes to a file, such as that of Kubernetes |
 //! | `SelfSigned` (feature `sign`) | a JWT that is signed here and is the token |
@@ -68,7 +69,9 @@
 //! ```
 
 mod client;
+mod form;
 mod http_service;
+pub mod oauth2;
 mod quote;
 mod refusal;
 mod response;
@@ -87,6 +90,7 @@ pub(crate) use self::token_endpoint::{DynEndpoint, NoEndpoint};
 pub use self::{
     client::TokenClient,
     http_service::HttpService,
+    oauth2::OAuth2,
     response::TokenResponse,
     send_payments::SendPayments,
     token_endpoint::{Rotation, TokenEndpoint, Trigger},

@@ -8,8 +8,10 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::{
-    quote::{Documented, WipedOnDrop, content_coding, content_type, documented},
+    form,
+    quote::{Documented, WipedOnDrop, content_coding, content_type, documented, is_code},
     refusal::{Class, by_code, classify, fate, retry_after},
+    spelling,
     unicode::utf8,
 };
 use crate::{
@@ -118,11 +120,59 @@ impl TokenResponse {
         Err(self.unusable(kind, found))
     }
 
+    /// Parses the body as JSON or, if its content type is that of a form or of plain text, as a
+    /// form.
+    pub(super) fn value(&self) -> Result<WipedOnDrop, AuthError> {
+        self.json().map(WipedOnDrop).or_else(|error| self.form().ok_or(error))
+    }
+
+    fn form(&self) -> Option<WipedOnDrop> {
+        let content_type = self.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+        let content_type = content_type.split(';').next().unwrap_or_default().trim();
+        let is_form = ["application/x-www-form-urlencoded", "text/plain"]
+            .iter()
+            .any(|form| content_type.eq_ignore_ascii_case(form));
+        if is_form { form::parse(&self.body) } else { None }
+    }
+
+    /// Creates the error of a response that refuses the request. `code` is its error code where
+    /// that is not in the documented place, and the kind of error that it means if that is known.
+    /// `advise` may replace the advice for a kind of error and a code.
+    ///
+    /// In a success only the code can speak.
+    pub(super) fn refused(
+        &self,
+        code: Option<(String, Option<Kind>)>,
+        advise: impl FnOnce(Kind, Option<&str>) -> Option<&'static str>,
+    ) -> AuthError {
+        let mut documented =
+            if self.status.is_redirection() { Documented::default() } else { self.documented() };
+        let (code, kind) = code.map_or((None, None), |(code, kind)| (Some(code), kind));
+        let code = code.filter(|code| is_code(code) && !spelling::holds_any(code, &self.secrets));
+        let mut start = format!("the token endpoint answered {}", self.status);
+        if let Some(code) = code
+            && documented.code.as_deref() != Some(&*code)
+        {
+            start.push_str(&format!(" with the code {code}"));
+            documented.code = Some(code);
+        }
+        let rejected = (Kind::Rejected, "check the client id and the secret");
+        let by_table = documented.code.as_deref().and_then(by_code);
+        let class = match kind {
+            Some(Kind::Transient) => (Kind::Transient, "try again later"),
+            Some(kind) => by_table.unwrap_or((kind, rejected.1)),
+            None if self.status.is_success() => by_table.unwrap_or(rejected),
+            None => classify(self.status, documented.code.as_deref(), documented.is_json),
+        };
+        let advice = advise(class.0, documented.code.as_deref()).unwrap_or(class.1);
+        self.error(&start, (class.0, advice), documented)
+    }
+
     /// Creates an error that names the status, what was `found` in the body, and the documented
     /// error message or else the content type.
     ///
     /// A code in the body decides what the error means.
-    pub(crate) fn unusable(&self, kind: Kind, found: &str) -> AuthError {
+    pub(super) fn unusable(&self, kind: Kind, found: &str) -> AuthError {
         let documented = self.documented();
         let class = documented.code.as_deref().and_then(by_code);
         let by_kind = if kind == Kind::Transient { "try again later" } else { "check its address" };

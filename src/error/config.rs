@@ -63,6 +63,14 @@ pub enum ConfigError {
     /// A duration of the refresh policy is zero, or one contradicts another.
     #[error("the refresh policy can't work: {0}")]
     InvalidPolicy(&'static str),
+    /// A setting of an OAuth 2 endpoint that can't be used, or that another one contradicts.
+    #[error("{setting} can't be used: {reason}")]
+    InvalidSetting {
+        /// The setting, with its name if it has one. Never the value of a parameter or header.
+        setting: String,
+        /// The fault, and what to give instead.
+        reason: &'static str,
+    },
     /// A status, challenge, JSON pointer or code that can't tell a refusal.
     #[error("{given:?} can't tell a refusal: {reason}")]
     InvalidRefusal {

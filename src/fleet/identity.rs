@@ -1,6 +1,6 @@
 //! [`Identity`]: whose tokens an endpoint issues.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use http::Uri;
 use sha2::{Digest, Sha256};
@@ -20,7 +20,7 @@ use crate::store::Name;
 /// assert_eq!(identity, Identity::new("my-client-id").with("scope", "payments.read"));
 /// assert_ne!(identity, Identity::new("my-client-id"));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     client_id: Box<str>,
     others: Vec<(Box<str>, Box<str>)>,
@@ -40,6 +40,11 @@ impl Identity {
         self
     }
 
+    /// Adds a value that may be a secret, by its digest.
+    pub(crate) fn with_hidden(self, key: impl Into<String>, digest: impl AsRef<[u8]>) -> Self {
+        self.with(key, in_hex(digest.as_ref()))
+    }
+
     /// Returns the key under which processes with this identity share a token. It tells nothing of
     /// the client id.
     pub(super) fn name(&self, uri: Option<&Uri>, namespace: &str) -> Option<Name> {
@@ -52,11 +57,27 @@ impl Identity {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        let mut name = String::new();
-        for byte in hash.finalize().iter().take(16) {
-            let _ = write!(name, "{byte:02x}");
-        }
-        Name::new(&name)
+        Name::new(&in_hex(&hash.finalize()[..16]))
+    }
+}
+
+fn in_hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+/// Shows the client id, and of the other values their names. A value may be the digest of a secret
+/// that is easily guessed.
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let others: Vec<_> = self.others.iter().map(|(key, _)| key).collect();
+        f.debug_struct("Identity")
+            .field("client_id", &self.client_id)
+            .field("others", &others)
+            .finish()
     }
 }
 

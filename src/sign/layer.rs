@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     cache::TokenCache,
+    endpoint::{HttpService, OAuth2},
     error::ConfigError,
     replay::{NoReplay, ReplayOnce},
 };
@@ -139,6 +140,31 @@ impl AuthLayer {
             caller_authorization: CallerAuthorization::default(),
         };
         Self { signer: Arc::new(signer), replay: PhantomData, classify: Unauthorized }
+    }
+
+    /// Creates a layer that signs with the tokens of an OAuth 2 endpoint, which a cache of its own
+    /// keeps. Requests to the [APIs](crate::endpoint::oauth2::OAuth2Builder::for_api) of the
+    /// endpoint are signed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "client")]
+    /// # fn f() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_reauth::{AuthLayer, Credentials, client, endpoint::OAuth2};
+    ///
+    /// let credentials = Credentials::new("my-client-id", "my-client-secret");
+    /// let token_uri = "https://login.example.com/oauth/token";
+    /// let endpoint = OAuth2::client_credentials(token_uri, client::https()?, credentials)
+    ///     .scope("orders.read")
+    ///     .for_api("https://api.example.com")
+    ///     .build()?;
+    /// let auth = AuthLayer::oauth2(endpoint);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn oauth2(endpoint: OAuth2<impl HttpService>) -> Self {
+        Self::new(TokenCache::new(endpoint))
     }
 
     /// Creates a layer for the Send Payments API at `base_url`. It asks for tokens through the

@@ -335,7 +335,7 @@ pub(crate) fn is_scheme(scheme: &str) -> bool {
 
 /// Makes a sensitive header value of these bytes. It shares them instead of copying them, so that
 /// dropping its last clone wipes them.
-fn wiped_header(value: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
+pub(crate) fn wiped_header(value: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
     let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(value)).ok()?;
     header.set_sensitive(true);
     Some(header)

@@ -20,8 +20,8 @@ use crate::fleet::Identity;
 ///    `expires_at`, the `exp` of a JWT takes its place.
 ///
 /// Each of them is by the endpoint's own clocks, so a wrong local clock does no harm. If none is
-/// known, the lifetime is `expires_at` or `exp` less the local clock, else one minute. It counts
-/// from the moment when the token was asked for.
+/// known, the lifetime is `expires_at` or `exp` less the local clock, else the
+/// [assumed](Self::assumed_lifetime) one. It counts from the moment when the token was asked for.
 ///
 /// Clocks can disagree by any amount. A token that one of them calls dead and another calls alive
 /// lives for one minute at most, and so does one that only the local clock calls dead. For example,
@@ -53,6 +53,7 @@ pub struct IssuedToken {
     pub(crate) issued_to: Option<Identity>,
     pub(crate) scheme: Option<String>,
     pub(crate) renew_in: Option<Duration>,
+    pub(crate) assumed_lifetime: Option<Duration>,
     pub(crate) extensions: Extensions,
 }
 
@@ -67,6 +68,7 @@ impl IssuedToken {
             issued_to: None,
             scheme: None,
             renew_in: None,
+            assumed_lifetime: None,
             extensions: Extensions::new(),
         }
     }
@@ -123,6 +125,14 @@ impl IssuedToken {
     #[must_use]
     pub fn renew_in(mut self, after: Duration) -> Self {
         self.renew_in = Some(after);
+        self
+    }
+
+    /// Sets the lifetime to assume if nothing tells it: neither the methods above nor the claims of
+    /// a JWT. Defaults to one minute.
+    #[must_use]
+    pub fn assumed_lifetime(mut self, lifetime: Duration) -> Self {
+        self.assumed_lifetime = Some(lifetime);
         self
     }
 

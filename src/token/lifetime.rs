@@ -80,7 +80,10 @@ pub(crate) fn observed(
             }
             (Some(least), _) => least,
             // The endpoint's own clocks say nothing.
-            (None, None) if own == [None; 3] => SHORT,
+            (None, None) if own == [None; 3] => match issued.assumed_lifetime {
+                Some(lifetime) if !lifetime.is_zero() => lifetime,
+                _ => SHORT,
+            },
             (None, Some(local)) if own == [None; 3] => {
                 if local.is_zero() {
                     SHORT
@@ -251,6 +254,18 @@ mod tests {
         assert_eq!(lifetime(&no_clock, "opaque", at(0)), Some(300));
         assert_eq!(lifetime(&no_clock, "opaque", wrong), Some(60));
         assert_eq!(lifetime(&no_clock, &five_minutes, wrong), Some(299));
+    }
+
+    #[test]
+    fn an_assumed_lifetime_counts_if_nothing_else_does() {
+        let issued = || IssuedToken::new("x").assumed_lifetime(Duration::from_secs(3600));
+        assert_eq!(lifetime(&issued(), "opaque", at(0)), Some(3600));
+        assert_eq!(lifetime(&issued().server_date(at(0)), "opaque", at(0)), Some(3600));
+        assert_eq!(lifetime(&issued().expires_at(at(300)), "opaque", at(0)), Some(300));
+        let end_only = jwt(r#"{"exp": 1800000300}"#);
+        assert_eq!(lifetime(&issued(), &end_only, at(0)), Some(300));
+        let zero = IssuedToken::new("x").assumed_lifetime(Duration::ZERO);
+        assert_eq!(lifetime(&zero, "opaque", at(0)), Some(60));
     }
 
     #[test]

@@ -11,6 +11,6 @@ mod verify;
 pub(crate) use self::claims::unverified_claims;
 pub use self::{access_token::AccessToken, claims::ClaimsError, issued::IssuedToken};
 pub(crate) use self::{
-    access_token::{Times, Unsendable, is_scheme},
+    access_token::{Times, Unsendable, is_scheme, wiped_header},
     schedule::Windows,
 };
