@@ -7,6 +7,7 @@ mod endpoint_answers;
 mod file_store;
 mod grpc;
 mod grpc_layer;
+mod oauth2;
 mod oauth2_server;
 mod real_sockets;
 mod refusal_layer;
