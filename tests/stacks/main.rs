@@ -9,6 +9,7 @@ mod grpc;
 mod grpc_layer;
 mod oauth2;
 mod oauth2_server;
+mod providers;
 mod real_sockets;
 mod refusal_layer;
 mod replay_bodies;
