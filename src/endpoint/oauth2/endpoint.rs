@@ -70,7 +70,8 @@ pub struct OAuth2<S> {
     /// `None` for a grant that needs no client.
     credentials: Option<Watched<BoxCredentialsSource>>,
     settings: Settings,
-    /// In whole seconds, how far the server's clock is ahead of this machine's by the last response.
+    /// In whole seconds, how far the server's clock was ahead of this machine's at its last
+    /// response.
     ///
     /// `Relaxed`, because the number stands alone and publishes no other memory.
     ahead: AtomicI64,

@@ -1,7 +1,7 @@
 //! The advice after a refusal (RFC 6749, section 5.2). Pure.
 //!
-//! The [table of codes and statuses](super::super::refusal) says what a refusal means. What is to be
-//! done about it depends on how the client said who it is, and on the grant.
+//! The [table of codes and statuses](super::super::refusal) says what a refusal means. What is to
+//! be done about it depends on how the client said who it is, and on the grant.
 
 use super::{
     client_auth::ClientAuth,
