@@ -49,6 +49,10 @@ fn grant(grant: &Grant) -> Option<&'static str> {
             "the assertion was not accepted; check its key, its subject, its audience and the \
              clock",
         ),
+        Grant::RefreshToken(_) => Some(
+            "the refresh token was not accepted: it has expired, was revoked, or was used before; \
+             it has to be allowed anew",
+        ),
         Grant::TokenExchange { .. } => {
             Some("the subject token was not accepted; check where it comes from, and its audience")
         }
