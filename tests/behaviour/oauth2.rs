@@ -170,10 +170,8 @@ async fn a_source_of_assertions_that_is_not_there_yet_is_asked_again_within_two_
     let is_there = Arc::new(Mutex::new(false));
     let asked = Arc::clone(&is_there);
     let source = assertion::from_fn(move |_| {
-        ready(match *asked.lock().unwrap() {
-            true => Ok("an-assertion".into()),
-            false => Err(BoxError::from("the file is not there")),
-        })
+        let missing = || BoxError::from("the file is not there");
+        ready(asked.lock().unwrap().then(|| "an-assertion".into()).ok_or_else(missing))
     });
     let builder = builder!(server).client_auth(ClientAuth::assertion(source));
     let cache = TokenCache::new(builder.build().unwrap());

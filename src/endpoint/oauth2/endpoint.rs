@@ -161,21 +161,21 @@ impl<S: HttpService> OAuth2<S> {
 
     /// Sends the request and reads its response.
     async fn send(&self, supplies: &Supplies) -> Result<IssuedToken, AuthError> {
-        let supplied = Supplied {
+        let values = Supplied {
             credentials: &supplies.credentials,
             client_assertion: supplies.client_assertion.as_ref().map(ExposeSecret::expose_secret),
             grant: supplies.grant.as_ref().map(ExposeSecret::expose_secret),
         };
-        let request = request::request(&self.settings, supplied);
+        let request = request::request(&self.settings, values);
         let request = request.inspect_err(|_| self.failed())?;
         if let Some(credentials) = &self.credentials {
             credentials.sending(&supplies.credentials);
         }
-        let response = self.client.exchange(request, &self.secrets(supplied)).await?;
+        let response = self.client.exchange(request, &self.secrets(values)).await?;
         self.note_clock(&response);
         let (token, refresh_token) = self.token(&response)?;
         if let (Some(kept), Some(new)) = (self.settings.grant.refresh_token(), refresh_token)
-            && supplied.grant != Some(new.expose_secret())
+            && values.grant != Some(new.expose_secret())
         {
             kept.keep(new).await?;
         }
@@ -183,11 +183,11 @@ impl<S: HttpService> OAuth2<S> {
     }
 
     /// Returns everything that no error may show.
-    fn secrets<'a>(&'a self, supplied: Supplied<'a>) -> Vec<&'a str> {
-        let assertions = [supplied.client_assertion, supplied.grant].into_iter().flatten();
+    fn secrets<'a>(&'a self, values: Supplied<'a>) -> Vec<&'a str> {
+        let assertions = [values.client_assertion, values.grant].into_iter().flatten();
         let params = self.settings.params.iter().map(|(_, value)| value.expose_secret());
         let headers = self.settings.headers.values().filter(|value| value.is_sensitive());
-        [supplied.credentials.expose_secret()]
+        [values.credentials.expose_secret()]
             .into_iter()
             .chain(assertions)
             .chain(params)

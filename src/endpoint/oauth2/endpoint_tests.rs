@@ -244,7 +244,7 @@ fn every_origin_is_refused_until_an_api_is_named() {
 fn spell(text: &str, spelling: u8) -> String {
     match spelling {
         0 => text.to_owned(),
-        1 => text.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+        1 => text.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat(),
         2 => text.to_uppercase(),
         _ => format!("x{text}y"),
     }
