@@ -443,6 +443,8 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
     ///
     /// [`ConfigError::InvalidScheme`] if the scheme is not a token as in RFC 9110, section 5.6.2.
     /// [`ConfigError::InvalidPolicy`] if the policy contradicts itself.
+    /// [`ConfigError::InvalidSetting`] for a store, if the endpoint's tokens are not
+    /// [shareable](TokenEndpoint::is_shareable).
     pub fn build(self) -> Result<TokenCache, ConfigError> {
         if !is_scheme(&self.scheme) {
             return Err(ConfigError::InvalidScheme(self.scheme.into()));
@@ -450,6 +452,13 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
         self.policy.check()?;
         if self.sharing.lease.is_some_and(|lease| lease < SHORTEST_LEASE) {
             return Err(ConfigError::InvalidPolicy("the lease is shorter than 100 ms"));
+        }
+        if self.fleet.is_some() && !self.endpoint.is_shareable() {
+            return Err(ConfigError::InvalidSetting {
+                setting: "the store of the token".into(),
+                reason: "the endpoint's tokens can't be shared by it alone; share what the \
+                         endpoint keeps itself, such as its refresh token, and say so",
+            });
         }
         let sharing = self.sharing;
         let fleet = self.fleet.map(|fleet| fleet.with(sharing));

@@ -137,13 +137,13 @@ impl TokenResponse {
 
     /// Creates the error of a response that refuses the request. `code` is its error code where
     /// that is not in the documented place, and the kind of error that it means if that is known.
-    /// `advise` may replace the advice for a kind of error and a code.
+    /// `advice_for` may replace the advice for a kind of error and a code.
     ///
     /// In a success only the code can speak.
     pub(super) fn refused(
         &self,
         code: Option<(String, Option<Kind>)>,
-        advise: impl FnOnce(Kind, Option<&str>) -> Option<&'static str>,
+        advice_for: impl FnOnce(Kind, Option<&str>) -> Option<&'static str>,
     ) -> AuthError {
         let mut documented =
             if self.status.is_redirection() { Documented::default() } else { self.documented() };
@@ -153,7 +153,7 @@ impl TokenResponse {
         if let Some(code) = code
             && documented.code.as_deref() != Some(&*code)
         {
-            start.push_str(&format!(" with the code {code}"));
+            start = format!("{start} with the code {code}");
             documented.code = Some(code);
         }
         let rejected = (Kind::Rejected, "check the client id and the secret");
@@ -164,7 +164,7 @@ impl TokenResponse {
             None if self.status.is_success() => by_table.unwrap_or(rejected),
             None => classify(self.status, documented.code.as_deref(), documented.is_json),
         };
-        let advice = advise(class.0, documented.code.as_deref()).unwrap_or(class.1);
+        let advice = advice_for(class.0, documented.code.as_deref()).unwrap_or(class.1);
         self.error(&start, (class.0, advice), documented)
     }
 

@@ -258,7 +258,7 @@ mod tests {
             let (parts, body) = request.into_parts();
             let mut sent = format!("{} {} {:?}\n", parts.method, parts.uri, parts.version);
             for (name, value) in &parts.headers {
-                sent += &format!("{name}: {}\n", value.to_str().unwrap());
+                sent = format!("{sent}{name}: {}\n", value.to_str().unwrap());
             }
             let body = body.collect().now_or_never().unwrap().unwrap().to_bytes();
             *sink.lock().unwrap() = sent + std::str::from_utf8(&body).unwrap();

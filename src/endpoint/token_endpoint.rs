@@ -130,6 +130,14 @@ pub trait TokenEndpoint: Send + Sync + 'static {
         std::future::ready(Ok(None))
     }
 
+    /// Returns `true` if processes may share the tokens through a [store](crate::store). A cache of
+    /// an endpoint that returns `false` can't be built with one.
+    ///
+    /// Defaults to `true`.
+    fn is_shareable(&self) -> bool {
+        true
+    }
+
     /// Returns `true` if the credentials differ from those that were last sent, or if there are
     /// some again after their source had failed.
     ///

@@ -13,6 +13,7 @@ mod guarantees;
 mod guards;
 mod hold_timeout;
 mod metrics;
+mod oauth2;
 mod origins;
 mod outage_log;
 mod refusal_bodies;

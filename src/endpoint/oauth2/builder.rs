@@ -10,6 +10,7 @@ use super::{
     client_auth::ClientAuth,
     endpoint::OAuth2,
     fields::ResponseFields,
+    refresh_token::{Kept, RefreshTokens},
     request::{Supplied, parameters},
     settings::{Grant, Settings},
 };
@@ -79,6 +80,22 @@ impl<S: HttpService> OAuth2<S> {
     ) -> OAuth2Builder<S> {
         let grant = Grant::JwtBearer(BoxAssertionSource::new(assertion));
         OAuth2Builder::new(token_uri.as_ref(), service, grant)
+    }
+
+    /// Starts the grant `refresh_token` (RFC 6749, section 6), for an integration that a person has
+    /// once allowed. `tokens` keeps the newest refresh token, before its access token is used.
+    ///
+    /// Processes that share the access token need a [name](OAuth2Builder::subject) for whose token
+    /// it is, and `tokens` that they [share](RefreshTokens::is_shared) too.
+    pub fn refresh_token(
+        token_uri: impl AsRef<str>,
+        service: S,
+        credentials: impl CredentialsSource,
+        tokens: impl RefreshTokens,
+    ) -> OAuth2Builder<S> {
+        let grant = Grant::RefreshToken(Kept::new(tokens));
+        let builder = OAuth2Builder::new(token_uri.as_ref(), service, grant);
+        builder.credentials(credentials).client_auth(ClientAuth::Basic)
     }
 
     /// Starts the grant `urn:ietf:params:oauth:grant-type:token-exchange` (RFC 8693): a token of
@@ -229,7 +246,8 @@ impl<S> OAuth2Builder<S> {
         self
     }
 
-    /// Names the subject of the assertion that is the grant, such as a user's id. Processes with
+    /// Names the subject of the assertion or the refresh token that is the grant, such as a user's
+    /// id. Processes with
     /// another subject do not share a token. Without a name such a grant has no
     /// [identity](crate::TokenEndpoint::identity). Defaults to none.
     pub fn subject(mut self, subject: impl Into<String>) -> Self {

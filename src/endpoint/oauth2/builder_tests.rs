@@ -1,5 +1,6 @@
 use super::*;
 use crate::{
+    TokenEndpoint,
     assertion::AssertionAsk,
     endpoint::oauth2::testing::{ID, SECRET, Server, URI},
     error::BoxError,
@@ -47,7 +48,6 @@ fn a_url_that_can_not_be_used_is_a_typed_error() {
     assert!(fault(builder(URI).for_api("http://api.internal")).contains("allow_plain_http"));
     // RFC 6749, section 3.2, allows a query.
     let with_query = builder("https://login.example.com/token?p=policy-1").build().unwrap();
-    use crate::TokenEndpoint;
     assert_eq!(with_query.uri().unwrap().query(), Some("p=policy-1"));
     assert!(!format!("{with_query:?}").contains("policy-1"));
 }

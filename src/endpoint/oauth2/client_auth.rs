@@ -26,7 +26,8 @@ pub enum ClientAuth {
     /// `tls_client_auth`, `self_signed_tls_client_auth`). The built-in client takes one with
     /// `client::https_with`.
     Tls,
-    /// Nothing at all (`none`).
+    /// Nothing at all (`none`). A public client's id is a
+    /// [`param`](super::OAuth2Builder::param).
     None,
 }
 

@@ -17,6 +17,7 @@ use super::{
         response::TokenResponse,
         token_endpoint::{Rotation, TokenEndpoint},
     },
+    refresh_token::Kept,
     refusal,
     request::{self, Supplied},
     response::{self, NoToken, TokenFields},
@@ -70,7 +71,8 @@ pub struct OAuth2<S> {
     /// `None` for a grant that needs no client.
     credentials: Option<Watched<BoxCredentialsSource>>,
     settings: Settings,
-    /// In whole seconds, how far the server's clock is ahead of this machine's by the last response.
+    /// In whole seconds, how far the server's clock was ahead of this machine's at its last
+    /// response.
     ///
     /// `Relaxed`, because the number stands alone and publishes no other memory.
     ahead: AtomicI64,
@@ -125,7 +127,11 @@ impl<S: HttpService> OAuth2<S> {
         if let Some(source) = self.settings.grant.source() {
             grant = Some(ask(source).await?);
         }
-        let dated = (client_assertion.is_some() || grant.is_some()).then_some(now);
+        if let Some(kept) = self.settings.grant.refresh_token() {
+            grant = Some(kept.newest().await?);
+        }
+        let is_asked = self.settings.sources().next().is_some();
+        let dated = is_asked.then_some(now);
         Ok(Supplies { credentials, client_assertion, grant, dated })
     }
 
@@ -155,27 +161,33 @@ impl<S: HttpService> OAuth2<S> {
 
     /// Sends the request and reads its response.
     async fn send(&self, supplies: &Supplies) -> Result<IssuedToken, AuthError> {
-        let supplied = Supplied {
+        let values = Supplied {
             credentials: &supplies.credentials,
             client_assertion: supplies.client_assertion.as_ref().map(ExposeSecret::expose_secret),
             grant: supplies.grant.as_ref().map(ExposeSecret::expose_secret),
         };
-        let request = request::request(&self.settings, supplied);
+        let request = request::request(&self.settings, values);
         let request = request.inspect_err(|_| self.failed())?;
         if let Some(credentials) = &self.credentials {
             credentials.sending(&supplies.credentials);
         }
-        let response = self.client.exchange(request, &self.secrets(supplied)).await?;
+        let response = self.client.exchange(request, &self.secrets(values)).await?;
         self.note_clock(&response);
-        self.token(&response)
+        let (token, refresh_token) = self.token(&response)?;
+        if let (Some(kept), Some(new)) = (self.settings.grant.refresh_token(), refresh_token)
+            && values.grant != Some(new.expose_secret())
+        {
+            kept.keep(new).await?;
+        }
+        Ok(token)
     }
 
     /// Returns everything that no error may show.
-    fn secrets<'a>(&'a self, supplied: Supplied<'a>) -> Vec<&'a str> {
-        let assertions = [supplied.client_assertion, supplied.grant].into_iter().flatten();
+    fn secrets<'a>(&'a self, values: Supplied<'a>) -> Vec<&'a str> {
+        let assertions = [values.client_assertion, values.grant].into_iter().flatten();
         let params = self.settings.params.iter().map(|(_, value)| value.expose_secret());
         let headers = self.settings.headers.values().filter(|value| value.is_sensitive());
-        [supplied.credentials.expose_secret()]
+        [values.credentials.expose_secret()]
             .into_iter()
             .chain(assertions)
             .chain(params)
@@ -183,7 +195,11 @@ impl<S: HttpService> OAuth2<S> {
             .collect()
     }
 
-    fn token(&self, response: &TokenResponse) -> Result<IssuedToken, AuthError> {
+    /// Returns the token of a response, and the refresh token that came with it.
+    fn token(
+        &self,
+        response: &TokenResponse,
+    ) -> Result<(IssuedToken, Option<SecretString>), AuthError> {
         let advise = |kind: Kind, code: Option<&str>| refusal::advice(&self.settings, kind, code);
         if !response.status().is_success() {
             return Err(self.refused(response));
@@ -203,7 +219,8 @@ impl<S: HttpService> OAuth2<S> {
             }
         };
         self.check_scope(&fields)?;
-        let TokenFields { secret, expires_in, expires_at, renew_in, granted } = fields;
+        let TokenFields { secret, expires_in, expires_at, renew_in, refresh_token, granted } =
+            fields;
         let mut token = IssuedToken::new(secret)
             .expires_at(expires_at)
             .server_date(response.date())
@@ -212,10 +229,10 @@ impl<S: HttpService> OAuth2<S> {
         if let Some(lifetime) = expires_in {
             token = token.expires_in(lifetime);
         }
-        Ok(match renew_in {
-            Some(after) => token.renew_in(after),
-            None => token,
-        })
+        if let Some(after) = renew_in {
+            token = token.renew_in(after);
+        }
+        Ok((token, refresh_token))
     }
 
     /// Returns the error of a response that is no success.
@@ -271,14 +288,17 @@ impl<S: HttpService> OAuth2<S> {
     /// Returns whether a new assertion may be accepted after this refusal.
     async fn is_worth_another(&self, error: &AuthError, sent: &Supplies) -> bool {
         let refused = matches!(error.code(), Some("invalid_client" | "invalid_grant"));
-        let Some(dated) = sent.dated.filter(|_| refused) else { return false };
-        if seconds_between(dated, self.now()).abs() > SAME_TIME {
-            return true;
-        }
-        self.is_source_changed().await
+        let is_dated_wrong = |dated| seconds_between(dated, self.now()).abs() > SAME_TIME;
+        // Another process may have had the refresh token replaced.
+        refused && (sent.dated.is_some_and(is_dated_wrong) || self.is_source_changed().await)
     }
 
     async fn is_source_changed(&self) -> bool {
+        if let Some(kept) = self.settings.grant.refresh_token()
+            && kept.is_changed().await
+        {
+            return true;
+        }
         for source in self.settings.sources() {
             if source.changed().await {
                 return true;
@@ -341,13 +361,19 @@ impl<S: HttpService> TokenEndpoint for OAuth2<S> {
         Some(&self.settings.uri)
     }
 
+    fn is_shareable(&self) -> bool {
+        self.settings.grant.refresh_token().is_none_or(Kept::is_shared)
+    }
+
     fn api_origins(&self) -> ApiOrigins {
         self.settings.origins.clone()
     }
 
     async fn identity(&self) -> Result<Option<Identity>, AuthError> {
-        // Whose token an assertion brings is in the assertion, which nobody reads here.
-        if self.settings.grant.source().is_some() && self.settings.subject.is_none() {
+        let grant = &self.settings.grant;
+        let is_of_subject = grant.source().is_some() || grant.refresh_token().is_some();
+        // Whose token an assertion or a refresh token brings is not to be seen here.
+        if is_of_subject && self.settings.subject.is_none() {
             return Ok(None);
         }
         Ok(Some(self.identity_of(&self.credentials().await?)))

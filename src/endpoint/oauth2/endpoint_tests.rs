@@ -244,7 +244,7 @@ fn every_origin_is_refused_until_an_api_is_named() {
 fn spell(text: &str, spelling: u8) -> String {
     match spelling {
         0 => text.to_owned(),
-        1 => text.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+        1 => text.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat(),
         2 => text.to_uppercase(),
         _ => format!("x{text}y"),
     }
@@ -270,8 +270,7 @@ proptest! {
         prop_assume!(secret_like.iter().all(|it| !it.trim().is_empty()));
         let text = spell(secret_like[shown], spelling);
         let body = serde_json::json!({ field: text }).to_string();
-        let response = Response::builder().status(status).header("content-type", "application/json");
-        let server = Server::default().then_this(response.body(body).unwrap());
+        let server = Server::default().then(status, "application/json", &body);
         let credentials = Credentials::new(ID, secret.clone());
         let sent = assertion.clone();
         let source = assertion::from_fn(move |_| {

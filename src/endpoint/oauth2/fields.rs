@@ -81,6 +81,7 @@ impl ResponseFields {
     /// [`transient_codes`](Self::transient_codes). A response without the field is judged by the
     /// others. Defaults to none.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "a code is written without a reference")]
     pub fn success_code(mut self, pointer: impl Into<String>, value: impl ToString) -> Self {
         self.success = Some((pointer.into(), value.to_string()));
         self

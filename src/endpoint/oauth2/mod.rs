@@ -7,6 +7,7 @@
 //! | [`OAuth2Builder`] | scope, audience, resource, and whatever else a provider wants |
 //! | [`ClientAuth`] | how the client says who it is |
 //! | [`ResponseFields`] | a response whose fields have names of the provider's own |
+//! | [`RefreshTokens`] | where a refresh token is kept |
 //! | [`Granted`] | what a response says beside the token and its lifetime |
 //!
 //! # Requests
@@ -63,6 +64,7 @@ mod builder;
 mod client_auth;
 mod endpoint;
 mod fields;
+mod refresh_token;
 mod refusal;
 mod request;
 mod response;
@@ -72,5 +74,5 @@ mod testing;
 
 pub use self::{
     builder::OAuth2Builder, client_auth::ClientAuth, endpoint::OAuth2, fields::ResponseFields,
-    response::Granted,
+    refresh_token::RefreshTokens, response::Granted,
 };

@@ -1,7 +1,7 @@
 //! The advice after a refusal (RFC 6749, section 5.2). Pure.
 //!
-//! The [table of codes and statuses](super::super::refusal) says what a refusal means. What is to be
-//! done about it depends on how the client said who it is, and on the grant.
+//! The [table of codes and statuses](super::super::refusal) says what a refusal means. What is to
+//! be done about it depends on how the client said who it is, and on the grant.
 
 use super::{
     client_auth::ClientAuth,
@@ -48,6 +48,10 @@ fn grant(grant: &Grant) -> Option<&'static str> {
         Grant::JwtBearer(_) => Some(
             "the assertion was not accepted; check its key, its subject, its audience and the \
              clock",
+        ),
+        Grant::RefreshToken(_) => Some(
+            "the refresh token was not accepted: it has expired, was revoked, or was used before; \
+             it has to be allowed anew",
         ),
         Grant::TokenExchange { .. } => {
             Some("the subject token was not accepted; check where it comes from, and its audience")

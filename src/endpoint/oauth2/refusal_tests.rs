@@ -16,6 +16,9 @@ use crate::{
     error::{AuthError, Fate, Kind},
 };
 
+/// A content type and a body.
+type Body<'a> = (&'a str, &'a str);
+
 const BLAMES_SECRET: &str = "check the client id and the secret";
 
 fn refused(status: u16, content_type: &str, body: &str) -> AuthError {
@@ -69,7 +72,7 @@ fn without_a_code_the_status_decides() {
     let (html, json) = (("text/html", "<html>no</html>"), ("application/json", "{}"));
     let unknown = ("application/json", r#"{"error": "unheard_of"}"#);
     let both = [html, json, unknown];
-    let rows: [(&[u16], &[(&str, &str)], Kind); 8] = [
+    let rows: [(&[u16], &[Body<'_>], Kind); 8] = [
         (&[401], &both, Kind::Rejected),
         (&[400], &both, Kind::Rejected),
         (&[403], &[html, ("text/plain", "no")], Kind::Permanent),

@@ -80,6 +80,7 @@ pub(super) fn parameters<'a>(
     match &settings.grant {
         Grant::Named(_) => {}
         Grant::JwtBearer(_) => parameters.push(("assertion", granted)),
+        Grant::RefreshToken(_) => parameters.push(("refresh_token", granted)),
         Grant::TokenExchange { token_type, .. } => {
             parameters.extend([("subject_token", granted), ("subject_token_type", token_type)]);
         }

@@ -172,8 +172,8 @@ fn each_grant_sends_its_own_parameters_first() {
         exchange.bodies(),
         [format!(
             "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&\
-             subject_token={asked}&subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt&\
-             audience=api&client_id={ID}"
+             subject_token={asked}&\
+             subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt&audience=api&client_id={ID}"
         )]
     );
 }
@@ -185,9 +185,9 @@ fn a_request_in_json_has_the_same_parameters() {
     issue(builder.scope("a b").audience("x").audience("\"y\"").param("p", "q")).unwrap();
     assert_eq!(
         server.bodies(),
-        [format!(
-            r#"{{"grant_type":"client_credentials","scope":"a b","audience":["x","\"y\""],"p":"q","client_id":"{ID}","client_secret":"{SECRET}"}}"#
-        )]
+        [r#"{"grant_type":"client_credentials","scope":"a b","audience":["x","\"y\""],"p":"q""#
+            .to_owned()
+            + &format!(r#","client_id":"{ID}","client_secret":"{SECRET}"}}"#)]
     );
     assert_eq!(server.header("content-type").as_deref(), Some("application/json"));
 }

@@ -40,6 +40,7 @@ pub(super) struct TokenFields {
     pub(super) expires_in: Option<Duration>,
     pub(super) expires_at: Option<SystemTime>,
     pub(super) renew_in: Option<Duration>,
+    pub(super) refresh_token: Option<SecretString>,
     pub(super) granted: Granted,
 }
 
@@ -84,6 +85,11 @@ pub(super) fn read(body: &Value, fields: &ResponseFields) -> Result<TokenFields,
         expires_in,
         expires_at,
         renew_in: object.get("refresh_in").and_then(seconds),
+        refresh_token: object
+            .get("refresh_token")
+            .and_then(Value::as_str)
+            .filter(|token| !token.is_empty())
+            .map(Into::into),
         granted: Granted {
             scope: object.get("scope").and_then(Value::as_str).map(str::to_owned),
             token_type: token_type.map(str::to_owned),

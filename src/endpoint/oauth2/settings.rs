@@ -5,7 +5,10 @@ use std::{fmt, time::Duration};
 use http::{HeaderMap, Uri};
 use secrecy::SecretString;
 
-use super::{super::token_endpoint::Rotation, client_auth::ClientAuth, fields::ResponseFields};
+use super::{
+    super::token_endpoint::Rotation, client_auth::ClientAuth, fields::ResponseFields,
+    refresh_token::Kept,
+};
 use crate::{assertion::BoxAssertionSource, origin::ApiOrigins};
 
 /// The grant, by what its requests have beside `grant_type`.
@@ -16,6 +19,8 @@ pub(super) enum Grant {
     JwtBearer(BoxAssertionSource),
     /// `subject_token` and `subject_token_type` (RFC 8693, section 2.1).
     TokenExchange { subject: BoxAssertionSource, token_type: Box<str> },
+    /// `refresh_token` (RFC 6749, section 6).
+    RefreshToken(Kept),
 }
 
 /// Everything that a builder has set.
@@ -46,14 +51,23 @@ impl Grant {
             Self::Named(name) => name,
             Self::JwtBearer(_) => "urn:ietf:params:oauth:grant-type:jwt-bearer",
             Self::TokenExchange { .. } => "urn:ietf:params:oauth:grant-type:token-exchange",
+            Self::RefreshToken(_) => "refresh_token",
         }
     }
 
     /// Returns the source of the assertion or token that is the grant itself.
     pub(super) fn source(&self) -> Option<&BoxAssertionSource> {
         match self {
-            Self::Named(_) => None,
+            Self::Named(_) | Self::RefreshToken(_) => None,
             Self::JwtBearer(source) | Self::TokenExchange { subject: source, .. } => Some(source),
+        }
+    }
+
+    /// Returns where the refresh token is kept, if the grant has one.
+    pub(super) fn refresh_token(&self) -> Option<&Kept> {
+        match self {
+            Self::RefreshToken(kept) => Some(kept),
+            _ => None,
         }
     }
 }
