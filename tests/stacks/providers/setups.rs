@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use http::{HeaderName, HeaderValue, Request, Uri};
+use http_body_util::Full;
 use serde::Deserialize;
 use tower_reauth::{
     AuthError, AuthLayer, ConfigError, Credentials, RefreshPolicy, TokenCache, TokenEndpoint,
@@ -101,7 +102,7 @@ impl<S: HttpService> TokenEndpoint for Imds<S> {
     async fn issue(&self) -> Result<IssuedToken, AuthError> {
         let uri = "http://169.254.169.254/metadata/identity/oauth2/token\
                    ?api-version=2018-02-01&resource=https%3A%2F%2Fvault.azure.net";
-        let request = Request::get(uri).header("metadata", "true").body(Default::default());
+        let request = Request::get(uri).header("metadata", "true").body(Full::default());
         let request = request.map_err(AuthError::permanent)?;
         let response = self.client.exchange(request, &[]).await?;
         if !response.status().is_success() {
@@ -152,7 +153,7 @@ struct InstallationToken {
 impl<S: HttpService> TokenEndpoint for Installation<S> {
     async fn issue(&self) -> Result<IssuedToken, AuthError> {
         let request = Request::post(&self.uri).header("accept", "application/vnd.github+json");
-        let request = request.body(Default::default()).map_err(AuthError::permanent)?;
+        let request = request.body(Full::default()).map_err(AuthError::permanent)?;
         let response = self.as_app.exchange(request, &[]).await?;
         if !response.status().is_success() {
             return Err(response.refusal());
