@@ -7,6 +7,7 @@ use secrecy::SecretString;
 
 use super::{
     super::{client::TokenClient, http_service::HttpService, token_endpoint::Rotation},
+    address::{Address, TokenAddress},
     client_auth::ClientAuth,
     endpoint::OAuth2,
     fields::ResponseFields,
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     assertion::{AssertionSource, BoxAssertionSource},
     credentials::{BoxCredentialsSource, Credentials, CredentialsSource},
-    error::{ConfigError, shown},
+    error::ConfigError,
     origin::{self, ApiOrigins},
 };
 
@@ -29,11 +30,11 @@ impl<S: HttpService> OAuth2<S> {
     /// of its own. It says who it is with [`ClientAuth::Basic`], unless
     /// [`client_auth`](OAuth2Builder::client_auth) says otherwise.
     pub fn client_credentials(
-        token_uri: impl AsRef<str>,
+        address: impl Into<TokenAddress>,
         service: S,
         credentials: impl CredentialsSource,
     ) -> OAuth2Builder<S> {
-        Self::grant(token_uri, service, "client_credentials", credentials)
+        Self::grant(address, service, "client_credentials", credentials)
     }
 
     /// Starts any other grant by its name, such as `account_credentials` of Zoom. What else it
@@ -59,14 +60,14 @@ impl<S: HttpService> OAuth2<S> {
     /// # }
     /// ```
     pub fn grant(
-        token_uri: impl AsRef<str>,
+        address: impl Into<TokenAddress>,
         service: S,
         grant_type: impl Into<String>,
         credentials: impl CredentialsSource,
     ) -> OAuth2Builder<S> {
         let grant = Grant::Named(grant_type.into().into());
-        let builder = OAuth2Builder::new(token_uri.as_ref(), service, grant);
-        builder.credentials(credentials).client_auth(ClientAuth::Basic)
+        let builder = OAuth2Builder::new(address.into(), service, grant);
+        builder.client(credentials)
     }
 
     /// Starts the grant `urn:ietf:params:oauth:grant-type:jwt-bearer` (RFC 7523, section 2.1): the
@@ -74,12 +75,12 @@ impl<S: HttpService> OAuth2<S> {
     /// [`credentials`](OAuth2Builder::credentials) and
     /// [`client_auth`](OAuth2Builder::client_auth) are given.
     pub fn jwt_bearer(
-        token_uri: impl AsRef<str>,
+        address: impl Into<TokenAddress>,
         service: S,
         assertion: impl AssertionSource,
     ) -> OAuth2Builder<S> {
         let grant = Grant::JwtBearer(BoxAssertionSource::new(assertion));
-        OAuth2Builder::new(token_uri.as_ref(), service, grant)
+        OAuth2Builder::new(address.into(), service, grant)
     }
 
     /// Starts the grant `refresh_token` (RFC 6749, section 6), for an integration that a person has
@@ -88,14 +89,14 @@ impl<S: HttpService> OAuth2<S> {
     /// Processes that share the access token need a [name](OAuth2Builder::subject) for whose token
     /// it is, and `tokens` that they [share](RefreshTokens::is_shared) too.
     pub fn refresh_token(
-        token_uri: impl AsRef<str>,
+        address: impl Into<TokenAddress>,
         service: S,
         credentials: impl CredentialsSource,
         tokens: impl RefreshTokens,
     ) -> OAuth2Builder<S> {
         let grant = Grant::RefreshToken(Kept::new(tokens));
-        let builder = OAuth2Builder::new(token_uri.as_ref(), service, grant);
-        builder.credentials(credentials).client_auth(ClientAuth::Basic)
+        let builder = OAuth2Builder::new(address.into(), service, grant);
+        builder.client(credentials)
     }
 
     /// Starts the grant `urn:ietf:params:oauth:grant-type:token-exchange` (RFC 8693): a token of
@@ -104,7 +105,7 @@ impl<S: HttpService> OAuth2<S> {
     /// [`credentials`](OAuth2Builder::credentials) and
     /// [`client_auth`](OAuth2Builder::client_auth) are given.
     pub fn token_exchange(
-        token_uri: impl AsRef<str>,
+        address: impl Into<TokenAddress>,
         service: S,
         subject_token: impl AssertionSource,
         subject_token_type: impl Into<String>,
@@ -112,7 +113,7 @@ impl<S: HttpService> OAuth2<S> {
         let subject = BoxAssertionSource::new(subject_token);
         let token_type = subject_token_type.into().into();
         let grant = Grant::TokenExchange { subject, token_type };
-        OAuth2Builder::new(token_uri.as_ref(), service, grant)
+        OAuth2Builder::new(address.into(), service, grant)
     }
 }
 
@@ -141,7 +142,7 @@ impl<S: HttpService> OAuth2<S> {
 /// ```
 #[must_use = "a builder makes nothing until `build`"]
 pub struct OAuth2Builder<S> {
-    token_uri: String,
+    address: TokenAddress,
     service: S,
     credentials: Option<BoxCredentialsSource>,
     allow_plain_http: bool,
@@ -151,17 +152,18 @@ pub struct OAuth2Builder<S> {
 }
 
 impl<S> OAuth2Builder<S> {
-    fn new(token_uri: &str, service: S, grant: Grant) -> Self {
+    fn new(address: TokenAddress, service: S, grant: Grant) -> Self {
         Self {
-            token_uri: token_uri.to_owned(),
+            address,
             service,
             credentials: None,
             allow_plain_http: false,
             apis: Vec::new(),
             settings: Settings {
-                uri: Uri::default(),
+                address: Address::Fixed(Uri::default()),
                 grant,
                 client_auth: ClientAuth::None,
+                is_auth_open: false,
                 scope: Vec::new(),
                 require_scope: false,
                 resources: Vec::new(),
@@ -179,6 +181,13 @@ impl<S> OAuth2Builder<S> {
         }
     }
 
+    /// Sets credentials, with which the client says who it is as nobody has chosen yet.
+    fn client(self, credentials: impl CredentialsSource) -> Self {
+        let mut builder = self.credentials(credentials).client_auth(ClientAuth::Basic);
+        builder.settings.is_auth_open = true;
+        builder
+    }
+
     /// Sets the source of client id and secret, for a grant that was not given one.
     pub fn credentials(mut self, credentials: impl CredentialsSource) -> Self {
         self.credentials = Some(BoxCredentialsSource::new(credentials));
@@ -186,9 +195,10 @@ impl<S> OAuth2Builder<S> {
     }
 
     /// Sets how the client says who it is. Defaults to [`ClientAuth::Basic`] for a grant that was
-    /// given credentials, else to [`ClientAuth::None`].
+    /// given credentials, or what the metadata of an [`Issuer`](super::Issuer) says. Else it
+    /// defaults to [`ClientAuth::None`].
     pub fn client_auth(mut self, auth: ClientAuth) -> Self {
-        self.settings.client_auth = auth;
+        (self.settings.client_auth, self.settings.is_auth_open) = (auth, false);
         self
     }
 
@@ -313,14 +323,14 @@ impl<S: HttpService> OAuth2Builder<S> {
     ///   given, for a client authentication without [credentials](Self::credentials), for a header
     ///   that the request has itself, and for a JSON pointer that is none.
     pub fn build(mut self) -> Result<OAuth2<S>, ConfigError> {
-        let uri = origin::parse_with_query(&self.token_uri)?;
+        self.settings.address = self.address.checked()?;
         let mut client = TokenClient::new(self.service);
         if self.allow_plain_http {
             client = client.allow_plain_http();
         } else {
-            origin::check_transport(&uri, "OAuth2Builder::allow_plain_http")?;
+            let first = self.settings.address.first();
+            origin::check_transport(first, "OAuth2Builder::allow_plain_http")?;
         }
-        self.settings.uri = uri;
         let none = ApiOrigins::none();
         self.settings.origins = self.apis.iter().try_fold(none, ApiOrigins::and)?;
         check(&self.settings, self.credentials.is_some())?;
@@ -342,7 +352,8 @@ fn check(settings: &Settings, has_credentials: bool) -> Result<(), ConfigError> 
         let reason = "there are no credentials; give some with OAuth2Builder::credentials";
         return invalid("the client authentication".into(), reason);
     }
-    if settings.issuer.is_none() && settings.sources().any(AssertionSource::needs_issuer) {
+    let has_issuer = settings.issuer.is_some() || settings.address.discovery().is_some();
+    if !has_issuer && settings.sources().any(AssertionSource::needs_issuer) {
         let reason = "its audience is the issuer, which is not known; give it with \
                       OAuth2Builder::issuer, or the assertion another audience";
         return invalid("the assertion".into(), reason);
@@ -364,7 +375,7 @@ fn doubled(settings: &Settings) -> Option<String> {
     let credentials = Credentials::new("", String::new());
     let supplied = Supplied { credentials: &credentials, client_assertion: None, grant: None };
     let scope = settings.scope.join(" ");
-    let parameters = parameters(settings, supplied, &scope);
+    let parameters = parameters(settings, &settings.client_auth, supplied, &scope);
     let given = |name: &str| settings.params.iter().filter(|it| it.0 == name).count();
     let sent = |name: &str| parameters.iter().filter(|it| it.0 == name).count();
     let mut names = settings.params.iter().map(|it| it.0.as_str());
@@ -373,9 +384,8 @@ fn doubled(settings: &Settings) -> Option<String> {
 
 impl<S> fmt::Debug for OAuth2Builder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let uri = self.token_uri.parse::<Uri>().map(|uri| shown(&uri)).unwrap_or_default();
         f.debug_struct("OAuth2Builder")
-            .field("token_uri", &uri)
+            .field("address", &self.address)
             .field("grant", &self.settings.grant)
             .field("scope", &self.settings.scope)
             .finish_non_exhaustive()

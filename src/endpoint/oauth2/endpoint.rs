@@ -17,11 +17,14 @@ use super::{
         response::TokenResponse,
         token_endpoint::{Rotation, TokenEndpoint},
     },
+    address::Address,
+    client_auth::ClientAuth,
+    discovery::Discovery,
     refresh_token::Kept,
     refusal,
     request::{self, Supplied},
     response::{self, NoToken, TokenFields},
-    settings::Settings,
+    settings::{Settings, Target},
 };
 use crate::{
     assertion::{AssertionAsk, AssertionSource, BoxAssertionSource},
@@ -35,14 +38,14 @@ use crate::{
 
 /// OAuth 2's token endpoint for machines (RFC 6749, section 4.4, and its relatives).
 ///
-/// The [module](super::oauth2) tells what is sent, how a response is read, and what a refusal
+/// The [module](super) tells what is sent, how a response is read, and what a refusal
 /// means. Each constructor is one grant and returns an
-/// [`OAuth2Builder`](super::oauth2::OAuth2Builder) with the other settings.
+/// [`OAuth2Builder`](super::OAuth2Builder) with the other settings.
 ///
 /// - The tokens are [overlapping](Rotation::Overlapping), unless
-///   [said otherwise](super::oauth2::OAuth2Builder::rotation).
+///   [said otherwise](super::OAuth2Builder::rotation).
 /// - The authorization server does not see the tokens, only the API that was
-///   [named](super::oauth2::OAuth2Builder::for_api).
+///   [named](super::OAuth2Builder::for_api).
 /// - Processes share a token only if client id, grant, scope, resource, audience, parameters,
 ///   headers and subject are the same.
 /// - A call makes one request. If the server refuses an assertion that was dated by a clock more
@@ -102,16 +105,33 @@ impl<S: HttpService> OAuth2<S> {
 
     /// Makes one attempt, with one request. Returns with an error what was sent, if anything was.
     async fn attempt(&self) -> Result<IssuedToken, (AuthError, Option<Supplies>)> {
-        let supplies = self.supplies().await;
+        let target = self.target().await.map_err(|error| (error, None))?;
+        let supplies = self.supplies(&target).await;
         let supplies = supplies.inspect_err(|_| self.failed()).map_err(|error| (error, None))?;
-        match self.send(&supplies).await {
+        match self.send(&target, &supplies).await {
             Ok(token) => Ok(token.issued_to(self.identity_of(&supplies.credentials))),
             Err(error) => Err((error, Some(supplies))),
         }
     }
 
+    /// Returns where the request goes. The metadata of an issuer may have to be fetched for that.
+    async fn target(&self) -> Result<Target, AuthError> {
+        let settings = &self.settings;
+        let discovery = match &settings.address {
+            Address::Fixed(uri) => return Ok(Target { uri: uri.clone(), wants_post: false }),
+            Address::Discovered(discovery) => discovery,
+        };
+        let metadata = discovery.metadata(&self.client).await?;
+        let mtls = metadata.mtls_token_endpoint.as_ref();
+        let mtls = mtls.filter(|_| matches!(settings.client_auth, ClientAuth::Tls));
+        Ok(Target {
+            uri: mtls.unwrap_or(&metadata.token_endpoint).clone(),
+            wants_post: settings.is_auth_open && metadata.wants_post,
+        })
+    }
+
     /// Asks the sources.
-    async fn supplies(&self) -> Result<Supplies, AuthError> {
+    async fn supplies(&self, target: &Target) -> Result<Supplies, AuthError> {
         let credentials = self.credentials().await?;
         if self.settings.client_auth.needs_secret() {
             credentials.check()?;
@@ -119,13 +139,15 @@ impl<S: HttpService> OAuth2<S> {
             credentials.check_client_id()?;
         }
         let now = self.now();
-        let ask = |source| self.assertion(source, credentials.client_id(), now);
+        let mut ask = AssertionAsk::new(credentials.client_id(), &target.uri, now);
+        let issuer = self.settings.address.discovery().map(Discovery::issuer);
+        ask.issuer = self.settings.issuer.as_deref().or(issuer);
         let (mut client_assertion, mut grant) = (None, None);
         if let Some(source) = self.settings.client_auth.source() {
-            client_assertion = Some(ask(source).await?);
+            client_assertion = Some(assertion(source, &ask).await?);
         }
         if let Some(source) = self.settings.grant.source() {
-            grant = Some(ask(source).await?);
+            grant = Some(assertion(source, &ask).await?);
         }
         if let Some(kept) = self.settings.grant.refresh_token() {
             grant = Some(kept.newest().await?);
@@ -143,37 +165,26 @@ impl<S: HttpService> OAuth2<S> {
         }
     }
 
-    async fn assertion(
-        &self,
-        source: &BoxAssertionSource,
-        client_id: &str,
-        now: SystemTime,
-    ) -> Result<SecretString, AuthError> {
-        let mut ask = AssertionAsk::new(client_id, &self.settings.uri, now);
-        ask.issuer = self.settings.issuer.as_deref();
-        let assertion = credentials::within(source.assertion(&ask)).await?;
-        if assertion.expose_secret().is_empty() {
-            let text = "the assertion is empty; check where it comes from";
-            return Err(AuthError::new(Kind::Credentials, text));
-        }
-        Ok(assertion)
-    }
-
     /// Sends the request and reads its response.
-    async fn send(&self, supplies: &Supplies) -> Result<IssuedToken, AuthError> {
+    async fn send(&self, target: &Target, supplies: &Supplies) -> Result<IssuedToken, AuthError> {
         let values = Supplied {
             credentials: &supplies.credentials,
             client_assertion: supplies.client_assertion.as_ref().map(ExposeSecret::expose_secret),
             grant: supplies.grant.as_ref().map(ExposeSecret::expose_secret),
         };
-        let request = request::request(&self.settings, values);
+        let request = request::request(&self.settings, target, values);
         let request = request.inspect_err(|_| self.failed())?;
         if let Some(credentials) = &self.credentials {
             credentials.sending(&supplies.credentials);
         }
         let response = self.client.exchange(request, &self.secrets(values)).await?;
         self.note_clock(&response);
-        let (token, refresh_token) = self.token(&response)?;
+        if let Some(discovery) = self.settings.address.discovery()
+            && matches!(response.status().as_u16(), 404 | 405 | 410)
+        {
+            discovery.forget();
+        }
+        let (token, refresh_token) = self.token(target, &response)?;
         if let (Some(kept), Some(new)) = (self.settings.grant.refresh_token(), refresh_token)
             && values.grant != Some(new.expose_secret())
         {
@@ -198,11 +209,14 @@ impl<S: HttpService> OAuth2<S> {
     /// Returns the token of a response, and the refresh token that came with it.
     fn token(
         &self,
+        target: &Target,
         response: &TokenResponse,
     ) -> Result<(IssuedToken, Option<SecretString>), AuthError> {
-        let advise = |kind: Kind, code: Option<&str>| refusal::advice(&self.settings, kind, code);
+        let advise = |kind: Kind, code: Option<&str>| {
+            refusal::advice(&self.settings.grant, self.settings.auth(target), kind, code)
+        };
         if !response.status().is_success() {
-            return Err(self.refused(response));
+            return Err(response.refused(self.code(response), advise));
         }
         let body = response.value()?;
         let fields = match response::read(&body.0, &self.settings.fields) {
@@ -235,17 +249,17 @@ impl<S: HttpService> OAuth2<S> {
         Ok((token, refresh_token))
     }
 
-    /// Returns the error of a response that is no success.
-    fn refused(&self, response: &TokenResponse) -> AuthError {
-        let body = if response.status().is_redirection() { None } else { response.value().ok() };
-        let own = body.as_ref().and_then(|body| self.settings.fields.own_code(&body.0));
-        let code = body.as_ref().and_then(|body| self.settings.fields.code(&body.0));
-        let code = match own {
-            Some(own) if own.is_transient => Some((own.code, Some(Kind::Transient))),
-            Some(own) => Some((own.code, None)),
-            None => code.map(|code| (code.to_owned(), None)),
-        };
-        response.refused(code, |kind, code| refusal::advice(&self.settings, kind, code))
+    /// Returns the error code of a response that is no success, and the kind of error that it means
+    /// if that is known.
+    fn code(&self, response: &TokenResponse) -> Option<(String, Option<Kind>)> {
+        if response.status().is_redirection() {
+            return None;
+        }
+        let (body, fields) = (response.value().ok()?, &self.settings.fields);
+        if let Some(own) = fields.own_code(&body.0) {
+            return Some((own.code, own.is_transient.then_some(Kind::Transient)));
+        }
+        fields.code(&body.0).map(|code| (code.to_owned(), None))
     }
 
     fn check_scope(&self, fields: &TokenFields) -> Result<(), AuthError> {
@@ -318,6 +332,10 @@ impl<S: HttpService> OAuth2<S> {
         let mut identity = Identity::new(credentials.client_id())
             .with("grant_type", settings.grant.name())
             .with("scope", settings.scope.join(" "));
+        // The address of the token endpoint is not known to the cache.
+        if let Some(discovery) = settings.address.discovery() {
+            identity = identity.with("issuer", discovery.issuer());
+        }
         for (key, values) in [("resource", &settings.resources), ("audience", &settings.audiences)]
         {
             identity = values.iter().fold(identity, |it, value| it.with(key, value));
@@ -332,6 +350,18 @@ impl<S: HttpService> OAuth2<S> {
         }
         settings.subject.iter().fold(identity, |it, subject| it.with("subject", subject))
     }
+}
+
+async fn assertion(
+    source: &BoxAssertionSource,
+    ask: &AssertionAsk<'_>,
+) -> Result<SecretString, AuthError> {
+    let assertion = credentials::within(source.assertion(ask)).await?;
+    if assertion.expose_secret().is_empty() {
+        let text = "the assertion is empty; check where it comes from";
+        return Err(AuthError::new(Kind::Credentials, text));
+    }
+    Ok(assertion)
 }
 
 /// Returns the whole seconds from one time to another, negative if it is earlier.
@@ -358,7 +388,7 @@ impl<S: HttpService> TokenEndpoint for OAuth2<S> {
     }
 
     fn uri(&self) -> Option<&Uri> {
-        Some(&self.settings.uri)
+        self.settings.address.fixed()
     }
 
     fn is_shareable(&self) -> bool {
@@ -399,7 +429,7 @@ impl<S: HttpService> TokenEndpoint for OAuth2<S> {
 impl<S> fmt::Debug for OAuth2<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OAuth2")
-            .field("uri", &shown(&self.settings.uri))
+            .field("uri", &shown(self.settings.address.first()))
             .field("grant", &self.settings.grant)
             .field("scope", &self.settings.scope)
             .finish_non_exhaustive()

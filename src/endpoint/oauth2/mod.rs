@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`OAuth2`] | the token endpoint |
 //! | [`OAuth2Builder`] | scope, audience, resource, and whatever else a provider wants |
+//! | [`Issuer`] | an authorization server, whose token endpoint is found by its metadata |
 //! | [`ClientAuth`] | how the client says who it is |
 //! | [`ResponseFields`] | a response whose fields have names of the provider's own |
 //! | [`RefreshTokens`] | where a refresh token is kept |
@@ -19,6 +20,7 @@
 //!    client id and the secret in HTTP Basic (section 2.3.1).
 //! 3. The client says who it is in one way. No other way is tried after a refusal, because the
 //!    second error would hide the first, and an assertion may be used once.
+//! 4. The token endpoint is given by its address, or found by an [`Issuer`].
 //!
 //! # Responses
 //!
@@ -59,11 +61,14 @@
 //! # }
 //! ```
 
+mod address;
 mod base64;
 mod builder;
 mod client_auth;
+mod discovery;
 mod endpoint;
 mod fields;
+mod metadata;
 mod refresh_token;
 mod refusal;
 mod request;
@@ -73,6 +78,11 @@ mod settings;
 mod testing;
 
 pub use self::{
-    builder::OAuth2Builder, client_auth::ClientAuth, endpoint::OAuth2, fields::ResponseFields,
-    refresh_token::RefreshTokens, response::Granted,
+    address::{Issuer, TokenAddress},
+    builder::OAuth2Builder,
+    client_auth::ClientAuth,
+    endpoint::OAuth2,
+    fields::ResponseFields,
+    refresh_token::RefreshTokens,
+    response::Granted,
 };

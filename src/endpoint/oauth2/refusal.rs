@@ -3,22 +3,24 @@
 //! The [table of codes and statuses](super::super::refusal) says what a refusal means. What is to
 //! be done about it depends on how the client said who it is, and on the grant.
 
-use super::{
-    client_auth::ClientAuth,
-    settings::{Grant, Settings},
-};
+use super::{client_auth::ClientAuth, settings::Grant};
 use crate::error::Kind;
 
 /// Returns the advice after a refusal of this kind with this code, or `None` where the table's own
 /// is right.
-pub(super) fn advice(settings: &Settings, kind: Kind, code: Option<&str>) -> Option<&'static str> {
+pub(super) fn advice(
+    grant: &Grant,
+    auth: &ClientAuth,
+    kind: Kind,
+    code: Option<&str>,
+) -> Option<&'static str> {
     if kind != Kind::Rejected {
         return None;
     }
     if code == Some("invalid_grant") {
-        return grant(&settings.grant);
+        return of_grant(grant);
     }
-    Some(match settings.client_auth {
+    Some(match auth {
         ClientAuth::Basic => {
             "check the client id and the secret; if both are right, the server may want them in \
              the form (ClientAuth::Post) or without encoding (ClientAuth::BasicUnencoded)"
@@ -38,11 +40,11 @@ pub(super) fn advice(settings: &Settings, kind: Kind, code: Option<&str>) -> Opt
         ClientAuth::None if code == Some("invalid_client") => {
             "the server wants to know the client; give an OAuth2Builder::client_auth"
         }
-        ClientAuth::None => return grant(&settings.grant),
+        ClientAuth::None => return of_grant(grant),
     })
 }
 
-fn grant(grant: &Grant) -> Option<&'static str> {
+fn of_grant(grant: &Grant) -> Option<&'static str> {
     match grant {
         Grant::Named(_) => None,
         Grant::JwtBearer(_) => Some(

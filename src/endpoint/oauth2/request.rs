@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{
     base64,
     client_auth::ClientAuth,
-    settings::{Grant, Settings},
+    settings::{Grant, Settings, Target},
 };
 use crate::{
     credentials::Credentials,
@@ -42,10 +42,12 @@ type Parameters<'a> = Vec<(&'a str, &'a str)>;
 /// Returns an error for credentials that can't be sent.
 pub(super) fn request(
     settings: &Settings,
+    target: &Target,
     supplied: Supplied<'_>,
 ) -> Result<Request<Full<Bytes>>, AuthError> {
     let scope = settings.scope.join(" ");
-    let parameters = parameters(settings, supplied, &scope);
+    let auth = settings.auth(target);
+    let parameters = parameters(settings, auth, supplied, &scope);
     let (body, content_type) = if settings.json {
         (json(&parameters)?, "application/json")
     } else {
@@ -53,11 +55,11 @@ pub(super) fn request(
     };
     let mut request = Request::new(Full::new(Bytes::from_owner(body)));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = settings.uri.clone();
+    *request.uri_mut() = target.uri.clone();
     let headers = request.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    let basic = match settings.client_auth {
+    let basic = match auth {
         ClientAuth::Basic => Some(basic(supplied.credentials, true)?),
         ClientAuth::BasicUnencoded => Some(basic(supplied.credentials, false)?),
         _ => None,
@@ -72,6 +74,7 @@ pub(super) fn request(
 /// Returns the parameters in the order in which they are sent. `scope` is the scope as one string.
 pub(super) fn parameters<'a>(
     settings: &'a Settings,
+    auth: &ClientAuth,
     supplied: Supplied<'a>,
     scope: &'a str,
 ) -> Parameters<'a> {
@@ -91,7 +94,7 @@ pub(super) fn parameters<'a>(
     let params = settings.params.iter();
     parameters.extend(params.map(|(name, value)| (name.as_str(), value.expose_secret())));
     let client_id = ("client_id", supplied.credentials.client_id());
-    match settings.client_auth {
+    match auth {
         ClientAuth::Basic | ClientAuth::BasicUnencoded | ClientAuth::None => {}
         ClientAuth::Post => {
             let secret = supplied.credentials.expose_secret();

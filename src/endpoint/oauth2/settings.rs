@@ -6,8 +6,8 @@ use http::{HeaderMap, Uri};
 use secrecy::SecretString;
 
 use super::{
-    super::token_endpoint::Rotation, client_auth::ClientAuth, fields::ResponseFields,
-    refresh_token::Kept,
+    super::token_endpoint::Rotation, address::Address, client_auth::ClientAuth,
+    fields::ResponseFields, refresh_token::Kept,
 };
 use crate::{assertion::BoxAssertionSource, origin::ApiOrigins};
 
@@ -23,11 +23,22 @@ pub(super) enum Grant {
     RefreshToken(Kept),
 }
 
+/// Where one request goes, and how the client says there who it is.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) uri: Uri,
+    /// Client id and secret go into the parameters, whatever the client authentication is, because
+    /// the metadata says so.
+    pub(super) wants_post: bool,
+}
+
 /// Everything that a builder has set.
 pub(super) struct Settings {
-    pub(super) uri: Uri,
+    pub(super) address: Address,
     pub(super) grant: Grant,
     pub(super) client_auth: ClientAuth,
+    /// Nobody has chosen it, so the metadata of a server may.
+    pub(super) is_auth_open: bool,
     /// Sorted and without doubles.
     pub(super) scope: Vec<String>,
     pub(super) require_scope: bool,
@@ -79,6 +90,12 @@ impl fmt::Debug for Grant {
 }
 
 impl Settings {
+    /// Returns how the client says who it is at this target.
+    pub(super) fn auth(&self, target: &Target) -> &ClientAuth {
+        const POST: &ClientAuth = &ClientAuth::Post;
+        if target.wants_post { POST } else { &self.client_auth }
+    }
+
     /// Returns all sources of assertions.
     pub(super) fn sources(&self) -> impl Iterator<Item = &BoxAssertionSource> {
         self.grant.source().into_iter().chain(self.client_auth.source())

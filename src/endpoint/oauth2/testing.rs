@@ -55,6 +55,18 @@ impl Server {
         self.seen.lock().unwrap().iter().map(|request| request.body().clone()).collect()
     }
 
+    /// Returns the method and the address of each request.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().map(|request| format!("{} {}", request.method(), request.uri())).collect()
+    }
+
+    /// Returns the headers of each request.
+    pub(super) fn heads(&self) -> Vec<String> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().map(|request| format!("{:?}", request.headers())).collect()
+    }
+
     pub(super) fn header(&self, name: &str) -> Option<String> {
         let seen = self.seen.lock().unwrap();
         let value = seen.last()?.headers().get(name)?;
