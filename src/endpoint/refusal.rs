@@ -5,11 +5,19 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::quote::is_code;
 use crate::error::{AuthError, BoxError, Fate, Kind};
 
 /// The kind of error, and the advice for the reader of its text.
 pub(super) type Class = (Kind, &'static str);
+
+/// The longest error code. The codes of the RFCs have at most 25 characters.
+const MAX_CODE_BYTES: usize = 64;
+
+/// Returns `true` for an error code as RFC 6749, section 5.2, defines its characters.
+pub(super) fn is_code(code: &str) -> bool {
+    let is_allowed = |byte| matches!(byte, b' '..=b'!' | b'#'..=b'[' | b']'..=b'~');
+    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(is_allowed)
+}
 
 /// Returns what a response without a success means. The code decides where it speaks, else the
 /// status.

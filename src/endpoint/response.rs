@@ -9,9 +9,8 @@ use zeroize::Zeroizing;
 
 use super::{
     form,
-    quote::{Documented, WipedOnDrop, content_coding, content_type, documented, is_code},
+    quote::{Documented, WipedOnDrop, content_coding, content_type, documented, may_be_shown},
     refusal::{Class, by_code, classify, fate, retry_after},
-    spelling,
     unicode::utf8,
 };
 use crate::{
@@ -148,7 +147,7 @@ impl TokenResponse {
         let mut documented =
             if self.status.is_redirection() { Documented::default() } else { self.documented() };
         let (code, kind) = code.map_or((None, None), |(code, kind)| (Some(code), kind));
-        let code = code.filter(|code| is_code(code) && !spelling::holds_any(code, &self.secrets));
+        let code = code.filter(|code| may_be_shown(code, &self.secrets));
         let mut start = format!("the token endpoint answered {}", self.status);
         if let Some(code) = code
             && documented.code.as_deref() != Some(&*code)

@@ -132,3 +132,17 @@ async fn an_error_is_classed_by_its_code_and_else_by_its_status() {
         assert!(kind == Kind::Rejected || !blames, "{shown}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_parameter_that_is_a_part_of_a_code_does_not_hide_what_the_code_means() {
+    let server = OAuth2Server::builder().start().await.unwrap();
+    for code in ["invalid_scope", "unauthorized_client"] {
+        for value in ["scope", "client", "o"] {
+            let response = ScriptedResponse::error(StatusCode::UNAUTHORIZED, code);
+            server.respond_next(response.field("error_description", "for this client"));
+            let endpoint = client_credentials(&server).param("mode", value).build().unwrap();
+            let error = super::token(endpoint).await.unwrap_err();
+            assert!(error.is_misconfigured() && error.code() == Some(code), "{value}: {error}");
+        }
+    }
+}
