@@ -19,4 +19,5 @@ const oddities = {
 server.service.on('beforeResponse', (response, request) => {
   oddities[request.body.oddity?.replace('oddity-', '')]?.(response);
 });
+server.issuer.url = `http://127.0.0.1:${process.env.PORT}`;
 await server.start(Number(process.env.PORT), '127.0.0.1');

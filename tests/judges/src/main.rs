@@ -12,7 +12,7 @@ use tower_reauth::{
     client::{self, HttpsClient},
     endpoint::{
         OAuth2,
-        oauth2::{ClientAuth, OAuth2Builder},
+        oauth2::{ClientAuth, Issuer, OAuth2Builder},
     },
 };
 
@@ -151,6 +151,9 @@ fn oidc_provider(url: &str) -> Result<Vec<Case>, Failure> {
         let endpoint = signed(&uri, url, name, key(name)?, Audience::Issuer)?;
         cases.push(case(&format!("`private_key_jwt`, {name}"), endpoint, Outcome::Token));
     }
+    let jwt = ClientAuth::assertion(SignedJwt::new(key("ES256")?));
+    let found = found(url, Credentials::new("judge-ES256", ""))?.client_auth(jwt);
+    cases.push(case("`private_key_jwt`, by its metadata", found, Outcome::Token));
     let by_uri = signed(&uri, url, "ES256", key("ES256")?, Audience::TokenUri)?;
     cases.push(case("`private_key_jwt`, `aud` = token endpoint", by_uri, Outcome::Token));
     let other = Audience::Other("https://other.example.com".into());
@@ -164,6 +167,7 @@ fn mock_server(url: &str) -> Result<Vec<Case>, Failure> {
     let any = || Credentials::new("judge", "secret");
     let mut cases = vec![
         case("Basic", basic(&uri, any())?, Outcome::Lifetime(3600)),
+        case("Basic, by its metadata", found(url, any())?, Outcome::Lifetime(3600)),
         case("Post", basic(&uri, any())?.client_auth(ClientAuth::Post), Outcome::Lifetime(3600)),
         Case {
             grant: "`refresh_token`",
@@ -264,6 +268,12 @@ fn case(authentication: &str, endpoint: OAuth2Builder<Http>, expected: Outcome) 
 
 fn basic(uri: &str, credentials: Credentials) -> Result<OAuth2Builder<Http>, Failure> {
     Ok(OAuth2::client_credentials(uri, client::https()?, credentials))
+}
+
+/// Finds the token endpoint by the metadata of the server.
+fn found(issuer: &str, credentials: Credentials) -> Result<OAuth2Builder<Http>, Failure> {
+    let issuer = Issuer::new(issuer);
+    Ok(OAuth2::client_credentials(issuer, client::https()?, credentials))
 }
 
 fn signed(

@@ -1,10 +1,13 @@
+use std::sync::{Arc, Mutex};
+
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tower_reauth::{
-    AuthLayer, Credentials,
+    AuthLayer, BoxError, Credentials,
     assertion::{self, Audience, SignedJwt, SigningKey},
     endpoint::{
         OAuth2, Rotation,
-        oauth2::{ClientAuth, ResponseFields},
+        oauth2::{ClientAuth, Issuer, RefreshTokens, ResponseFields},
     },
     sandbox::{AuthMethod, Issuance, OAuth2Client, OAuth2Server},
 };
@@ -136,4 +139,67 @@ async fn fields_of_a_providers_own_are_found() {
     server.respond_next(object.field("code", 10003).field("msg", "invalid app_id"));
     let error = super::token(endpoint()).await.unwrap_err();
     assert!(error.is_rejected() && error.to_string().contains("10003"), "{error}");
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_replaced_at_each_use_and_the_newest_is_kept() {
+    #[derive(Clone)]
+    struct Row(Arc<Mutex<String>>);
+
+    impl RefreshTokens for Row {
+        async fn load(&self) -> Result<SecretString, BoxError> {
+            Ok(self.0.lock().unwrap().clone().into())
+        }
+
+        async fn store(&self, token: &SecretString) -> Result<(), BoxError> {
+            *self.0.lock().unwrap() = token.expose_secret().to_owned();
+            Ok(())
+        }
+    }
+
+    let server = OAuth2Server::builder()
+        .refresh_token(OAuth2Server::CLIENT_ID, "first")
+        .start()
+        .await
+        .unwrap();
+    let row = Row(Arc::new(Mutex::new("first".into())));
+    let endpoint = OAuth2::refresh_token(server.token_uri(), http(), credentials(), row.clone());
+    let auth = AuthLayer::oauth2(endpoint.for_api(server.base_url()).build().unwrap());
+    let caller = caller(&server, &auth);
+    for number in 1..=3 {
+        let before = row.0.lock().unwrap().clone();
+        assert_eq!(caller.call().await.1["token"], number);
+        let sent = server.token_requests().pop().unwrap();
+        assert_eq!(sent.param("refresh_token"), Some(&*before));
+        assert_ne!(*row.0.lock().unwrap(), before);
+        server.revoke(OAuth2Server::CLIENT_ID);
+    }
+    assert_eq!(server.counters().token_requests_refused, 0);
+}
+
+#[tokio::test]
+async fn the_token_endpoint_of_an_issuer_is_found_at_the_first_token() {
+    for path in ["", "/tenant/1"] {
+        let server = OAuth2Server::builder().issuer_path(path).start().await.unwrap();
+        let issuer = Issuer::new(server.issuer());
+        let endpoint = OAuth2::client_credentials(issuer, http(), credentials());
+        let auth = AuthLayer::oauth2(endpoint.for_api(server.base_url()).build().unwrap());
+        assert_eq!(server.counters().metadata_requests, 0, "nothing is fetched at construction");
+        let caller = caller(&server, &auth);
+        for number in 1..=2 {
+            assert_eq!(caller.call().await.1["token"], number);
+            server.revoke(OAuth2Server::CLIENT_ID);
+        }
+        assert_eq!(server.counters().metadata_requests, 1);
+    }
+    let server = OAuth2Server::builder()
+        .metadata_field("issuer", "https://other.example.com")
+        .start()
+        .await
+        .unwrap();
+    let issuer = Issuer::new(server.issuer());
+    let endpoint = OAuth2::client_credentials(issuer, http(), credentials());
+    let error = super::token(endpoint.for_api(server.base_url()).build().unwrap()).await;
+    assert!(error.unwrap_err().to_string().contains("issuer"));
+    assert_eq!(server.counters().token_requests, 0);
 }
