@@ -1,4 +1,4 @@
-//! [`file`]: an assertion that somebody else writes to a file.
+//! [`file()`]: an assertion that somebody else writes to a file.
 
 use std::{fmt, path::PathBuf};
 
@@ -30,7 +30,7 @@ pub fn file(path: impl Into<PathBuf>) -> FileAssertion {
     FileAssertion(SecretFile::new(path.into(), "the assertion"))
 }
 
-/// The source that [`file`] creates. Clones share its thread.
+/// The source that [`file()`] creates. Clones share its thread.
 #[derive(Clone)]
 pub struct FileAssertion(SecretFile);
 

@@ -2,7 +2,7 @@
 //!
 //! | source | for |
 //! |---|---|
-//! | [`file`] | a file that somebody else writes: workload identity |
+//! | [`file()`] | a file that somebody else writes: workload identity |
 //! | [`from_fn`] | an async function: a key management service, a vault, a cloud's identity token |
 //! | `SignedJwt` (feature `sign`) | a private key, in memory, in a file or in a service that signs |
 //!
