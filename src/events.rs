@@ -126,6 +126,9 @@ tally! {
     token_requests: Count as u64 = "tower_reauth_token_requests_total",
     /// Refreshes that brought a token.
     tokens_issued: Count as u64 = "tower_reauth_tokens_issued_total",
+    /// Those of [`tokens_issued`](Counters::tokens_issued) and
+    /// [`store_adopted`](Counters::store_adopted) that brought the token in use again.
+    same_token_again: Count as u64 = "tower_reauth_same_token_again_total",
     /// Refreshes that ended with an error.
     refreshes_failed: Count as u64 = "tower_reauth_refreshes_failed_total",
     /// Callers that joined a refresh which another one had started.

@@ -46,6 +46,7 @@ pub async fn attempt(
         tally: &tally,
         is_failing: false,
         fallback: None,
+        previous: None,
         lost: None,
     };
     let deadline = clock::later(clock::now(), policy.deadline);

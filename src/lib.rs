@@ -70,11 +70,15 @@
 //! - `tonic` maps an [`Error`] to a `tonic::Status`, and adds `GrpcLayer`, which learns of a
 //!   refusal in the trailers of a gRPC call.
 //! - `seal` adds `store::KeyRing`, which seals the tokens in a store with a key.
+//! - `sign` adds `assertion::SignedJwt`, which signs assertions with a key, and
+//!   `endpoint::SelfSigned`, for APIs whose token is such a JWT.
 //! - `verify` adds `AccessToken::verified_claims`, which checks signature and dates first.
-//! - `sandbox` adds a local server that imitates the Send Payments API, for tests and demos.
+//! - `sandbox` adds local servers for tests and demos, one that imitates the Send Payments API, and
+//!   one that is an OAuth 2 server.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod assertion;
 pub mod cache;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
@@ -90,6 +94,7 @@ mod fleet;
 pub mod fuzzing;
 mod isolate;
 mod origin;
+mod reader;
 mod refresh;
 pub mod replay;
 mod route;

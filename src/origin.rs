@@ -34,6 +34,52 @@ pub(crate) struct Origin {
     exposed: bool,
 }
 
+/// The origins of the API, which may see the token.
+///
+/// # Examples
+///
+/// ```
+/// use tower_reauth::endpoint::ApiOrigins;
+///
+/// # fn f() -> Result<(), tower_reauth::ConfigError> {
+/// let origins = ApiOrigins::none().and("https://api.example.com")?;
+/// assert_ne!(origins, ApiOrigins::none());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApiOrigins(
+    /// `None` for the origin of the token endpoint.
+    Option<Vec<Origin>>,
+);
+
+impl ApiOrigins {
+    /// Returns no origin at all. A request is refused until one is
+    /// [allowed](crate::AuthLayer::allow_origin).
+    pub fn none() -> Self {
+        Self(Some(Vec::new()))
+    }
+
+    /// Adds the origin of `url`. A path is ignored. The origin of the token endpoint is not among
+    /// them, unless it is added too.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if `url` is not an absolute https or http URL, or is plain http beyond this
+    /// machine.
+    pub fn and(mut self, url: impl AsRef<str>) -> Result<Self, ConfigError> {
+        let uri = parse(url.as_ref())?;
+        check_transport(&uri, "AuthLayer::allow_plain_http")?;
+        self.0.get_or_insert_default().extend(Origin::of(&uri));
+        Ok(self)
+    }
+
+    /// Returns the origins, if the token endpoint has this URI.
+    pub(crate) fn of(self, endpoint: Option<&Uri>) -> Vec<Origin> {
+        self.0.unwrap_or_else(|| endpoint.and_then(Origin::of).into_iter().collect())
+    }
+}
+
 impl Origin {
     /// Returns the origin of `uri`, or `None` if it is relative or neither http nor https.
     pub(crate) fn of(uri: &Uri) -> Option<Self> {
@@ -180,6 +226,17 @@ pub(crate) fn parse(url: &str) -> Result<Uri, ConfigError> {
         return Err(invalid("its scheme is neither https nor http; give one of these two"));
     }
     Ok(uri)
+}
+
+/// Parses a URL as [`parse`] does, with or without a query.
+pub(crate) fn parse_with_query(url: &str) -> Result<Uri, ConfigError> {
+    let Some((base, _)) = url.split_once('?') else { return parse(url) };
+    parse(base)?;
+    let invalid = |reason| ConfigError::InvalidUrl { url: redacted(url), reason };
+    if url.contains('#') {
+        return Err(invalid("it has a fragment; give scheme, host, path and query only"));
+    }
+    url.parse().map_err(|_| invalid("its query has characters that must be percent-encoded"))
 }
 
 /// Appends `path`, which begins with a slash, to the path of `base`.

@@ -120,14 +120,27 @@ fn held_off(
     }
     let Requirement::NewerThan(refused) = requirement else { return None };
     let current = state.current.as_ref()?;
-    let is_served_on = current.token.is(refused) && current.standing == Standing::Good;
-    is_served_on.then(cooling_down)
+    let is_served_on = current.standing == Standing::Good;
+    if !is_served_on || !current.token.is_sent_as(refused) {
+        return None;
+    }
+    Some(if current.token.is(refused) { cooling_down() } else { issued_again() })
 }
 
 fn no_runtime() -> AuthError {
     AuthError::new(
         Kind::NoRuntime,
         "a token has to be asked for, and there is no Tokio runtime here; call from within one",
+    )
+}
+
+/// The error of a caller that wants another token than one that a resource refused, which the
+/// endpoint has issued again.
+pub(super) fn issued_again() -> AuthError {
+    AuthError::new(
+        Kind::CoolingDown,
+        "the token endpoint issued the refused token again, so the request is not sent again; has \
+         the client no right to this resource?",
     )
 }
 

@@ -13,6 +13,7 @@ use crate::{
     fleet::{Fleet, Naming, Sharing},
     refresh::RefreshPolicy,
     store::{Name, StoreDown, TokenStore},
+    token::is_scheme,
 };
 
 /// The shortest lease that can be set. It has to outlast two operations of a store.
@@ -170,21 +171,25 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
     ///
     /// [`ConfigError::InvalidScheme`] if the scheme is not a token as in RFC 9110, section 5.6.2.
     /// [`ConfigError::InvalidPolicy`] if the policy contradicts itself.
+    /// [`ConfigError::InvalidSetting`] for a store, if the endpoint's tokens are not
+    /// [shareable](TokenEndpoint::is_shareable).
     pub fn build(self) -> Result<TokenCache, ConfigError> {
-        if !self.scheme.bytes().all(is_token_character) {
+        if !is_scheme(&self.scheme) {
             return Err(ConfigError::InvalidScheme(self.scheme.into()));
         }
         self.policy.check()?;
         if self.sharing.lease.is_some_and(|lease| lease < SHORTEST_LEASE) {
             return Err(ConfigError::InvalidPolicy("the lease is shorter than 100 ms"));
         }
+        if self.fleet.is_some() && !self.endpoint.is_shareable() {
+            return Err(ConfigError::InvalidSetting {
+                setting: "the store of the token".into(),
+                reason: "the endpoint's tokens can't be shared by it alone; share what the \
+                         endpoint keeps itself, such as its refresh token, and say so",
+            });
+        }
         let sharing = self.sharing;
         let fleet = self.fleet.map(|fleet| fleet.with(sharing));
         Ok(TokenCache::build(self.endpoint, self.scheme, self.policy, self.tasks, fleet))
     }
-}
-
-/// Returns whether `byte` is a `tchar` (RFC 9110, section 5.6.2).
-fn is_token_character(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -175,6 +175,14 @@ fn adopt(
     let since = (!arrival.takeover).then_some(issued);
     let mut current = CurrentToken::new(token.clone(), flight, since);
     current.suspect = arrival.suspect;
+    // The endpoint may issue one token twice. Its resources have known it since it first came.
+    if let Some(old) = state.current.as_ref().filter(|old| old.token.is_sent_as(token)) {
+        current.since = old.since;
+        if old.token.is_accepted() {
+            token.accept();
+        }
+        effects.count(|tally| &tally.same_token_again);
+    }
     if let Some(old) = state.current.replace(current)
         && old.standing == Standing::Good
     {

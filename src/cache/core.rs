@@ -136,7 +136,7 @@ use super::{
     changes::Changes,
     complete::{self, Completion},
     deferred::{Deferred, ToSpawn},
-    effect::Effects,
+    effect::{Effects, Trigger},
     flight::Running,
     invalidate,
     lease::{Generations, Lease, OnResponse},
@@ -147,11 +147,12 @@ use super::{
 };
 use crate::{
     clock,
-    endpoint::{DynEndpoint, NoEndpoint},
+    endpoint::{self, DynEndpoint, NoEndpoint},
     error::AuthError,
     events::Tally,
     fleet::Fleet,
     isolate::isolate,
+    origin::Origin,
     sync::{self, Mutex, MutexGuard},
     token::AccessToken,
 };
@@ -162,6 +163,8 @@ pub(crate) struct Core {
     pub(super) changes: Changes,
     pub(super) endpoint: Box<dyn DynEndpoint>,
     pub(crate) uri: Option<Uri>,
+    /// The origins that may see the tokens.
+    pub(crate) origins: Vec<Origin>,
     pub(crate) rules: Rules,
     pub(crate) scheme: Box<str>,
     pub(crate) tally: Tally,
@@ -174,7 +177,7 @@ pub(crate) struct Core {
 impl Core {
     pub(super) fn new(
         endpoint: Box<dyn DynEndpoint>,
-        uri: Option<Uri>,
+        (uri, origins): (Option<Uri>, Vec<Origin>),
         rules: Rules,
         scheme: Box<str>,
         fleet: Option<Arc<Fleet>>,
@@ -185,6 +188,7 @@ impl Core {
             changes: Changes::default(),
             endpoint,
             uri,
+            origins,
             rules,
             scheme,
             tally: Tally::default(),
@@ -272,6 +276,11 @@ impl Core {
     pub(super) fn refused_token(&self) -> Option<AccessToken> {
         let now = clock::moment();
         self.lock().state.refused_token(&now).cloned()
+    }
+
+    /// Returns the token that a flight for this reason replaces, and why as the endpoint hears it.
+    pub(super) fn previous(&self, trigger: Trigger) -> Option<(endpoint::Trigger, AccessToken)> {
+        self.lock().state.previous(trigger)
     }
 
     /// Returns the error of the last failed flight, if it still holds flights back.

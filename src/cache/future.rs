@@ -10,6 +10,7 @@ use std::{
 use tokio::{runtime, time::Instant};
 
 use super::{
+    acquire::issued_again,
     core::Acquired,
     flight::{FlightHandle, Outcome, OutcomeListener},
     handle::{Handle, On},
@@ -193,6 +194,12 @@ fn judge<T>(
     if outcome.called_off && matches!(requirement, Requirement::Fresh) {
         // Whoever asked for a new token gets one.
         return None;
+    }
+    if let (Requirement::NewerThan(refused), Ok(token)) = (requirement, &outcome.result)
+        && !outcome.called_off
+        && token.is_sent_as(refused)
+    {
+        return Some(Err(issued_again()));
     }
     let granted = outcome.result.as_ref().map(grant);
     match (granted, &outcome.standing) {

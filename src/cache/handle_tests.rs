@@ -33,7 +33,8 @@ impl crate::TokenEndpoint for Fixed {
 fn handle() -> Handle {
     let rules =
         Rules { rotation: Rotation::Exclusive, policy: RefreshPolicy::default(), shared: false };
-    Handle::new(Core::new(Box::new(Fixed), None, rules, "Bearer".into(), None), Tasks::default())
+    let nowhere = (None, Vec::new());
+    Handle::new(Core::new(Box::new(Fixed), nowhere, rules, "Bearer".into(), None), Tasks::default())
 }
 
 async fn token(handle: &Handle) -> AccessToken {

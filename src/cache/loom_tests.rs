@@ -89,7 +89,7 @@ fn token(sequence: u64, age: Duration) -> AccessToken {
         lifetime,
         schedule,
     };
-    AccessToken::new("Bearer", "x", sequence, times).unwrap()
+    AccessToken::new("Bearer", &format!("token-{sequence}"), sequence, times).unwrap()
 }
 
 fn fresh(sequence: u64) -> AccessToken {

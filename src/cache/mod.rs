@@ -141,9 +141,10 @@ impl TokenCache {
         fleet: Option<Fleet>,
     ) -> Self {
         let uri = endpoint.uri().cloned();
+        let origins = endpoint.api_origins().of(uri.as_ref());
         let rules = Rules { rotation: endpoint.rotation(), policy, shared: fleet.is_some() };
         let endpoint: Box<dyn DynEndpoint> = Box::new(endpoint);
-        let core = Core::new(endpoint, uri, rules, scheme, fleet.map(Arc::new));
+        let core = Core::new(endpoint, (uri, origins), rules, scheme, fleet.map(Arc::new));
         Self(Arc::new(Handle::new(core, tasks)))
     }
 
@@ -224,6 +225,11 @@ impl TokenCache {
     /// Returns where tokens are asked for, as the endpoint says.
     pub fn endpoint_uri(&self) -> Option<&Uri> {
         self.0.core().uri.as_ref()
+    }
+
+    /// Returns the origins that may see the tokens.
+    pub(crate) fn api_origins(&self) -> Vec<Origin> {
+        self.0.core().origins.clone()
     }
 
     /// Decides what a request does after its 401.

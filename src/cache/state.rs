@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::effect::{Effect, Effects, Ended, Start, Trigger};
 use crate::{
     clock::{self, Moment},
-    endpoint::Rotation,
+    endpoint::{self, Rotation},
     error::AuthError,
     refresh::{RefreshPolicy, cooldown::Cooldown, doubt::Doubts, gate::Gate, outage::Outage},
     token::AccessToken,
@@ -179,7 +179,10 @@ impl State {
         let token = self.servable(now)?;
         let meets = match requirement {
             Requirement::Usable => true,
-            Requirement::NewerThan(refused) => token.sequence() > refused.sequence(),
+            // The endpoint may have issued the refused token again.
+            Requirement::NewerThan(refused) => {
+                token.sequence() > refused.sequence() && !token.is_sent_as(refused)
+            }
             Requirement::Fresh => false,
         };
         meets.then_some(token)
@@ -235,6 +238,17 @@ impl State {
     pub(super) fn refused_token(&self, now: &Moment) -> Option<&AccessToken> {
         let is_refused = self.current.as_ref().is_some_and(|it| it.standing == Standing::Refused);
         self.alive(now).filter(|token| is_refused && token.is_accepted())
+    }
+
+    /// Returns the token that a flight for this reason replaces, and why as the endpoint hears it.
+    pub(super) fn previous(&self, trigger: Trigger) -> Option<(endpoint::Trigger, AccessToken)> {
+        let current = self.current.as_ref()?;
+        let trigger = match (trigger, current.standing) {
+            (Trigger::Forced, Standing::Good) => endpoint::Trigger::Forced,
+            (_, Standing::Good) => endpoint::Trigger::Due,
+            (_, Standing::Refused | Standing::Dead) => endpoint::Trigger::Refused,
+        };
+        Some((trigger, current.token.clone()))
     }
 
     /// Returns whether requests are held and the endpoint has not been asked yet, so the token in

@@ -69,7 +69,7 @@ impl World {
             lifetime: LIFETIME,
             schedule: schedule(LIFETIME, windows, 0.5),
         };
-        AccessToken::new("Bearer", "x", sequence, times).unwrap()
+        AccessToken::new("Bearer", &format!("token-{sequence}"), sequence, times).unwrap()
     }
 
     fn current(&self) -> AccessToken {

@@ -189,6 +189,7 @@ impl RefreshTask {
             tally: &core.tally,
             is_failing: core.is_failing(),
             fallback: held.or_else(|| core.refused_token()),
+            previous: core.previous(self.start.trigger),
             lost,
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{client_credentials::Credentials, source::CredentialsSource};
 use crate::{
     clock,
-    error::{AuthError, Kind},
+    error::{AuthError, BoxError, Kind},
 };
 
 tokio::task_local! {
@@ -26,12 +26,19 @@ pub(crate) async fn bounded<T>(ends: Instant, attempt: impl Future<Output = T>) 
 ///
 /// Outside of an attempt the source has as long as it takes.
 pub(crate) async fn ask(source: &impl CredentialsSource) -> Result<Credentials, AuthError> {
+    within(source.credentials()).await
+}
+
+/// Returns what a source supplies, be it credentials or whatever takes their place.
+pub(crate) async fn within<T>(
+    supplied: impl Future<Output = Result<T, BoxError>>,
+) -> Result<T, AuthError> {
     let started = clock::now();
     let Ok(ends) = ENDS.try_with(|ends| *ends) else {
-        return source.credentials().await.map_err(AuthError::credentials);
+        return supplied.await.map_err(AuthError::credentials);
     };
     // The attempt's own timeout ends at the same instant. This one is polled first.
-    let asked = timeout_at(ends, source.credentials()).await;
+    let asked = timeout_at(ends, supplied).await;
     asked.map_or_else(
         |_| Err(did_not_answer(ends, started)),
         |supplied| supplied.map_err(AuthError::credentials),

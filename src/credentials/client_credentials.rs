@@ -49,12 +49,22 @@ impl Credentials {
 
     /// Refuses credentials that no endpoint can accept, so that they are not sent.
     pub(crate) fn check(&self) -> Result<(), AuthError> {
+        self.check_client_id()?;
+        if self.expose_secret().is_empty() {
+            return Err(AuthError::new(
+                Kind::Credentials,
+                "the client secret is empty; check where the credentials come from",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses a client id that no endpoint can accept. For a client that has no secret.
+    pub(crate) fn check_client_id(&self) -> Result<(), AuthError> {
         let problem = if self.client_id.is_empty() {
             "the client id is empty; check where the credentials come from"
         } else if self.client_id.chars().any(char::is_control) {
             "the client id has control characters; check where the credentials come from"
-        } else if self.expose_secret().is_empty() {
-            "the client secret is empty; check where the credentials come from"
         } else {
             return Ok(());
         };

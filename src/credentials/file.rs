@@ -2,22 +2,18 @@
 
 use std::{
     fmt,
-    fs::File,
-    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
-use super::{
-    client_credentials::Credentials,
-    reader::{Read, Reader},
-    source::CredentialsSource,
+use super::{client_credentials::Credentials, source::CredentialsSource};
+use crate::{
+    error::BoxError,
+    reader::{Read, Reader, read, trimmed},
 };
-use crate::error::BoxError;
 
 /// Credentials from one file or a pair of files.
 ///
@@ -52,7 +48,7 @@ use crate::error::BoxError;
 /// # let _ = (pair, docker, json);
 /// ```
 #[derive(Clone)]
-pub struct FileCredentials(Reader<Files>);
+pub struct FileCredentials(Reader<Files, Credentials>);
 
 #[derive(Debug)]
 enum Files {
@@ -70,8 +66,9 @@ struct Json {
 
 impl FileCredentials {
     fn new(files: Files) -> Self {
-        let read =
-            |files: &Files| -> Read { files.read().map_err(|error| Arc::from(error.to_string())) };
+        let read = |files: &Files| -> Read<Credentials> {
+            files.read().map_err(|error| Arc::from(error.to_string()))
+        };
         Self(Reader::new(files, read))
     }
 
@@ -105,6 +102,11 @@ impl fmt::Debug for FileCredentials {
     }
 }
 
+/// Returns the content of a file without what an editor adds to it.
+fn line<'a>(path: &Path, text: &'a str) -> Result<&'a str, BoxError> {
+    trimmed(path, text, "the credentials")
+}
+
 impl Files {
     fn read(&self) -> Result<Credentials, BoxError> {
         match self {
@@ -131,39 +133,6 @@ impl Files {
             }
         }
     }
-}
-
-/// In bytes. Credentials are far smaller, so a larger file is a mistake in the path.
-const MAX_FILE_SIZE: usize = 64 * 1024;
-
-fn read(path: &Path) -> Result<Zeroizing<String>, BoxError> {
-    let failed = |error: std::io::Error| {
-        format!("{} can't be read: {error}; check the path and its permissions", path.display())
-    };
-    // The capacity for the largest file at once, because a buffer that grows leaves copies of the
-    // secret behind that nobody wipes. One byte more shows that a file is too large.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_SIZE + 1));
-    let file = File::open(path).map_err(failed)?;
-    file.take(MAX_FILE_SIZE as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > MAX_FILE_SIZE {
-        return Err(format!(
-            "{} is larger than {MAX_FILE_SIZE} bytes; check that it is the right file",
-            path.display()
-        )
-        .into());
-    }
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|_| format!("{} is not UTF-8; save it as UTF-8", path.display()))?;
-    Ok(Zeroizing::new(text.to_owned()))
-}
-
-/// Returns the content of a file without what an editor adds to it.
-fn line<'a>(path: &Path, text: &'a str) -> Result<&'a str, BoxError> {
-    let text = text.trim_start_matches('\u{feff}').trim();
-    if text.is_empty() {
-        return Err(format!("{} is empty; write the credentials to it", path.display()).into());
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! | [`Credentials`] itself | fixed values |
 //! | [`EnvCredentials`] | environment variables |
 //! | [`FileCredentials`] | files, as Docker and Kubernetes mount secrets |
+//! | [`ClientId`] | a client without a secret |
 //! | [`from_fn`] | an async function, for example one that asks a vault |
 //!
 //! While a source fails, or does not answer, it is asked about once a second, as long as somebody
@@ -29,16 +30,23 @@
 //! ```
 
 mod bounded;
+mod boxed;
 mod client_credentials;
+mod client_id;
 mod env;
 mod file;
 mod from_fn;
-mod reader;
 mod source;
+mod watched;
 
-pub(crate) use self::bounded::{ask, bounded};
+pub(crate) use self::{
+    bounded::{bounded, within},
+    boxed::BoxCredentialsSource,
+    watched::Watched,
+};
 pub use self::{
     client_credentials::Credentials,
+    client_id::ClientId,
     env::EnvCredentials,
     file::FileCredentials,
     from_fn::{FromFn, from_fn},

@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, header};
 use http_body_util::Full;
+use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::{http_service::HttpService, response::TokenResponse};
@@ -131,8 +132,55 @@ impl<S: HttpService> TokenClient<S> {
     /// Dropping the future drops the request. The endpoint may have issued a token by then.
     pub async fn send(
         &self,
-        mut request: Request<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
         credentials: &Credentials,
+    ) -> Result<TokenResponse, AuthError> {
+        let response = self.exchange(request, &[credentials.expose_secret()]).await?;
+        if response.status().is_success() { Ok(response) } else { Err(response.refusal()) }
+    }
+
+    /// Sends `request` once and returns its response, whatever its status.
+    ///
+    /// It is for an endpoint that reads more of a refusal than [`send`](Self::send) tells, such as
+    /// a nonce in its headers, and for one without [`Credentials`]. The caller puts the secrets
+    /// into the request. `secrets` serve to keep them out of the text of an error.
+    /// [`TokenResponse::refusal`] makes the error of a response without a token.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no response, or if the body of a success is too large or was
+    /// cut off. The body of another status is dropped in that case. Plain http beyond this machine
+    /// is an error before anything is sent, unless it is [allowed](Self::allow_plain_http).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the request. The endpoint may have issued a token by then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use http::{HeaderValue, Request, Uri};
+    /// use tower_reauth::{
+    ///     AuthError,
+    ///     endpoint::{HttpService, TokenClient, TokenResponse},
+    /// };
+    ///
+    /// async fn ask<S: HttpService>(
+    ///     client: &TokenClient<S>,
+    ///     uri: &Uri,
+    ///     key: &str,
+    /// ) -> Result<TokenResponse, AuthError> {
+    ///     let mut value = HeaderValue::from_str(key).map_err(AuthError::permanent)?;
+    ///     value.set_sensitive(true);
+    ///     let request = Request::post(uri).header("x-api-key", value).body(Default::default());
+    ///     let response = client.exchange(request.map_err(AuthError::permanent)?, &[key]).await?;
+    ///     if response.status().is_success() { Ok(response) } else { Err(response.refusal()) }
+    /// }
+    /// ```
+    pub async fn exchange(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        secrets: &[&str],
     ) -> Result<TokenResponse, AuthError> {
         if let Some(origin) =
             Origin::of(request.uri()).filter(|origin| origin.is_exposed() && !self.allow_plain_http)
@@ -150,11 +198,10 @@ impl<S: HttpService> TokenClient<S> {
         let identity = HeaderValue::from_static("identity");
         headers.entry(header::ACCEPT_ENCODING).or_insert(identity);
         let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let secret = credentials.expose_secret();
+        let secrets: Vec<SecretString> = secrets.iter().map(|it| (*it).into()).collect();
         let (parts, body) =
-            service.exchange(request, self.max_response_size, secret).await?.into_parts();
-        let response = TokenResponse::new(parts.status, parts.headers, wiped_on_drop(body), secret);
-        if response.status().is_success() { Ok(response) } else { Err(response.refusal()) }
+            service.exchange(request, self.max_response_size, &secrets).await?.into_parts();
+        Ok(TokenResponse::new(parts.status, parts.headers, wiped_on_drop(body), secrets))
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
+use secrecy::SecretString;
 use tower_service::Service;
 
 use super::{
@@ -54,13 +55,13 @@ pub trait HttpService: Clone + Send + 'static {
     /// Sends one request and collects its response.
     ///
     /// A success of more than `limit` bytes is an error. Nothing of the service's own errors and of
-    /// the headers that are quoted holds a part of `secret`.
+    /// the headers that are quoted holds a part of one of the `secrets`.
     #[doc(hidden)]
     fn exchange(
         self,
         request: Request<Full<Bytes>>,
         limit: usize,
-        secret: &str,
+        secrets: &[SecretString],
     ) -> impl Future<Output = Result<Response<Bytes>, AuthError>> + Send;
 }
 
@@ -77,17 +78,17 @@ where
         mut self,
         request: Request<Full<Bytes>>,
         limit: usize,
-        secret: &str,
+        secrets: &[SecretString],
     ) -> Result<Response<Bytes>, AuthError> {
         let uri = request.uri().clone();
-        let failed = |error: BoxError| connection_error(error, &uri, secret);
+        let failed = |error: BoxError| connection_error(error, &uri, secrets);
         // A service that is not ready has sent nothing, so no token was issued.
         let ready = poll_fn(|cx| self.poll_ready(cx)).await;
         ready.map_err(|error| failed(error.into()).with_fate(Fate::NotIssued))?;
         let response = self.call(request).await.map_err(|error| failed(error.into()))?;
         let (mut parts, body) = response.into_parts();
         // The errors below quote headers, so one that holds the secret is removed here.
-        redact_headers(&mut parts.headers, secret);
+        redact_headers(&mut parts.headers, secrets);
         let body = Limited::new(body, limit).collect().await.map(Collected::to_bytes);
         if !parts.status.is_success() {
             // The status decides what the error means. A body that is too long or was cut off only
@@ -102,12 +103,12 @@ where
                     parts.status,
                     content_type(&parts.headers),
                 );
-                AuthError::answered(Kind::InvalidResponse, text, parts.status)
+                AuthError::responded(Kind::InvalidResponse, text, parts.status)
             } else {
                 AuthError::caused_by(
                     Kind::Transient,
                     "the token endpoint's response was cut off; try again later",
-                    without_secret(error, secret),
+                    without_secret(error, secrets),
                 )
             }
         })?;
@@ -128,7 +129,7 @@ enum Fault {
     Unreachable,
 }
 
-fn connection_error(error: BoxError, uri: &Uri, secret: &str) -> AuthError {
+fn connection_error(error: BoxError, uri: &Uri, secrets: &[SecretString]) -> AuthError {
     let fault = fault(&*error);
     let address = host_and_port(uri).map(|address| format!(" {address}")).unwrap_or_default();
     let (kind, text) = match fault {
@@ -163,17 +164,17 @@ fn connection_error(error: BoxError, uri: &Uri, secret: &str) -> AuthError {
     };
     let may_be_issued = fault != Fault::Unresolved && !has_cause(&*error, &is_connect_error);
     let fate = if may_be_issued { Fate::Unknown } else { Fate::NotIssued };
-    AuthError::caused_by(kind, text, without_secret(error, secret)).with_fate(fate)
+    AuthError::caused_by(kind, text, without_secret(error, secrets)).with_fate(fate)
 }
 
-/// Replaces an error whose text, or that of one of its causes, holds a part of `secret`. What is
-/// left is the kind of the first I/O error among them.
+/// Replaces an error whose text, or that of a cause, holds a part of one of the `secrets`.
+/// What is left is the kind of the first I/O error among them.
 ///
 /// The caller asks the error all that it needs to know first.
-fn without_secret(error: BoxError, secret: &str) -> BoxError {
+fn without_secret(error: BoxError, secrets: &[SecretString]) -> BoxError {
     let shows = |error: &(dyn Error + 'static)| {
-        spelling::holds(&error.to_string(), secret)
-            || spelling::holds(&format!("{error:?}"), secret)
+        spelling::holds_any(&error.to_string(), secrets)
+            || spelling::holds_any(&format!("{error:?}"), secrets)
     };
     if !has_cause(&*error, &shows) {
         return error;

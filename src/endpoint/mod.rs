@@ -3,7 +3,10 @@
 //! | item | for |
 //! |---|---|
 //! | [`TokenEndpoint`] | the trait of every endpoint |
+//! | [`OAuth2`] | OAuth 2: client credentials, and every grant that needs no person |
 //! | [`SendPayments`] | the Send Payments API |
+//! | [`TokenFile`] | a token that somebody else writes to a file, such as that of Kubernetes |
+//! | `SelfSigned` (feature `sign`) | a JWT that is signed here and is the token |
 //! | [`TokenClient`] | the HTTP part of an endpoint of your own |
 //!
 //! - The cache asks an endpoint for one token at a time.
@@ -66,23 +69,33 @@
 //! ```
 
 mod client;
+mod form;
 mod http_service;
+pub mod oauth2;
 mod quote;
 mod refusal;
 mod response;
+#[cfg(feature = "sign")]
+mod self_signed;
 mod send_payments;
 mod spelling;
 mod token_endpoint;
+mod token_file;
 mod unicode;
 
+#[cfg(feature = "sign")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sign")))]
+pub use self::self_signed::SelfSigned;
 pub(crate) use self::token_endpoint::{DynEndpoint, NoEndpoint};
 pub use self::{
     client::TokenClient,
     http_service::HttpService,
+    oauth2::OAuth2,
     response::TokenResponse,
     send_payments::SendPayments,
-    token_endpoint::{Rotation, TokenEndpoint},
+    token_endpoint::{Rotation, TokenEndpoint, Trigger},
+    token_file::TokenFile,
 };
 #[cfg(fuzzing)]
 pub(crate) use self::{refusal::retry_after, send_payments::parse_date};
-pub use crate::{fleet::Identity, token::IssuedToken};
+pub use crate::{fleet::Identity, origin::ApiOrigins, token::IssuedToken};

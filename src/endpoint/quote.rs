@@ -3,10 +3,14 @@
 //! An error never shows a body as it is, and nothing that holds a part of the secret.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::spelling;
+use super::{
+    refusal::{by_code, is_code},
+    spelling,
+};
 
 /// The error fields of a body, in the documented shapes.
 ///
@@ -28,11 +32,8 @@ pub(super) struct WipedOnDrop(pub(super) Value);
 
 const MAX_QUOTED_CHARS: usize = 200;
 
-/// The longest error code. The codes of the RFCs have at most 25 characters.
-const MAX_CODE_BYTES: usize = 64;
-
 /// Reads the documented fields of a body.
-pub(super) fn documented(body: &[u8], secret: &str) -> Documented {
+pub(super) fn documented(body: &[u8], secrets: &[SecretString]) -> Documented {
     let Ok(body) = serde_json::from_slice(body).map(WipedOnDrop) else {
         return Documented::default();
     };
@@ -49,8 +50,8 @@ pub(super) fn documented(body: &[u8], secret: &str) -> Documented {
     let joined = Zeroizing::new(parts.join(", "));
     // Checked before the text is cut and escaped, since both could leave a part of the secret that
     // this comparison misses.
-    let is_shown = !joined.is_empty() && !spelling::holds(&joined, secret);
-    let code = text("error").filter(|code| is_code(code) && !spelling::holds(code, secret));
+    let is_shown = !joined.is_empty() && !spelling::holds_any(&joined, secrets);
+    let code = text("error").filter(|code| may_be_shown(code, secrets));
     Documented {
         text: is_shown.then(|| escape(&joined, MAX_QUOTED_CHARS)),
         code: code.map(str::to_owned),
@@ -58,14 +59,16 @@ pub(super) fn documented(body: &[u8], secret: &str) -> Documented {
     }
 }
 
-fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+/// Returns `true` if `code` is an error code that an error may show.
+///
+/// A code of the RFCs tells nothing of a secret, whatever part of one it may spell. Without its code
+/// a refusal would mean something else.
+pub(super) fn may_be_shown(code: &str, secrets: &[SecretString]) -> bool {
+    by_code(code).is_some() || is_code(code) && !spelling::holds_any(code, secrets)
 }
 
-/// Returns `true` for an error code as RFC 6749, section 5.2, defines its characters.
-fn is_code(code: &str) -> bool {
-    let is_allowed = |byte| matches!(byte, b' '..=b'!' | b'#'..=b'[' | b']'..=b'~');
-    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(is_allowed)
+fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
 impl Drop for WipedOnDrop {
@@ -110,10 +113,10 @@ fn is_misleading(c: char) -> bool {
 /// The headers that an error quotes.
 const QUOTED: [HeaderName; 2] = [header::CONTENT_TYPE, header::CONTENT_ENCODING];
 
-/// Removes each quoted header that holds a part of the secret.
-pub(super) fn redact_headers(headers: &mut HeaderMap, secret: &str) {
+/// Removes each quoted header that holds a part of one of the secrets.
+pub(super) fn redact_headers(headers: &mut HeaderMap, secrets: &[SecretString]) {
     let holds =
-        |value: &HeaderValue| value.to_str().is_ok_and(|value| spelling::holds(value, secret));
+        |value: &HeaderValue| value.to_str().is_ok_and(|value| spelling::holds_any(value, secrets));
     for name in QUOTED {
         if headers.get_all(&name).iter().any(holds) {
             headers.remove(name);

@@ -5,10 +5,19 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
 
-use crate::error::{Fate, Kind};
+use crate::error::{AuthError, BoxError, Fate, Kind};
 
 /// The kind of error, and the advice for the reader of its text.
 pub(super) type Class = (Kind, &'static str);
+
+/// The longest error code. The codes of the RFCs have at most 25 characters.
+const MAX_CODE_BYTES: usize = 64;
+
+/// Returns `true` for an error code as RFC 6749, section 5.2, defines its characters.
+pub(super) fn is_code(code: &str) -> bool {
+    let is_allowed = |byte| matches!(byte, b' '..=b'!' | b'#'..=b'[' | b']'..=b'~');
+    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(is_allowed)
+}
 
 /// Returns what a response without a success means. The code decides where it speaks, else the
 /// status.
@@ -121,123 +130,56 @@ fn whole_seconds(value: &str) -> Option<Duration> {
     Some(Duration::from_secs(seconds.saturating_add(rounded_up)))
 }
 
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    fn class(status: u16, code: Option<&str>, is_json: bool) -> Kind {
-        classify(StatusCode::from_u16(status).unwrap(), code, is_json).0
-    }
-
-    #[test]
-    fn every_status_is_classed_once() {
-        let table: [(&[u16], Kind); 4] = [
-            (&[301, 302, 303, 307, 308], Kind::InvalidResponse),
-            (&[400, 401, 403], Kind::Rejected),
-            (&[408, 409, 410, 425, 429, 500, 502, 503, 504, 599], Kind::Transient),
-            (&[404, 405, 415, 418], Kind::Permanent),
-        ];
-        for (statuses, expected) in table {
-            for status in statuses {
-                assert_eq!(class(*status, None, true), expected, "{status}");
-                assert_eq!(class(*status, Some("unheard_of"), true), expected, "{status}");
-            }
-        }
-        // A page of a firewall, which does not know the secret.
-        assert_eq!(class(403, None, false), Kind::Permanent);
-        assert_eq!(class(401, None, false), Kind::Rejected);
-    }
-
-    #[test]
-    fn a_code_decides_before_the_status() {
-        let table: [(&[&str], Kind); 3] = [
-            (&["temporarily_unavailable", "server_error", "slow_down"], Kind::Transient),
-            (&["invalid_client", "invalid_grant"], Kind::Rejected),
-            (
-                &[
-                    "unauthorized_client",
-                    "unsupported_grant_type",
-                    "invalid_scope",
-                    "invalid_target",
-                    "invalid_request",
-                    "access_denied",
-                    "consent_required",
-                    "invalid_dpop_proof",
-                ],
-                Kind::Permanent,
-            ),
-        ];
-        for (codes, expected) in table {
-            for code in codes {
-                for status in [200, 400, 401, 403, 404, 418, 429, 500, 503] {
-                    assert_eq!(class(status, Some(code), true), expected, "{status} {code}");
-                }
-                assert_eq!(class(302, Some(code), true), Kind::InvalidResponse);
-            }
-        }
-    }
-
-    #[test]
-    fn only_a_wrong_secret_is_blamed_on_the_secret() {
-        for status in 300..=599 {
-            let status = StatusCode::from_u16(status).unwrap();
-            for code in [None, Some("invalid_scope"), Some("server_error"), Some("invalid_client")]
-            {
-                for is_json in [true, false] {
-                    let (kind, advice) = classify(status, code, is_json);
-                    let blames = advice.contains("the client id and the secret");
-                    assert!(!blames || kind == Kind::Rejected, "{status} {code:?}: {advice}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn retry_after_is_read_in_both_forms() {
-        let now = httpdate::parse_http_date("Tue, 24 Nov 2026 02:44:00 GMT").unwrap();
-        let longest = Some(LONGEST_PAUSE.as_secs());
-        for (value, expected) in [
-            ("120", Some(120)),
-            (" 0 ", Some(0)),
-            ("Tue, 24 Nov 2026 02:45:30 GMT", Some(90)),
-            ("Tue, 24 Nov 2026 02:43:00 GMT", Some(0)),
-            ("soon", None),
-            ("-1", None),
-            ("+5", None),
-            ("", None),
-            (".", None),
-            ("1.5.5", None),
-            ("1.x", None),
-            ("2.0", Some(2)),
-            ("1.5", Some(2)),
-            ("0.000000000001", Some(1)),
-            (".5", Some(1)),
-            ("7.", Some(7)),
-            ("18446744073709551615.1", longest),
-            ("99999999999999999999999", longest),
-            ("9999999999", longest),
-            ("Tue, 24 Nov 2099 02:45:30 GMT", longest),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(value));
-            let expected = expected.map(Duration::from_secs);
-            assert_eq!(retry_after(&headers, None, now), expected, "{value}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new(), None, now), None);
-    }
-
-    #[test]
-    fn slow_down_asks_for_a_pause_of_its_own() {
-        let mut headers = HeaderMap::new();
-        let pause = |headers: &HeaderMap| {
-            retry_after(headers, Some("slow_down"), SystemTime::UNIX_EPOCH).map(|it| it.as_secs())
+impl AuthError {
+    /// Creates the error of a response with `status` and the error `code` of its body, if it has
+    /// one (RFC 6749, section 5.2).
+    ///
+    /// The code decides what the error means, else the status, as with the errors of this crate's
+    /// own endpoints. So the refresh tries again after `temporarily_unavailable` and after a 503,
+    /// and not after `invalid_scope`. A code that the RFC does not allow is left out. The text of
+    /// `source` is shown to users and logged, so it must hold no secret.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use tower_reauth::AuthError;
+    ///
+    /// let status = StatusCode::BAD_REQUEST;
+    /// let error = AuthError::answered(status, Some("invalid_scope"), "no such scope");
+    /// assert!(error.is_misconfigured() && !error.is_rejected());
+    /// assert_eq!((error.status(), error.code()), (Some(status), Some("invalid_scope")));
+    /// ```
+    pub fn answered(
+        status: StatusCode,
+        code: Option<&str>,
+        source: impl Into<BoxError>,
+    ) -> AuthError {
+        let code = code.filter(|code| is_code(code) && !status.is_redirection());
+        let (kind, advice) = match code.and_then(by_code) {
+            Some(class) => class,
+            None if status.is_success() => (Kind::InvalidResponse, "check its address"),
+            None => classify(status, None, true),
         };
-        assert_eq!(pause(&headers), Some(5));
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        assert_eq!(pause(&headers), Some(5));
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
-        assert_eq!(pause(&headers), Some(60));
+        let shown = code.map(|code| format!(" ({code})")).unwrap_or_default();
+        let text = format!("the token endpoint answered {status}{shown}; {advice}");
+        Self::responded(kind, text, status)
+            .with_fate(fate(status, code))
+            .with_retry_after((code == Some("slow_down")).then_some(SLOW_DOWN))
+            .with_code(code.map(str::to_owned))
+            .with_source(source.into())
+    }
+
+    /// Returns `true` if the endpoint said by its error [`code`](Self::code) that this client may
+    /// not ask for what it asked: a wrong scope, audience, resource or grant.
+    ///
+    /// The credentials are not at fault. Such an error is [permanent](Self::is_permanent).
+    pub fn is_misconfigured(&self) -> bool {
+        let class = self.code().and_then(by_code);
+        self.is_permanent() && class.is_some_and(|(kind, _)| kind == Kind::Permanent)
     }
 }
+
+#[cfg(test)]
+#[path = "refusal_tests.rs"]
+mod tests;

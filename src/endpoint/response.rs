@@ -3,12 +3,13 @@
 use std::{fmt, time::SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::{
-    quote::{Documented, WipedOnDrop, content_coding, content_type, documented},
+    form,
+    quote::{Documented, WipedOnDrop, content_coding, content_type, documented, may_be_shown},
     refusal::{Class, by_code, classify, fate, retry_after},
     unicode::utf8,
 };
@@ -17,7 +18,8 @@ use crate::{
     error::{AuthError, Kind},
 };
 
-/// A success of the token endpoint, which is a response with any 2xx status.
+/// A response of the token endpoint. [`TokenClient::send`](super::TokenClient::send) returns only
+/// those with a 2xx status, and [`exchange`](super::TokenClient::exchange) any.
 ///
 /// The body is wiped from memory on drop, because it holds the token. `Debug` shows the status
 /// only.
@@ -57,8 +59,8 @@ pub struct TokenResponse {
     body: Zeroizing<Vec<u8>>,
     /// The content coding that the body is in, although none was asked for.
     coding: Option<String>,
-    /// Never shown, and nothing that holds a part of it is quoted.
-    secret: SecretString,
+    /// Never shown, and nothing that holds a part of one of them is quoted.
+    secrets: Vec<SecretString>,
 }
 
 impl TokenResponse {
@@ -66,10 +68,10 @@ impl TokenResponse {
         status: StatusCode,
         headers: HeaderMap,
         body: Zeroizing<Vec<u8>>,
-        secret: &str,
+        secrets: Vec<SecretString>,
     ) -> Self {
         let coding = content_coding(&headers, &body);
-        Self { status, headers, body: utf8(body), coding, secret: secret.into() }
+        Self { status, headers, body: utf8(body), coding, secrets }
     }
 
     /// Parses the body as JSON.
@@ -117,11 +119,59 @@ impl TokenResponse {
         Err(self.unusable(kind, found))
     }
 
+    /// Parses the body as JSON or, if its content type is that of a form or of plain text, as a
+    /// form.
+    pub(super) fn value(&self) -> Result<WipedOnDrop, AuthError> {
+        self.json().map(WipedOnDrop).or_else(|error| self.form().ok_or(error))
+    }
+
+    fn form(&self) -> Option<WipedOnDrop> {
+        let content_type = self.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+        let content_type = content_type.split(';').next().unwrap_or_default().trim();
+        let is_form = ["application/x-www-form-urlencoded", "text/plain"]
+            .iter()
+            .any(|form| content_type.eq_ignore_ascii_case(form));
+        if is_form { form::parse(&self.body) } else { None }
+    }
+
+    /// Creates the error of a response that refuses the request. `code` is its error code where
+    /// that is not in the documented place, and the kind of error that it means if that is known.
+    /// `advice_for` may replace the advice for a kind of error and a code.
+    ///
+    /// In a success only the code can speak.
+    pub(super) fn refused(
+        &self,
+        code: Option<(String, Option<Kind>)>,
+        advice_for: impl FnOnce(Kind, Option<&str>) -> Option<&'static str>,
+    ) -> AuthError {
+        let mut documented =
+            if self.status.is_redirection() { Documented::default() } else { self.documented() };
+        let (code, kind) = code.map_or((None, None), |(code, kind)| (Some(code), kind));
+        let code = code.filter(|code| may_be_shown(code, &self.secrets));
+        let mut start = format!("the token endpoint answered {}", self.status);
+        if let Some(code) = code
+            && documented.code.as_deref() != Some(&*code)
+        {
+            start = format!("{start} with the code {code}");
+            documented.code = Some(code);
+        }
+        let rejected = (Kind::Rejected, "check the client id and the secret");
+        let by_table = documented.code.as_deref().and_then(by_code);
+        let class = match kind {
+            Some(Kind::Transient) => (Kind::Transient, "try again later"),
+            Some(kind) => by_table.unwrap_or((kind, rejected.1)),
+            None if self.status.is_success() => by_table.unwrap_or(rejected),
+            None => classify(self.status, documented.code.as_deref(), documented.is_json),
+        };
+        let advice = advice_for(class.0, documented.code.as_deref()).unwrap_or(class.1);
+        self.error(&start, (class.0, advice), documented)
+    }
+
     /// Creates an error that names the status, what was `found` in the body, and the documented
     /// error message or else the content type.
     ///
     /// A code in the body decides what the error means.
-    pub(crate) fn unusable(&self, kind: Kind, found: &str) -> AuthError {
+    pub(super) fn unusable(&self, kind: Kind, found: &str) -> AuthError {
         let documented = self.documented();
         let class = documented.code.as_deref().and_then(by_code);
         let by_kind = if kind == Kind::Transient { "try again later" } else { "check its address" };
@@ -143,15 +193,20 @@ impl TokenResponse {
         &self.headers
     }
 
-    /// Returns the status of the response, which is a 2xx.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Creates the error of a response that is no success.
+    /// Creates the error that this response means if it brought no token.
     ///
-    /// The text quotes the documented error message if there is one, else the content type.
-    pub(super) fn refusal(&self) -> AuthError {
+    /// The code in its body decides, else its status. The text quotes the documented error message
+    /// if there is one, else the content type. A 2xx is an
+    /// [invalid response](AuthError::is_invalid_response), unless the code in it says more.
+    pub fn refusal(&self) -> AuthError {
+        if self.status.is_success() {
+            return self.unusable(Kind::InvalidResponse, "no token");
+        }
         let documented =
             if self.status.is_redirection() { Documented::default() } else { self.documented() };
         let class = classify(self.status, documented.code.as_deref(), documented.is_json);
@@ -159,7 +214,7 @@ impl TokenResponse {
     }
 
     fn documented(&self) -> Documented {
-        documented(&self.body, self.secret.expose_secret())
+        documented(&self.body, &self.secrets)
     }
 
     fn error(&self, start: &str, class: Class, documented: Documented) -> AuthError {
@@ -176,7 +231,7 @@ impl TokenResponse {
         let now = self.date().unwrap_or_else(clock::wall);
         let pause = retry_after(&self.headers, code.as_deref(), now)
             .filter(|_| !self.status.is_success() || kind == Kind::Transient);
-        AuthError::answered(kind, format!("{start}{quoted}; {advice}"), self.status)
+        AuthError::responded(kind, format!("{start}{quoted}; {advice}"), self.status)
             .with_fate(fate(self.status, code.as_deref()))
             .with_retry_after(pause)
             .with_code(code)

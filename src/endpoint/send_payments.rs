@@ -1,11 +1,6 @@
 //! [`SendPayments`]: the endpoint `POST {base}/auth` with `clientId` and `clientSecret`.
 
-use std::{
-    fmt,
-    hash::{BuildHasher, RandomState},
-    sync::atomic::{AtomicU64, Ordering},
-    time::SystemTime,
-};
+use std::{fmt, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
@@ -20,7 +15,7 @@ use super::{
     token_endpoint::{Rotation, TokenEndpoint},
 };
 use crate::{
-    credentials::{self, Credentials, CredentialsSource},
+    credentials::{Credentials, CredentialsSource, Watched},
     error::{AuthError, ConfigError, Kind, shown},
     fleet::Identity,
     origin,
@@ -60,15 +55,8 @@ use crate::{
 /// ```
 pub struct SendPayments<S, C> {
     client: TokenClient<S>,
-    credentials: C,
+    credentials: Watched<C>,
     uri: Uri,
-    /// Keyed at random, so that the fingerprint of a secret tells nothing outside of this process.
-    hasher: RandomState,
-    /// The fingerprint of the credentials that were last sent. Zero before the first request, and
-    /// after the source has failed.
-    ///
-    /// `Relaxed`, because the number stands alone and publishes no other memory.
-    last_sent: AtomicU64,
 }
 
 impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
@@ -129,20 +117,14 @@ impl<S: HttpService, C: CredentialsSource> SendPayments<S, C> {
     }
 
     fn with(client: TokenClient<S>, credentials: C, uri: Uri) -> Self {
-        Self { client, credentials, uri, hasher: RandomState::new(), last_sent: AtomicU64::new(0) }
+        Self { client, credentials: Watched::new(credentials), uri }
     }
 
     /// Returns the credentials as they are now, and the request that has them in it.
     async fn request(&self) -> Result<(Credentials, Request<Full<Bytes>>), AuthError> {
-        let credentials = credentials::ask(&self.credentials).await?;
+        let credentials = self.credentials.ask().await?;
         let request = auth_request(self.uri.clone(), &credentials)?;
         Ok((credentials, request))
-    }
-
-    /// Returns a number that changes with the credentials, so that no second copy of the secret has
-    /// to be kept for the comparison.
-    fn fingerprint(&self, credentials: &Credentials) -> u64 {
-        self.hasher.hash_one((credentials.client_id(), credentials.expose_secret()))
     }
 }
 
@@ -163,16 +145,9 @@ struct AuthResponse {
 
 impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> {
     async fn issue(&self) -> Result<IssuedToken, AuthError> {
-        let (credentials, request) = match self.request().await {
-            Ok(request) => request,
-            Err(error) => {
-                // Whatever the source supplies next is news, even what it supplied before.
-                self.last_sent.store(0, Ordering::Relaxed);
-                return Err(error);
-            }
-        };
-        // Before the request, so that an attempt that is dropped half-way counts as sent.
-        self.last_sent.store(self.fingerprint(&credentials), Ordering::Relaxed);
+        let request = self.request().await;
+        let (credentials, request) = request.inspect_err(|_| self.credentials.failed())?;
+        self.credentials.sending(&credentials);
         let response = self.client.send(request, &credentials).await?;
         let AuthResponse { access_token, expires_at } = response.json()?;
         let Some(secret) = access_token else {
@@ -198,17 +173,13 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
     }
 
     async fn identity(&self) -> Result<Option<Identity>, AuthError> {
-        let credentials = credentials::ask(&self.credentials).await?;
+        let credentials = self.credentials.ask().await?;
         let identity = Identity::new(credentials.client_id());
         Ok(Some(identity.with_secret(credentials.expose_secret())))
     }
 
     async fn credentials_changed(&self) -> bool {
-        let credentials = self.credentials.credentials().await;
-        credentials.is_ok_and(|credentials| {
-            let is_new = self.fingerprint(&credentials) != self.last_sent.load(Ordering::Relaxed);
-            is_new && credentials.check().is_ok()
-        })
+        self.credentials.changed().await.is_some_and(|credentials| credentials.check().is_ok())
     }
 }
 
@@ -245,6 +216,8 @@ impl<S, C> fmt::Debug for SendPayments<S, C> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use futures_util::FutureExt;
     use http::Response;
     use http_body_util::BodyExt;
@@ -275,6 +248,39 @@ mod tests {
         let endpoint =
             SendPayments::new("https://api.example.com/v1/", service, credentials).unwrap();
         assert_eq!(endpoint.issue().await.unwrap().secret.expose_secret(), "t");
+    }
+
+    /// The known answer. Whatever else is built on the same client, these bytes stay.
+    #[tokio::test]
+    async fn the_request_is_byte_for_byte_as_ever() {
+        let seen = Arc::new(Mutex::new(String::new()));
+        let sink = Arc::clone(&seen);
+        let service = service_fn(move |request: Request<Full<Bytes>>| {
+            let (parts, body) = request.into_parts();
+            let mut sent = format!("{} {} {:?}\n", parts.method, parts.uri, parts.version);
+            for (name, value) in &parts.headers {
+                sent = format!("{sent}{name}: {}\n", value.to_str().unwrap());
+            }
+            let body = body.collect().now_or_never().unwrap().unwrap().to_bytes();
+            *sink.lock().unwrap() = sent + std::str::from_utf8(&body).unwrap();
+            let body = Bytes::from_static(br#"{"accessToken": "t"}"#);
+            std::future::ready(Ok::<_, BoxError>(Response::new(Full::new(body))))
+        });
+        let credentials = Credentials::new("my \"id\"\u{e9}", "long-s\\e\u{1}c/ret+");
+        let endpoint = SendPayments::new("https://api.example.com/v1", service, credentials);
+        endpoint.unwrap().issue().await.unwrap();
+        let expected = format!(
+            "POST https://api.example.com/v1/auth HTTP/1.1\n\
+             content-type: application/json\n\
+             accept: application/json\n\
+             user-agent: tower-reauth/{}\n\
+             accept-encoding: identity\n{}",
+            env!("CARGO_PKG_VERSION"),
+            r#"{"clientId":"my \"id\""#.to_owned()
+                + "\u{e9}"
+                + r#"","clientSecret":"long-s\\e\u0001c/ret+"}"#
+        );
+        assert_eq!(*seen.lock().unwrap(), expected);
     }
 
     #[tokio::test]

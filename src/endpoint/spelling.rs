@@ -6,6 +6,7 @@
 //! What is made of a text here may hold the secret, so it is wiped. That takes buffers that don't
 //! grow, because a buffer that grows leaves a copy behind.
 
+use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 /// The least number of consecutive characters of a secret that give it away. A shorter secret is
@@ -18,9 +19,14 @@ const PART_IN_BASE64: usize = 10;
 /// How many spellings may lie in each other, such as base64 of a percent-encoded secret in a URL.
 const LAYERS: usize = 3;
 
+/// Returns `true` if `text` [holds](holds) a part of one of the `secrets`.
+pub(super) fn holds_any(text: &str, secrets: &[SecretString]) -> bool {
+    secrets.iter().any(|secret| holds(text, secret.expose_secret()))
+}
+
 /// Returns `true` if `text` holds eight or more consecutive characters of `secret`, in any case,
 /// percent-encoded, base64-encoded, or with backslashes as in the output of `Debug`.
-pub(super) fn holds(text: &str, secret: &str) -> bool {
+fn holds(text: &str, secret: &str) -> bool {
     if secret.is_empty() {
         return false;
     }

@@ -7,7 +7,8 @@ use http::Uri;
 use crate::{
     error::{AuthError, Kind},
     fleet::Identity,
-    token::IssuedToken,
+    origin::ApiOrigins,
+    token::{AccessToken, IssuedToken},
 };
 
 /// The effect of a new token on the one in use.
@@ -27,6 +28,18 @@ pub enum Rotation {
     ///
     /// A due renewal runs in the background, and requests carry the token in use meanwhile.
     Overlapping,
+}
+
+/// The reason for which a token is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Trigger {
+    /// The token nears the end of its lifetime, or has reached it.
+    Due,
+    /// A resource has refused the token, or it is known to be dead.
+    Refused,
+    /// A caller asked for a new token whatever the state of the one in use.
+    Forced,
 }
 
 /// Turns credentials into tokens, one per call.
@@ -53,17 +66,54 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     /// that the endpoint had issued by then is lost.
     fn issue(&self) -> impl Future<Output = Result<IssuedToken, AuthError>> + Send;
 
+    /// Makes one attempt at the successor of the token `previous`. It is called instead of
+    /// [`issue`](Self::issue) once there is a token to replace.
+    ///
+    /// Implement it if the endpoint wants to know what it replaces: a lease that is prolonged
+    /// unless it was refused, or a request that is signed with the token before. `previous` may be
+    /// a token of another process, and may have expired.
+    ///
+    /// Defaults to [`issue`](Self::issue).
+    ///
+    /// # Errors
+    ///
+    /// As [`issue`](Self::issue).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`issue`](Self::issue).
+    fn reissue(
+        &self,
+        trigger: Trigger,
+        previous: &AccessToken,
+    ) -> impl Future<Output = Result<IssuedToken, AuthError>> + Send {
+        let _ = (trigger, previous);
+        self.issue()
+    }
+
     /// Returns the effect of a new token on the one in use. It must return the same at each call.
     fn rotation(&self) -> Rotation;
 
     /// Returns the URI at which tokens are asked for.
     ///
-    /// The origin of the URI may see the token, and a `POST` to the URI is never signed. Without a
-    /// URI every origin has to be [allowed by name](crate::AuthLayer::allow_origin).
+    /// A `POST` to the URI is never signed. Its origin may see the token, unless
+    /// [`api_origins`](Self::api_origins) says otherwise.
     ///
     /// Defaults to `None`.
     fn uri(&self) -> Option<&Uri> {
         None
+    }
+
+    /// Returns the origins that may see the tokens, to which
+    /// [`AuthLayer::allow_origin`](crate::AuthLayer::allow_origin) adds.
+    ///
+    /// An authorization server is not the API, and has no business with the tokens that it issued.
+    /// An endpoint of OAuth 2 therefore names the API alone.
+    ///
+    /// Defaults to the origin of the [`uri`](Self::uri). Without a URI every origin has to be
+    /// allowed by name.
+    fn api_origins(&self) -> ApiOrigins {
+        ApiOrigins::default()
     }
 
     /// Returns the client that tokens are issued to, so that processes which share a
@@ -80,6 +130,14 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     /// Returns the error of the credentials source.
     fn identity(&self) -> impl Future<Output = Result<Option<Identity>, AuthError>> + Send {
         std::future::ready(Ok(None))
+    }
+
+    /// Returns `true` if processes may share the tokens through a [store](crate::store). A cache of
+    /// an endpoint that returns `false` can't be built with one.
+    ///
+    /// Defaults to `true`.
+    fn is_shareable(&self) -> bool {
+        true
     }
 
     /// Returns `true` if the credentials differ from those that were last sent, or if there are
@@ -99,6 +157,11 @@ pub trait TokenEndpoint: Send + Sync + 'static {
 /// A dyn-compatible [`TokenEndpoint`], so that a cache's handle has no type parameter.
 pub(crate) trait DynEndpoint: Send + Sync + 'static {
     fn issue(&self) -> BoxFuture<'_, Result<IssuedToken, AuthError>>;
+    fn reissue<'a>(
+        &'a self,
+        trigger: Trigger,
+        previous: &'a AccessToken,
+    ) -> BoxFuture<'a, Result<IssuedToken, AuthError>>;
     fn credentials_changed(&self) -> BoxFuture<'_, bool>;
     fn identity(&self) -> BoxFuture<'_, Result<Option<Identity>, AuthError>>;
 }
@@ -108,6 +171,14 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 impl<E: TokenEndpoint> DynEndpoint for E {
     fn issue(&self) -> BoxFuture<'_, Result<IssuedToken, AuthError>> {
         Box::pin(TokenEndpoint::issue(self))
+    }
+
+    fn reissue<'a>(
+        &'a self,
+        trigger: Trigger,
+        previous: &'a AccessToken,
+    ) -> BoxFuture<'a, Result<IssuedToken, AuthError>> {
+        Box::pin(TokenEndpoint::reissue(self, trigger, previous))
     }
 
     fn credentials_changed(&self) -> BoxFuture<'_, bool> {

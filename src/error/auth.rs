@@ -25,6 +25,8 @@ use crate::isolate::isolate;
 /// | constructor | another attempt | token in use of an exclusive endpoint |
 /// |---|---|---|
 /// | [`transient`](Self::transient) | yes, with back-off | suspect, because a token may be lost |
+/// | [`transient_after`](Self::transient_after) | yes, after a pause | suspect, as above |
+/// | [`answered`](Self::answered) | by status and code | by status and code |
 /// | [`rejected`](Self::rejected) | no | unchanged |
 /// | [`invalid_response`](Self::invalid_response) | no | suspect, because a token may be lost |
 /// | [`credentials`](Self::credentials) | no | unchanged |
@@ -114,7 +116,7 @@ impl AuthError {
     /// Creates the error of a response with `status`.
     ///
     /// A success without a token does not tell if one was issued, whatever the kind.
-    pub(crate) fn answered(
+    pub(crate) fn responded(
         kind: Kind,
         message: impl Into<Cow<'static, str>>,
         status: StatusCode,
@@ -128,6 +130,14 @@ impl AuthError {
             retry_after: None,
             source: None,
         }))
+    }
+
+    /// Adds the error that the endpoint's own code gave. For an error that has just been made.
+    pub(crate) fn with_source(mut self, source: BoxError) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.source = Some(source);
+        }
+        self
     }
 
     /// Adds the code of the response's body. For an error that has just been made.
@@ -162,6 +172,27 @@ impl AuthError {
             "the token endpoint failed in passing; try again later",
             source,
         )
+    }
+
+    /// Creates an error as [`transient`](Self::transient) does, of an endpoint that asked not to be
+    /// called for this `pause`, for example with `Retry-After` (RFC 9110, section 10.2.3).
+    ///
+    /// The refresh makes its next attempt after that. A pause of more than
+    /// [`max_retry_after`](crate::RefreshPolicy::max_retry_after) is cut to it. The text of
+    /// `source` is shown to users and logged, so it must hold no secret.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_reauth::AuthError;
+    ///
+    /// let error = AuthError::transient_after("asked too often", Duration::from_secs(5));
+    /// assert!(error.is_transient());
+    /// assert_eq!(error.retry_after(), Some(Duration::from_secs(5)));
+    /// ```
+    pub fn transient_after(source: impl Into<BoxError>, pause: Duration) -> Self {
+        Self::transient(source).with_retry_after(Some(pause))
     }
 
     /// Creates an error that says that the endpoint refused the credentials. The refresh makes no
@@ -213,7 +244,8 @@ impl AuthError {
 
     /// Returns the status of the token endpoint's response.
     ///
-    /// `None` if there was no response, and for an error that a constructor of this type made.
+    /// `None` if there was no response, and for an error of a constructor other than
+    /// [`answered`](Self::answered).
     pub fn status(&self) -> Option<StatusCode> {
         self.0.status
     }
@@ -222,8 +254,8 @@ impl AuthError {
     /// `invalid_client` (RFC 6749, section 5.2).
     ///
     /// `None` if there is none, if it is longer than 64 characters or has others than the RFC
-    /// allows, if it holds a part of the secret, and for an error that a constructor of this type
-    /// made.
+    /// allows, if it holds a part of the secret, and for an error of a constructor other than
+    /// [`answered`](Self::answered).
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
     }

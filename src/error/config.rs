@@ -63,6 +63,14 @@ pub enum ConfigError {
     /// A duration of the refresh policy is zero, or one contradicts another.
     #[error("the refresh policy can't work: {0}")]
     InvalidPolicy(&'static str),
+    /// A setting of an OAuth 2 endpoint that can't be used, or that another one contradicts.
+    #[error("{setting} can't be used: {reason}")]
+    InvalidSetting {
+        /// The setting, with its name if it has one. Never the value of a parameter or header.
+        setting: String,
+        /// The fault, and what to give instead.
+        reason: &'static str,
+    },
     /// A status, challenge, JSON pointer or code that can't tell a refusal.
     #[error("{given:?} can't tell a refusal: {reason}")]
     InvalidRefusal {
@@ -79,6 +87,12 @@ pub enum ConfigError {
         /// The fault, and what to give instead. No part of a key.
         reason: &'static str,
     },
+    /// The text is no private key that can sign.
+    #[error("the signing key can't be used: {0}")]
+    InvalidSigningKey(
+        /// The fault, and what to give instead. No part of the key.
+        &'static str,
+    ),
     /// The directory of a file store can't be used, or the platform has no such store.
     #[error("the file store can't be used: {} {reason}", path.display())]
     FileStore {

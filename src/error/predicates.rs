@@ -71,7 +71,7 @@ impl AuthError {
     /// were issued.
     ///
     /// Either another process seems to use the same credentials, or the resource refuses every
-    /// token.
+    /// token. It is also `true` if the endpoint issued the refused token again.
     pub fn is_cooling_down(&self) -> bool {
         self.kind() == Kind::CoolingDown
     }

@@ -75,6 +75,11 @@ impl Identity {
         self.credentials.as_deref()
     }
 
+    /// Adds a value that may be a secret, by its digest.
+    pub(crate) fn with_hidden(self, key: impl Into<String>, digest: impl AsRef<[u8]>) -> Self {
+        self.with(key, in_hex(digest.as_ref()))
+    }
+
     /// Returns the key under which processes with this identity share a token. It tells nothing of
     /// the client id.
     pub(super) fn name(&self, uri: Option<&Uri>, namespace: &str) -> Option<Name> {
@@ -87,20 +92,26 @@ impl Identity {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        let mut name = String::new();
-        for byte in hash.finalize().iter().take(16) {
-            let _ = write!(name, "{byte:02x}");
-        }
-        Name::new(&name)
+        Name::new(&in_hex(&hash.finalize()[..16]))
     }
 }
 
+fn in_hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+/// Shows the client id, and of the other values their names. A value may be the digest of a secret
+/// that is easily guessed, and so may be the fingerprint of the credentials.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Guesses of the secret could be tried on its fingerprint.
+        let others: Vec<_> = self.others.iter().map(|(key, _)| key).collect();
         f.debug_struct("Identity")
             .field("client_id", &self.client_id)
-            .field("others", &self.others)
+            .field("others", &others)
             .finish_non_exhaustive()
     }
 }

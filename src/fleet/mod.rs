@@ -169,11 +169,10 @@ impl Fleet {
         member: &Member,
         sequence: u64,
         token: &AccessToken,
-        scheme: &str,
     ) -> Result<Bytes, StoreError> {
         let times = token.times();
         let spent = clock::now().saturating_duration_since(times.sent.at);
-        let record = Record::new(token.expose_secret(), scheme, times.lifetime, spent);
+        let record = Record::new(token.expose_secret(), token.scheme(), times.lifetime, spent);
         match self.sharing.sealing.seal(&member.name, sequence, &record.encode()) {
             Ok(sealed) => Ok(sealed.into()),
             Err(error) => Err(StoreError::unusable(error.to_string())),

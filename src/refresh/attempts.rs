@@ -15,13 +15,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::{
     clock::{self, Moment},
     credentials,
-    endpoint::DynEndpoint,
+    endpoint::{DynEndpoint, Trigger},
     error::{AuthError, Fate, Kind},
     events::{TARGET, Tally, log_news},
     fleet::Identity,
     isolate::isolate,
     refresh::{RefreshPolicy, backoff},
-    token::{AccessToken, IssuedToken, Times, Unsendable, lifetime, schedule},
+    token::{AccessToken, IssuedToken, Times, Unsendable, is_scheme, lifetime, schedule},
 };
 
 /// The inputs of a flight.
@@ -40,6 +40,8 @@ pub(crate) struct Attempts<'a> {
     /// as this token is usable, the flight ends with its first failure, so that callers go on with
     /// it instead of waiting for further attempts.
     pub(crate) fallback: Option<AccessToken>,
+    /// The token that is to be replaced, and why. `None` for the first token.
+    pub(crate) previous: Option<(Trigger, AccessToken)>,
     /// Another process may ask by now, so that this one makes no further attempt.
     pub(crate) lost: Option<&'a AtomicBool>,
 }
@@ -125,26 +127,46 @@ impl Attempts<'_> {
         });
         let sent = Sent { at: clock::moment(), wall: clock::wall() };
         let ends = clock::later(sent.at.at, time);
+        let asking = match &self.previous {
+            Some((trigger, previous)) => self.endpoint.reissue(*trigger, previous),
+            None => self.endpoint.issue(),
+        };
         // The credentials source has the same bound, so that it is known who let it pass.
-        let issuing = credentials::bounded(ends.min(deadline), self.endpoint.issue());
+        let issuing = credentials::bounded(ends.min(deadline), asking);
         let issued = timeout_at(ends, issuing)
             .await
             .map_err(|_| timed_out(time))?
             .map_err(|error| error.with_retry_after_at_most(self.policy.max_retry_after))?;
         let times = self.times(&issued, &sent)?;
-        let token = self.adopt(issued.secret.expose_secret(), times)?;
-        Ok((token, issued.issued_to))
+        let scheme = self.scheme_of(&issued)?;
+        let token = self.adopt(scheme, issued.secret.expose_secret(), times)?;
+        Ok((token.with_extensions(issued.extensions), issued.issued_to))
     }
 
     fn times(&self, issued: &IssuedToken, sent: &Sent) -> Result<Times, AuthError> {
         let lifetime = lifetime::observed(issued, issued.secret.expose_secret(), sent.wall)
             .map_err(|_| expired())?;
-        let schedule = schedule::schedule(lifetime, &self.policy.windows, fastrand::f64());
+        let mut schedule = schedule::schedule(lifetime, &self.policy.windows, fastrand::f64());
+        if let Some(hint) = issued.renew_in {
+            schedule.due_by(hint, lifetime);
+        }
         Ok(Times { sent: sent.at, lifetime, schedule })
     }
 
-    fn adopt(&self, secret: &str, times: Times) -> Result<AccessToken, AuthError> {
-        let token = AccessToken::new(self.scheme, secret, self.token_sequence, times);
+    fn scheme_of<'a>(&'a self, issued: &'a IssuedToken) -> Result<&'a str, AuthError> {
+        let Some(scheme) = &issued.scheme else { return Ok(self.scheme) };
+        if is_scheme(scheme) {
+            return Ok(scheme);
+        }
+        Err(AuthError::new(
+            Kind::InvalidResponse,
+            "the endpoint names an authentication scheme that no header can carry; check its \
+             address",
+        ))
+    }
+
+    fn adopt(&self, scheme: &str, secret: &str, times: Times) -> Result<AccessToken, AuthError> {
+        let token = AccessToken::new(scheme, secret, self.token_sequence, times);
         let token = token.map_err(|why| {
             AuthError::new(
                 Kind::InvalidResponse,

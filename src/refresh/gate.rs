@@ -128,7 +128,7 @@ mod tests {
     fn what_the_endpoint_asked_for_is_the_least() {
         let asked = Some(Duration::from_secs(120));
         let status = http::StatusCode::TOO_MANY_REQUESTS;
-        let error = AuthError::answered(Kind::Transient, "x", status).with_retry_after(asked);
+        let error = AuthError::responded(Kind::Transient, "x", status).with_retry_after(asked);
         assert!((pauses(&error, 0.5)[0] - 120.0).abs() < 0.001);
     }
 
@@ -136,7 +136,7 @@ mod tests {
     fn what_the_endpoint_asked_for_is_capped() {
         let day = Some(Duration::from_secs(24 * 3600));
         let status = http::StatusCode::SERVICE_UNAVAILABLE;
-        let error = AuthError::answered(Kind::Transient, "x", status).with_retry_after(day);
+        let error = AuthError::responded(Kind::Transient, "x", status).with_retry_after(day);
         assert!((pauses(&error, 0.5)[0] - 600.0).abs() < 0.001);
     }
 

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     fn answered(status: u16) -> AuthError {
-        AuthError::answered(Kind::Transient, "x", StatusCode::from_u16(status).unwrap())
+        AuthError::responded(Kind::Transient, "x", StatusCode::from_u16(status).unwrap())
     }
 
     #[test]

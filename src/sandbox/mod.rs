@@ -1,7 +1,9 @@
-//! A server in this process that imitates the Send Payments API on a real socket, for tests and
-//! demonstrations.
+//! Servers in this process, on real sockets, for tests and demonstrations: [`Sandbox`] imitates the
+//! Send Payments API, and [`OAuth2Server`] is an authorization server by the RFCs.
 //!
-//! It keeps to these rules:
+//! # Send Payments
+//!
+//! [`Sandbox`] keeps to these rules:
 //!
 //! 1. `POST /auth` checks its request by the API reference and answers 201 with a signed JWT. It
 //!    answers 400 to a malformed request and 401 to wrong credentials.
@@ -17,7 +19,7 @@
 //! 8. Every response carries a `Date`, and every error the documented body.
 //! 9. A request body has at most 1 MiB. A larger one is answered 413.
 //!
-//! # Accounts
+//! ## Accounts
 //!
 //! `POST /accounts` takes a JSON object with a `name` string. It answers 201 with `id`, `name` and
 //! `createdAt`. `GET /accounts/{id}` answers 200 with the same. Each client sees its own accounts
@@ -30,15 +32,39 @@
 //! At most 100,000 accounts and 16 MiB of them are stored, and as much of the responses to
 //! idempotency keys. Beyond that the oldest are dropped.
 //!
-//! # Counters
+//! ## Counters
 //!
 //! `GET /_sandbox/counters` answers with [`SandboxCounters`] as JSON, for a sandbox that runs in
 //! another process. [`Sandbox::counters`] returns the same within the process.
 //!
-//! # Faults
+//! ## Faults
 //!
 //! [`Sandbox::fail_next_auth`] and [`Sandbox::fail_every_auth`] make `POST /auth` fail in one of
 //! the ways of [`AuthFault`].
+//!
+//! # OAuth 2
+//!
+//! [`OAuth2Server`] keeps to these rules:
+//!
+//! 1. `POST /token` takes a form (RFC 6749, appendix B), encoded strictly. A parameter may be there
+//!    once, but for `resource` and `audience`. No credentials may be in the query.
+//! 2. A request has exactly one client authentication (RFC 6749, section 2.3). With Basic, id and
+//!    secret are form-encoded first, and the form has no `client_id`. A client can use only the
+//!    methods that it is registered for.
+//! 3. An assertion has the issuer for its only `aud`, an `exp` that is ahead, an `iat` that is not,
+//!    and a `jti` that was never seen (RFC 7523, section 3).
+//! 4. The grants are `client_credentials`, `refresh_token`, the assertion grant (RFC 7523), token
+//!    exchange (RFC 8693), and others that are added by name.
+//! 5. Scopes that are not registered are an `invalid_scope`, and unknown audiences and resources an
+//!    `invalid_target` (RFC 8707).
+//! 6. A refusal is one of RFC 6749, section 5.2. Its description says what is wrong.
+//! 7. [`ScriptedResponse`] has the token endpoint answer otherwise, in each way that servers are
+//!    known to.
+//! 8. The metadata is at both well-known places (RFC 8414, section 3, and OpenID Connect
+//!    Discovery).
+//! 9. Every other path is a resource. It answers 200 to a token that lives, with its number, its
+//!    client and its scope, and 401 otherwise.
+//! 10. A request that has arrived is carried out, even if its caller has hung up.
 //!
 //! # Examples
 //!
@@ -75,6 +101,7 @@ mod faults;
 mod guard;
 mod handle;
 mod idempotency;
+mod oauth2;
 mod problem;
 mod resources;
 mod router;
@@ -83,5 +110,12 @@ mod state;
 mod token;
 
 pub use self::{
-    builder::SandboxBuilder, counters::SandboxCounters, faults::AuthFault, handle::Sandbox,
+    builder::SandboxBuilder,
+    counters::SandboxCounters,
+    faults::AuthFault,
+    handle::Sandbox,
+    oauth2::{
+        AuthMethod, Issuance, OAuth2Client, OAuth2Counters, OAuth2Server, OAuth2ServerBuilder,
+        ScriptedResponse, TokenRequest,
+    },
 };

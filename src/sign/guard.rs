@@ -52,12 +52,12 @@ pub(crate) enum Admission {
 }
 
 impl Guard {
-    /// Allows only the token endpoint's own origin.
-    pub(crate) fn new(endpoint: Option<&Uri>) -> Self {
+    /// Allows only the origins of the API, for tokens of the endpoint with this URI.
+    pub(crate) fn new(endpoint: Option<&Uri>, allowed: Vec<Origin>) -> Self {
         Self {
             endpoint: endpoint.cloned(),
             token_path: endpoint.map(|endpoint| endpoint.path().into()),
-            allowed: endpoint.and_then(Origin::of).into_iter().collect(),
+            allowed,
             plain: Vec::new(),
             cross_origin: CrossOriginRequests::default(),
         }
@@ -159,6 +159,15 @@ impl Guard {
     fn cross_origin(&self, target: &str) -> Admission {
         match self.cross_origin {
             CrossOriginRequests::PassUnsigned => Admission::PassUnsigned,
+            CrossOriginRequests::Refuse if self.allowed.is_empty() => {
+                Admission::Refuse(AuthError::new(
+                    Kind::RefusedOrigin,
+                    format!(
+                        "no origin may see the token, so the request to {target} was not sent; \
+                         name the API with OAuth2Builder::for_api or AuthLayer::allow_origin"
+                    ),
+                ))
+            }
             CrossOriginRequests::Refuse => Admission::Refuse(AuthError::new(
                 Kind::RefusedOrigin,
                 format!(
@@ -177,7 +186,9 @@ impl Guard {
             return false;
         }
         let Some(origin) = self.endpoint.as_ref().and_then(Origin::of) else { return false };
-        (uri.authority().is_none() || origin.is_of(uri))
+        // A URI without a host goes to the API, unless its `Host` header says otherwise.
+        let may_be_endpoint = || self.allowed.contains(&origin) || hosts(headers).next().is_some();
+        (if uri.authority().is_none() { may_be_endpoint() } else { origin.is_of(uri) })
             && hosts(headers).all(|host| origin.is_host(host.as_bytes()))
     }
 

@@ -1,7 +1,12 @@
 use super::*;
 
+fn for_endpoint(uri: &'static str) -> Guard {
+    let uri = Uri::from_static(uri);
+    Guard::new(Some(&uri), Origin::of(&uri).into_iter().collect())
+}
+
 fn guard() -> Guard {
-    Guard::new(Some(&Uri::from_static("https://api.example.com/v1/auth")))
+    for_endpoint("https://api.example.com/v1/auth")
 }
 
 fn check(
@@ -129,7 +134,7 @@ fn a_relative_uri_is_signed_unless_its_host_header_is_cross_origin() {
 
 #[test]
 fn plain_http_beyond_this_machine_needs_to_be_allowed_by_name() {
-    let mut guard = Guard::new(Some(&Uri::from_static("http://payments.internal/auth")));
+    let mut guard = for_endpoint("http://payments.internal/auth");
     assert_eq!(check(&guard, &Method::GET, "http://payments.internal/x", None), "refuse");
     assert_eq!(check(&guard, &Method::GET, "/x", None), "refuse");
     assert_eq!(check(&guard, &Method::GET, "/x", Some("payments.internal")), "refuse");
@@ -137,15 +142,45 @@ fn plain_http_beyond_this_machine_needs_to_be_allowed_by_name() {
     guard.allow_plain("http://payments.internal").unwrap();
     assert_eq!(check(&guard, &Method::GET, "http://payments.internal/x", None), "sign");
     assert_eq!(check(&guard, &Method::GET, "/x", None), "sign");
-    let local = Guard::new(Some(&Uri::from_static("http://127.0.0.1:8080/auth")));
+    let local = for_endpoint("http://127.0.0.1:8080/auth");
     assert_eq!(check(&local, &Method::GET, "http://127.0.0.1:8080/x", None), "sign");
 }
 
 #[test]
 fn without_an_endpoint_uri_every_origin_must_be_named() {
-    let mut guard = Guard::new(None);
+    let mut guard = Guard::new(None, Vec::new());
     assert_eq!(check(&guard, &Method::GET, "https://api.example.com/", None), "refuse");
     assert_eq!(check(&guard, &Method::GET, "/x", None), "refuse");
     guard.allow("https://api.example.com").unwrap();
     assert_eq!(check(&guard, &Method::GET, "https://api.example.com/", None), "sign");
+}
+
+#[test]
+fn an_authorization_server_that_is_not_the_api_sees_no_token() {
+    let uri = Uri::from_static("https://login.example.com/token");
+    let none = Guard::new(Some(&uri), Vec::new());
+    let mut api = none.clone();
+    api.allow("https://api.example.com").unwrap();
+    let post = Method::POST;
+    for (method, target, host, with_none, with_api) in [
+        (&Method::GET, "https://login.example.com/userinfo", None, "refuse", "refuse"),
+        (&Method::GET, "https://login.example.com/token", None, "refuse", "refuse"),
+        (&Method::GET, "https://api.example.com/x", None, "refuse", "sign"),
+        (&post, "https://api.example.com/token", None, "refuse", "sign"),
+        (&post, "/token", None, "refuse", "sign"),
+        (&post, "/token", Some("api.example.com"), "refuse", "sign"),
+        (&post, "/x", Some("login.example.com"), "refuse", "refuse"),
+        // The request for a token.
+        (&post, "https://login.example.com/token", None, "pass", "pass"),
+        (&post, "/token", Some("login.example.com"), "pass", "pass"),
+    ] {
+        assert_eq!(check(&none, method, target, host), with_none, "{target} {host:?}");
+        assert_eq!(check(&api, method, target, host), with_api, "{target} {host:?}");
+    }
+    let Admission::Refuse(error) =
+        none.check(&post, &Uri::from_static("https://api.example.com/x"), &HeaderMap::new())
+    else {
+        panic!("nothing may be signed");
+    };
+    assert!(error.to_string().contains("OAuth2Builder::for_api"), "{error}");
 }

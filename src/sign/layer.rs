@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     cache::TokenCache,
+    endpoint::{HttpService, OAuth2},
     error::ConfigError,
     replay::{NoReplay, ReplayOnce},
 };
@@ -27,9 +28,9 @@ use crate::{
 ///    request has not been applied (RFC 9110, section 15.5.2), so a replay is safe for a `POST`,
 ///    too. A gRPC call that was refused as unauthenticated before any message (`grpc-status: 16` in
 ///    the response's headers) counts as a 401. [`refusals`](Self::refusals) names other refusals.
-/// 3. Only the token endpoint's own origin (RFC 6454) sees the token, unless more are
-///    [allowed](Self::allow_origin). Requests to others are [refused](CrossOriginRequests::Refuse)
-///    by default, and never signed.
+/// 3. Only the [origins of the API](crate::TokenEndpoint::api_origins) (RFC 6454) see the token,
+///    unless more are [allowed](Self::allow_origin). By default that is the token endpoint's own.
+///    Requests to others are [refused](CrossOriginRequests::Refuse) by default, and never signed.
 /// 4. A `Host` header that names another origin makes a request cross-origin. A request whose URI
 ///    has no host is signed, as in gRPC channels and with `hyper::client::conn`. Such a request
 ///    goes to the peer to which the inner service is connected, and whoever connected it is
@@ -131,7 +132,7 @@ impl AuthLayer {
     /// scheme is the [cache's](crate::cache::TokenCacheBuilder::scheme), by default `Bearer` (RFC
     /// 6750, section 2.1).
     pub fn new(cache: TokenCache) -> Self {
-        let guard = Guard::new(cache.endpoint_uri());
+        let guard = Guard::new(cache.endpoint_uri(), cache.api_origins());
         let signer = Signer {
             cache,
             guard,
@@ -139,6 +140,31 @@ impl AuthLayer {
             caller_authorization: CallerAuthorization::default(),
         };
         Self { signer: Arc::new(signer), replay: PhantomData, classify: Unauthorized }
+    }
+
+    /// Creates a layer that signs with the tokens of an OAuth 2 endpoint, which a cache of its own
+    /// keeps. Requests to the [APIs](crate::endpoint::oauth2::OAuth2Builder::for_api) of the
+    /// endpoint are signed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "client")]
+    /// # fn f() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_reauth::{AuthLayer, Credentials, client, endpoint::OAuth2};
+    ///
+    /// let credentials = Credentials::new("my-client-id", "my-client-secret");
+    /// let token_uri = "https://login.example.com/oauth/token";
+    /// let endpoint = OAuth2::client_credentials(token_uri, client::https()?, credentials)
+    ///     .scope("orders.read")
+    ///     .for_api("https://api.example.com")
+    ///     .build()?;
+    /// let auth = AuthLayer::oauth2(endpoint);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn oauth2(endpoint: OAuth2<impl HttpService>) -> Self {
+        Self::new(TokenCache::new(endpoint))
     }
 
     /// Creates a layer for the Send Payments API at `base_url`. It asks for tokens through the
@@ -206,7 +232,7 @@ impl<R, C> AuthLayer<R, C> {
     }
 
     /// Adds an origin (`https://host[:port]`, RFC 6454) that may see the token. A path is ignored.
-    /// Defaults to the token endpoint's own origin alone.
+    /// Defaults to the [origins of the API](crate::TokenEndpoint::api_origins) alone.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{Extensions, HeaderValue};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -55,6 +55,8 @@ struct Issued {
     times: Times,
     /// Set when a resource has accepted the token.
     accepted: AtomicBool,
+    /// The values of the response that brought the token.
+    extensions: Extensions,
 }
 
 /// A token that is empty, or has a character that is not visible ASCII.
@@ -115,7 +117,16 @@ impl AccessToken {
             sequence,
             times,
             accepted: AtomicBool::new(false),
+            extensions: Extensions::new(),
         })))
+    }
+
+    /// Adds the values of the response that brought the token. For a token that has just been made.
+    pub(crate) fn with_extensions(mut self, extensions: Extensions) -> Self {
+        if let Some(issued) = Arc::get_mut(&mut self.0) {
+            issued.extensions = extensions;
+        }
+        self
     }
 
     /// Returns the header value with bytes of its own, so that a clone of it does not write to the
@@ -129,6 +140,18 @@ impl AccessToken {
     /// Returns whether both are the same token of the same cache.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Returns whether both are sent as the same bytes, as if the endpoint issued one token twice.
+    pub(crate) fn is_sent_as(&self, other: &Self) -> bool {
+        self.0.header == other.0.header
+    }
+
+    /// Returns the scheme in front of the token, which may be empty.
+    pub(crate) fn scheme(&self) -> &str {
+        let scheme = &self.0.header.as_bytes()[..self.0.secret_from.saturating_sub(1)];
+        // Only ASCII gets in, so this never falls back.
+        std::str::from_utf8(scheme).unwrap_or_default()
     }
 
     pub(crate) fn times(&self) -> &Times {
@@ -149,6 +172,15 @@ impl AccessToken {
     pub fn expose_secret(&self) -> &str {
         // Only ASCII gets in, so this never falls back.
         std::str::from_utf8(&self.0.header.as_bytes()[self.0.secret_from..]).unwrap_or_default()
+    }
+
+    /// Returns the value of this type that the endpoint has
+    /// [added](crate::endpoint::IssuedToken::with) to the token, such as the
+    /// [`Granted`](crate::endpoint::oauth2::Granted) of an OAuth 2 response.
+    ///
+    /// `None` if there is none, and for a token that another process has asked for.
+    pub fn get<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.0.extensions.get()
     }
 
     /// Returns the value of the `Authorization` header: scheme, space and token (RFC 6750, section
@@ -296,79 +328,19 @@ impl fmt::Debug for AccessToken {
     }
 }
 
+/// Returns `true` if `scheme` is empty, or a token by RFC 9110, section 5.6.2.
+pub(crate) fn is_scheme(scheme: &str) -> bool {
+    scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
 /// Makes a sensitive header value of these bytes. It shares them instead of copying them, so that
 /// dropping its last clone wipes them.
-fn wiped_header(value: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
+pub(crate) fn wiped_header(value: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
     let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(value)).ok()?;
     header.set_sensitive(true);
     Some(header)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::token::schedule::{Windows, schedule};
-
-    fn times() -> Times {
-        let lifetime = Duration::from_secs(300);
-        let schedule = schedule(lifetime, &Windows::default(), 0.5);
-        Times { sent: clock::moment(), lifetime, schedule }
-    }
-
-    #[test]
-    fn a_sleep_of_the_machine_takes_from_the_lifetime() {
-        let token = AccessToken::new("Bearer", "abc", 1, times()).unwrap();
-        assert!(token.is_usable() && token.time_left() > Duration::from_secs(299));
-        clock::tests::sleep(Duration::from_secs(290));
-        assert!(token.is_usable() && token.time_left() <= Duration::from_secs(10));
-        clock::tests::sleep(Duration::from_secs(10));
-        assert!(!token.is_usable() && token.time_left().is_zero());
-    }
-
-    #[test]
-    fn the_header_value_is_prebuilt_and_sensitive() {
-        let token = AccessToken::new("Bearer", "abc.def", 7, times()).unwrap();
-        assert_eq!(token.header_value(), "Bearer abc.def");
-        assert!(token.header_value().is_sensitive());
-        assert_eq!(token.expose_secret(), "abc.def");
-        assert_eq!(token.sequence(), 7);
-    }
-
-    #[test]
-    fn an_empty_scheme_leaves_the_bare_token() {
-        let token = AccessToken::new("", "abc", 1, times()).unwrap();
-        assert_eq!(token.header_value(), "abc");
-        assert_eq!(token.expose_secret(), "abc");
-    }
-
-    #[test]
-    fn an_unsendable_token_is_refused() {
-        for (secret, why) in [
-            ("", Unsendable::Empty),
-            ("a b", Unsendable::Characters),
-            ("a\nb", Unsendable::Characters),
-            ("a\u{e9}", Unsendable::Characters),
-            (" a", Unsendable::Characters),
-        ] {
-            assert_eq!(
-                AccessToken::new("Bearer", secret, 1, times()).unwrap_err(),
-                why,
-                "{secret:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn debug_shows_no_secret() {
-        let token = AccessToken::new("Bearer", "hunter2hunter2", 1, times()).unwrap();
-        let shown = format!("{token:?} {:?}", token.header_value());
-        assert!(!shown.contains("hunter2"), "{shown}");
-    }
-
-    #[test]
-    fn claims_of_something_that_is_no_jwt_are_a_typed_error() {
-        let token = AccessToken::new("Bearer", "hunter2", 1, times()).unwrap();
-        let error = token.claims::<serde_json::Value>().unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("hunter2"));
-    }
-}
+#[path = "access_token_tests.rs"]
+mod tests;

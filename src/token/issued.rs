@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use http::Extensions;
 use secrecy::SecretString;
 
 use crate::fleet::Identity;
@@ -19,13 +20,18 @@ use crate::fleet::Identity;
 ///    `expires_at`, the `exp` of a JWT takes its place.
 ///
 /// Each of them is by the endpoint's own clocks, so a wrong local clock does no harm. If none is
-/// known, the lifetime is `expires_at` or `exp` less the local clock, else one minute. It counts
-/// from the moment when the token was asked for.
+/// known, the lifetime is `expires_at` or `exp` less the local clock, else the
+/// [assumed](Self::assumed_lifetime) one. It counts from the moment when the token was asked for.
 ///
 /// Clocks can disagree by any amount. A token that one of them calls dead and another calls alive
 /// lives for one minute at most, and so does one that only the local clock calls dead. For example,
 /// a gateway may stamp responses with a `Date` ten minutes ahead of the issuer's clock. An
 /// `expires_at` at or before 1970 counts as unknown.
+///
+/// A JWT may have been minted long before it was handed over, as by a server that caches tokens, or
+/// in a file. [`server_date`](Self::server_date) tells how much of its lifetime is left then. If
+/// neither that nor [`expires_in`](Self::expires_in) is known, and `iat` is more than five minutes
+/// before the local clock, the lifetime is `exp` less the local clock.
 ///
 /// A token that is dead by every clock counts as expired, and the refresh fails. A lifetime of more
 /// than 365 days is cut to that.
@@ -45,6 +51,10 @@ pub struct IssuedToken {
     pub(crate) expires_at: Option<SystemTime>,
     pub(crate) server_date: Option<SystemTime>,
     pub(crate) issued_to: Option<Identity>,
+    pub(crate) scheme: Option<String>,
+    pub(crate) renew_in: Option<Duration>,
+    pub(crate) assumed_lifetime: Option<Duration>,
+    pub(crate) extensions: Extensions,
 }
 
 impl IssuedToken {
@@ -56,6 +66,10 @@ impl IssuedToken {
             expires_at: None,
             server_date: None,
             issued_to: None,
+            scheme: None,
+            renew_in: None,
+            assumed_lifetime: None,
+            extensions: Extensions::new(),
         }
     }
 
@@ -91,6 +105,61 @@ impl IssuedToken {
         self.issued_to = Some(identity);
         self
     }
+
+    /// Sets the authentication scheme in front of this token (RFC 9110, section 11.1). An empty
+    /// scheme sends the bare token. One that is no token by RFC 9110, section 5.6.2, makes the
+    /// response invalid. Defaults to the scheme of the
+    /// [cache](crate::cache::TokenCacheBuilder::scheme).
+    #[must_use]
+    pub fn scheme(mut self, scheme: impl Into<String>) -> Self {
+        self.scheme = Some(scheme.into());
+        self
+    }
+
+    /// Sets when the endpoint wants to be asked for a successor, counted from the moment when the
+    /// token was asked for, as the `refresh_in` of Microsoft Entra ID does.
+    ///
+    /// The renewal is due then, if that is earlier than the
+    /// [policy](crate::RefreshPolicy::renew_at) has it, but not in the first quarter of the
+    /// lifetime. Defaults to the policy's moment.
+    #[must_use]
+    pub fn renew_in(mut self, after: Duration) -> Self {
+        self.renew_in = Some(after);
+        self
+    }
+
+    /// Sets the lifetime to assume if nothing tells it: neither the methods above nor the claims of
+    /// a JWT. Defaults to one minute.
+    #[must_use]
+    pub fn assumed_lifetime(mut self, lifetime: Duration) -> Self {
+        self.assumed_lifetime = Some(lifetime);
+        self
+    }
+
+    /// Adds a value of the response, which [`AccessToken::get`](crate::AccessToken::get) returns.
+    /// It takes the place of an earlier one of its type.
+    ///
+    /// Only the process that asked for the token has it. Other processes that share the token do
+    /// not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_reauth::endpoint::IssuedToken;
+    ///
+    /// /// The address of the API, which some providers tell with the token.
+    /// #[derive(Clone)]
+    /// struct InstanceUrl(String);
+    ///
+    /// let token = IssuedToken::new("the-access-token")
+    ///     .with(InstanceUrl("https://eu7.example.com".into()));
+    /// # let _ = token;
+    /// ```
+    #[must_use]
+    pub fn with<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.extensions.insert(value);
+        self
+    }
 }
 
 impl fmt::Debug for IssuedToken {
@@ -99,6 +168,8 @@ impl fmt::Debug for IssuedToken {
             .field("expires_in", &self.expires_in)
             .field("expires_at", &self.expires_at)
             .field("server_date", &self.server_date)
+            .field("scheme", &self.scheme)
+            .field("renew_in", &self.renew_in)
             .finish_non_exhaustive()
     }
 }

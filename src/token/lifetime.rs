@@ -9,6 +9,9 @@
 //! | the response's `Date` | the end less `Date`; a gateway may have stamped it |
 //! | this machine | the end less its wall clock, asked only where the others do not tell |
 //!
+//! A JWT may be older than its response, as one that a server caches or that a file holds. Unless
+//! `expires_in` or `Date` tells its age, the local clock does.
+//!
 //! The end is `expires_at`, else the `exp` of a JWT. The least of these lifetimes counts, because a
 //! token that is renewed too soon costs one `POST`, and one that is sent after its end costs 401s.
 //! A clock that calls the token dead while another calls it alive is off by an unknown amount. The
@@ -32,6 +35,10 @@ const RESOLUTION: Duration = Duration::from_secs(1);
 /// The greatest lifetime. No provider means more, and an absurd one could not be added to a clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// In seconds. A JWT whose `iat` is longer ago by the local clock counts as minted before it was
+/// handed over. Local clocks that are wrong are seldom wrong by more.
+const MINTED_EARLIER: f64 = 300.0;
+
 /// The error for a token that had expired when it was issued, by every clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ExpiredOnArrival;
@@ -51,6 +58,15 @@ pub(crate) fn observed(
     let dated = end.zip(issued.server_date).map(|(end, date)| between_dates(end - seconds(date)));
     let local = end.map(|end| positive(end - seconds(sent)));
 
+    // Nothing but the local clock tells how much of it is left.
+    let is_undated = counted.is_none() && issued.server_date.is_none();
+    let claimed = match (iat, exp) {
+        (Some(iat), Some(exp)) if is_undated && is_minted_earlier(iat, exp, seconds(sent)) => {
+            Some(positive(exp - seconds(sent)))
+        }
+        _ => claimed,
+    };
+
     let own = [counted, claimed, dated];
     let least = own.into_iter().flatten().filter(|lifetime| !lifetime.is_zero()).min();
     // A JWT whose `exp` is not after its `iat` says nothing. No issuer means that.
@@ -64,7 +80,10 @@ pub(crate) fn observed(
             }
             (Some(least), _) => least,
             // The endpoint's own clocks say nothing.
-            (None, None) if own == [None; 3] => SHORT,
+            (None, None) if own == [None; 3] => match issued.assumed_lifetime {
+                Some(lifetime) if !lifetime.is_zero() => lifetime,
+                _ => SHORT,
+            },
             (None, Some(local)) if own == [None; 3] => {
                 if local.is_zero() {
                     SHORT
@@ -77,6 +96,11 @@ pub(crate) fn observed(
             (None, _) => return Err(ExpiredOnArrival),
         };
     Ok(lifetime.min(LONGEST))
+}
+
+/// Returns `true` if a JWT was minted well before `now` and lives still.
+fn is_minted_earlier(iat: f64, exp: f64, now: f64) -> bool {
+    iat < now - MINTED_EARLIER && now < exp
 }
 
 /// Returns the claims `iat` and `exp` of a JWT (RFC 7519, section 4.1), in seconds since the epoch.
@@ -233,6 +257,39 @@ mod tests {
     }
 
     #[test]
+    fn an_assumed_lifetime_counts_if_nothing_else_does() {
+        let issued = || IssuedToken::new("x").assumed_lifetime(Duration::from_secs(3600));
+        assert_eq!(lifetime(&issued(), "opaque", at(0)), Some(3600));
+        assert_eq!(lifetime(&issued().server_date(at(0)), "opaque", at(0)), Some(3600));
+        assert_eq!(lifetime(&issued().expires_at(at(300)), "opaque", at(0)), Some(300));
+        let end_only = jwt(r#"{"exp": 1800000300}"#);
+        assert_eq!(lifetime(&issued(), &end_only, at(0)), Some(300));
+        let zero = IssuedToken::new("x").assumed_lifetime(Duration::ZERO);
+        assert_eq!(lifetime(&zero, "opaque", at(0)), Some(60));
+    }
+
+    #[test]
+    fn a_jwt_that_was_minted_earlier_lives_as_long_as_is_left() {
+        let issued = || IssuedToken::new("x");
+        let hour = jwt(r#"{"iat": 1800000000, "exp": 1800003600}"#);
+        // A projected service account token, ten minutes before its end.
+        assert_eq!(lifetime(&issued(), &hour, at(3000)), Some(600));
+        assert_eq!(lifetime(&issued().expires_at(at(3600)), &hour, at(3000)), Some(600));
+        // A response that is dated tells by itself, whatever the local clock says.
+        for local in [0, 3000, 1_000_000] {
+            let dated = issued().server_date(at(3000));
+            assert_eq!(lifetime(&dated, &hour, at(local)), Some(599), "{local}");
+        }
+        let counted = issued().expires_in(Duration::from_secs(600));
+        assert_eq!(lifetime(&counted, &hour, at(0)), Some(600));
+        // A local clock that is a little off, and one that calls the token dead or not yet born.
+        for local in [0, 299, 300, 3600, 1_000_000] {
+            assert_eq!(lifetime(&issued(), &hour, at(local)), Some(3599), "{local}");
+        }
+        assert_eq!(lifetime(&issued(), &hour, at(301)), Some(3299));
+    }
+
+    #[test]
     fn one_claim_that_makes_no_sense_costs_no_other() {
         let date = IssuedToken::new("x").expires_at(at(300)).server_date(at(0));
         for claims in [
@@ -250,7 +307,7 @@ mod tests {
         let issued = || IssuedToken::new("x");
         let year = LONGEST.as_secs();
         assert_eq!(lifetime(&issued().expires_in(Duration::MAX), "opaque", at(0)), Some(year));
-        assert_eq!(lifetime(&issued(), &jwt(r#"{"iat": 0, "exp": 1e300}"#), at(0)), Some(year - 1));
+        assert_eq!(lifetime(&issued(), &jwt(r#"{"iat": 0, "exp": 1e300}"#), at(0)), Some(year));
         assert_eq!(lifetime(&issued(), &jwt(r#"{"iat": 0, "exp": 1e15}"#), at(0)), Some(year));
     }
 }

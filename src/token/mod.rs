@@ -8,10 +8,9 @@ pub(crate) mod schedule;
 #[cfg(feature = "verify")]
 mod verify;
 
-#[cfg(fuzzing)]
 pub(crate) use self::claims::unverified_claims;
 pub use self::{access_token::AccessToken, claims::ClaimsError, issued::IssuedToken};
 pub(crate) use self::{
-    access_token::{Times, Unsendable},
+    access_token::{Times, Unsendable, is_scheme, wiped_header},
     schedule::Windows,
 };

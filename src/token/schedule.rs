@@ -57,6 +57,15 @@ pub(crate) struct Schedule {
     pub(crate) clamped: bool,
 }
 
+impl Schedule {
+    /// Makes the renewal due after `hint`, as the endpoint wants it. Later than before it is never,
+    /// and not in the first quarter of the `lifetime` either, or a wrong hint would have each
+    /// request ask for a token.
+    pub(crate) fn due_by(&mut self, hint: Duration, lifetime: Duration) {
+        self.due = self.due.min(hint.max(lifetime / 4));
+    }
+}
+
 /// Returns the schedule of a token of this `lifetime`, for a `random` number in 0..1.
 pub(crate) fn schedule(lifetime: Duration, windows: &Windows, random: f64) -> Schedule {
     let (margin, clamped) = margin(lifetime, windows);
@@ -104,6 +113,16 @@ mod tests {
         );
         assert!((271.0..272.0).contains(&hold), "{hold}");
         assert_eq!((unusable, drain), (295.0, 2.0));
+    }
+
+    #[test]
+    fn the_endpoint_may_bring_a_renewal_forward() {
+        let lifetime = Duration::from_secs(86_400);
+        for (hint, expected) in [(43_200, 43_200), (0, 21_600), (86_000, 69_116)] {
+            let mut schedule = schedule(lifetime, &Windows::default(), 0.5);
+            schedule.due_by(Duration::from_secs(hint), lifetime);
+            assert_eq!(schedule.due.as_secs(), expected, "{hint}");
+        }
     }
 
     #[test]

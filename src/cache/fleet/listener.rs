@@ -242,9 +242,9 @@ impl Listener {
     /// Publishes a token that was asked for without a lease, or that could not be published, unless
     /// there is a newer one.
     async fn offer(&self, member: &Member, token: &AccessToken) -> Result<(), StoreError> {
-        let Some((scheme, lease, cooldown)) = self.core.upgrade().map(|core| {
+        let Some((lease, cooldown)) = self.core.upgrade().map(|core| {
             let lease = self.fleet.turn(member, core.lifetime()).bounds.lease;
-            (core.scheme.clone(), lease, core.cooldown())
+            (lease, core.cooldown())
         }) else {
             return Ok(());
         };
@@ -266,7 +266,7 @@ impl Listener {
         let age = token.lifetime().saturating_sub(token.time_left());
         match turn.enter(&wish, Some(age)).await? {
             Entered::Granted(mut lease) => {
-                let sealed = self.fleet.seal(member, lease.fence, token, &scheme)?;
+                let sealed = self.fleet.seal(member, lease.fence, token)?;
                 // Others may have asked alone as well, and killed it. That is over now, and its
                 // first refusal tells.
                 lease.takeover = true;

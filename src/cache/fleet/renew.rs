@@ -108,7 +108,7 @@ impl SharedFlight<'_> {
             }
         }
         let arrival = Arrival { takeover: lease.takeover, ..Arrival::default() };
-        let published = match self.fleet.seal(&self.member, lease.fence, token, &core.scheme) {
+        let published = match self.fleet.seal(&self.member, lease.fence, token) {
             Ok(sealed) => self.turn.publish(lease, &sealed, core.next_cooldown()).await,
             Err(error) => Err(error),
         };

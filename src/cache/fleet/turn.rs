@@ -221,7 +221,7 @@ pub(super) fn backing_off(gate: &SharedGate, left: Duration) -> AuthError {
     let kind = Kind::named(&gate.kind);
     let status = gate.status.and_then(|status| http::StatusCode::from_u16(status).ok());
     let error = match status {
-        Some(status) => AuthError::answered(kind, message, status),
+        Some(status) => AuthError::responded(kind, message, status),
         None => AuthError::new(kind, message),
     };
     error.with_fate(Fate::NotIssued).with_retry_after(Some(left))

@@ -1,10 +1,13 @@
-//! [`Reader`]: reads on a thread of its own.
+//! [`Reader`]: reads secrets from files, on a thread of its own.
 //!
 //! A file may block whoever reads it, for as long as it likes: a FIFO whose writer does not come, a
 //! mount whose server is gone. On Tokio's blocking pool each attempt would take one more thread of
 //! it, and the runtime could not shut down. So there is one thread per source. It is started by the
 //! first read, reused by all later ones, and ends with the source. A thread that is stuck holds up
 //! nothing, not even the end of the process.
+
+mod content;
+mod secret_file;
 
 use std::{
     io,
@@ -20,40 +23,43 @@ use tokio::{
     task::yield_now,
 };
 
-use super::client_credentials::Credentials;
+pub(crate) use self::{
+    content::{read, trimmed},
+    secret_file::SecretFile,
+};
 use crate::{clock, isolate::isolate};
 
 /// Reads with a function that may block. Clones share the thread.
-pub(super) struct Reader<T>(Arc<Shared<T>>);
+pub(crate) struct Reader<T, V>(Arc<Shared<T, V>>);
 
-struct Shared<T> {
-    read: fn(&T) -> Read,
+struct Shared<T, V> {
+    read: fn(&T) -> Read<V>,
     from: Arc<T>,
-    progress: Mutex<Progress>,
+    progress: Mutex<Progress<V>>,
 }
 
-/// The result of one read: credentials, or the text of its error.
-pub(super) type Read = Result<Credentials, Arc<str>>;
+/// The result of one read: a value, or the text of its error.
+pub(crate) type Read<V> = Result<V, Arc<str>>;
 
-#[derive(Default)]
-struct Progress {
+struct Progress<V> {
     /// Asks the thread for one read. Dropped with the source, which ends the thread.
     thread: Option<Sender<()>>,
     /// Those who wait for the read in progress. `None` if there is none.
-    waiting: Option<Vec<oneshot::Sender<Read>>>,
+    waiting: Option<Vec<oneshot::Sender<Read<V>>>>,
     /// The result of a read that ended after everybody had stopped waiting. A FIFO gives it only
     /// once.
-    unclaimed: Option<Read>,
+    unclaimed: Option<Read<V>>,
 }
 
-impl<T: Send + Sync + 'static> Reader<T> {
+impl<T: Send + Sync + 'static, V: Clone + Send + 'static> Reader<T, V> {
     /// Creates a reader of whatever `from` names. Starts no thread.
-    pub(super) fn new(from: T, read: fn(&T) -> Read) -> Self {
-        let progress = Mutex::default();
+    pub(crate) fn new(from: T, read: fn(&T) -> Read<V>) -> Self {
+        let progress = Progress { thread: None, waiting: None, unclaimed: None };
+        let progress = Mutex::new(progress);
         Self(Arc::new(Shared { read, from: Arc::new(from), progress }))
     }
 
-    pub(super) fn from(&self) -> &T {
+    pub(crate) fn from(&self) -> &T {
         &self.0.from
     }
 
@@ -62,7 +68,7 @@ impl<T: Send + Sync + 'static> Reader<T> {
     /// # Cancel safety
     ///
     /// The read goes on. If nobody else waits for it, the next call gets what it brings.
-    pub(super) async fn read(&self) -> Read {
+    pub(crate) async fn read(&self) -> Read<V> {
         let mut ended = match self.0.begin() {
             Ok(Begun::Ended(read)) => return read,
             Ok(Begun::InProgress(ended)) => ended,
@@ -88,13 +94,13 @@ impl<T: Send + Sync + 'static> Reader<T> {
 /// nanoseconds.
 const PATIENCE: u64 = 1_000_000_000;
 
-enum Begun {
-    Ended(Read),
-    InProgress(oneshot::Receiver<Read>),
+enum Begun<V> {
+    Ended(Read<V>),
+    InProgress(oneshot::Receiver<Read<V>>),
 }
 
-impl<T: Send + Sync + 'static> Shared<T> {
-    fn begin(self: &Arc<Self>) -> io::Result<Begun> {
+impl<T: Send + Sync + 'static, V: Clone + Send + 'static> Shared<T, V> {
+    fn begin(self: &Arc<Self>) -> io::Result<Begun<V>> {
         let mut progress = self.lock();
         if let Some(read) = progress.unclaimed.take() {
             return Ok(Begun::Ended(read));
@@ -111,7 +117,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             let _ = thread.send(());
             let (this, read, from) = (Arc::downgrade(self), self.read, Arc::clone(&self.from));
             thread::Builder::new()
-                .name("credentials".into())
+                .name("file-reader".into())
                 .spawn(move || serve(&this, &reads, || read(&from)))?;
             progress.thread = Some(thread);
         }
@@ -120,7 +126,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
     }
 
     /// Gives what a read brought to all who wait for it.
-    fn end(&self, read: Read) {
+    fn end(&self, read: Read<V>) {
         let mut progress = self.lock();
         let mut is_claimed = false;
         for waiter in progress.waiting.take().unwrap_or_default() {
@@ -130,16 +136,16 @@ impl<T: Send + Sync + 'static> Shared<T> {
         progress.unclaimed = if is_claimed { None } else { read.ok().map(Ok) };
     }
 
-    fn lock(&self) -> MutexGuard<'_, Progress> {
+    fn lock(&self) -> MutexGuard<'_, Progress<V>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The thread: one read for each that is asked for, until the source is dropped.
-fn serve<T: Send + Sync + 'static>(
-    source: &Weak<Shared<T>>,
+fn serve<T: Send + Sync + 'static, V: Clone + Send + 'static>(
+    source: &Weak<Shared<T, V>>,
     reads: &Receiver<()>,
-    read: impl Fn() -> Read,
+    read: impl Fn() -> Read<V>,
 ) {
     while reads.recv().is_ok() {
         let read = isolate(&read).unwrap_or_else(|| Err("the read has panicked".into()));
@@ -148,7 +154,7 @@ fn serve<T: Send + Sync + 'static>(
     }
 }
 
-impl<T> Clone for Reader<T> {
+impl<T, V> Clone for Reader<T, V> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
@@ -161,15 +167,18 @@ mod tests {
     use futures_util::{FutureExt, future::join_all};
 
     use super::*;
+    use crate::credentials::Credentials;
 
     /// A file that blocks until it is opened, and tells which thread reads it.
     struct Blocking {
-        opened: Mutex<Receiver<Read>>,
+        opened: Mutex<Receiver<Read<Credentials>>>,
         readers: Sender<thread::ThreadId>,
     }
 
     impl Blocking {
-        fn new() -> (Reader<Self>, Sender<Read>, Receiver<thread::ThreadId>) {
+        fn new()
+        -> (Reader<Self, Credentials>, Sender<Read<Credentials>>, Receiver<thread::ThreadId>)
+        {
             let (open, opened) = mpsc::channel();
             let (readers, read_by) = mpsc::channel();
             let file = Self { opened: Mutex::new(opened), readers };
@@ -183,7 +192,7 @@ mod tests {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "what a reader returns")]
-    fn id(id: &str) -> Read {
+    fn id(id: &str) -> Read<Credentials> {
         Ok(Credentials::new(id, "s"))
     }
 

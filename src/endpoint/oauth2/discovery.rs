@@ -1,0 +1,139 @@
+//! [`Discovery`]: finds the token endpoint of an issuer when a token is first asked for.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Uri, header};
+use http_body_util::Full;
+use tokio::time::Instant;
+
+use super::{
+    super::{client::TokenClient, http_service::HttpService, response::TokenResponse},
+    metadata::{self, Metadata, Unusable},
+};
+use crate::{
+    clock,
+    error::{AuthError, ConfigError, Fate, Kind, shown},
+};
+
+/// How long the metadata is used before it is fetched again.
+const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// The metadata of one issuer.
+pub(super) struct Discovery {
+    issuer: String,
+    addresses: [Uri; 2],
+    found: Mutex<Option<(Arc<Metadata>, Instant)>>,
+}
+
+impl Discovery {
+    /// Creates a discovery that has fetched nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the issuer is no absolute http or https URL without query and fragment.
+    pub(super) fn new(issuer: String) -> Result<Self, ConfigError> {
+        let addresses = metadata::addresses(&issuer)?;
+        Ok(Self { issuer, addresses, found: Mutex::default() })
+    }
+
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Returns where the metadata is looked for first.
+    pub(super) fn first_address(&self) -> &Uri {
+        &self.addresses[0]
+    }
+
+    /// Returns the metadata, which is fetched if it is not known or too old.
+    pub(super) async fn metadata<S: HttpService>(
+        &self,
+        client: &TokenClient<S>,
+    ) -> Result<Arc<Metadata>, AuthError> {
+        let found = self.found().clone();
+        if let Some((metadata, at)) = found
+            && clock::now() < clock::later(at, KEPT_FOR)
+        {
+            return Ok(metadata);
+        }
+        let metadata = Arc::new(self.fetch(client).await?);
+        *self.found() = Some((Arc::clone(&metadata), clock::now()));
+        Ok(metadata)
+    }
+
+    /// Has the metadata fetched again, because the token endpoint was not where it says.
+    pub(super) fn forget(&self) {
+        *self.found() = None;
+    }
+
+    async fn fetch<S: HttpService>(&self, client: &TokenClient<S>) -> Result<Metadata, AuthError> {
+        let [first, second] = &self.addresses;
+        match self.fetch_from(client, first).await {
+            // Many servers have only the second one, and say so in many ways.
+            Err(error) if !error.is_transient() => self.fetch_from(client, second).await,
+            fetched => fetched,
+        }
+    }
+
+    async fn fetch_from<S: HttpService>(
+        &self,
+        client: &TokenClient<S>,
+        address: &Uri,
+    ) -> Result<Metadata, AuthError> {
+        let mut request = Request::new(Full::<Bytes>::default());
+        *request.uri_mut() = address.clone();
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(header::ACCEPT, json);
+        let response = client.exchange(request, &[]).await;
+        // Nothing was asked for that the server could have issued.
+        let response = response.map_err(|error| error.with_fate(Fate::NotIssued))?;
+        let document = match response.value() {
+            Ok(document) if response.status().is_success() => document,
+            _ => return Err(self.not_found(&response)),
+        };
+        metadata::read(&document.0, &self.issuer).map_err(|unusable| self.unusable(unusable))
+    }
+
+    fn not_found(&self, response: &TokenResponse) -> AuthError {
+        let status = response.status();
+        // What the code or the status means, but for its blame of the secret, which was not sent.
+        let refusal = response.refusal();
+        let kind = if refusal.is_transient() { Kind::Transient } else { Kind::Permanent };
+        let text = format!(
+            "the metadata of the issuer at {} can't be read: {status}; check the issuer, or give \
+             the token endpoint's address instead",
+            shown(&self.addresses[0]),
+        );
+        AuthError::responded(kind, text, status)
+            .with_fate(Fate::NotIssued)
+            .with_retry_after(refusal.retry_after())
+    }
+
+    fn unusable(&self, unusable: Unusable) -> AuthError {
+        let origin = shown(&self.addresses[0]);
+        let text = match unusable {
+            Unusable::OtherIssuer => format!(
+                "the metadata at {origin} is that of another issuer than the one given, so it is \
+                 not trusted; give the issuer exactly as the server writes it"
+            ),
+            Unusable::NoTokenEndpoint => format!(
+                "the metadata at {origin} names no token endpoint; give its address instead of the \
+                 issuer"
+            ),
+        };
+        AuthError::new(Kind::Permanent, text)
+    }
+
+    fn found(&self) -> MutexGuard<'_, Option<(Arc<Metadata>, Instant)>> {
+        // Every change under this lock is one assignment.
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[path = "discovery_tests.rs"]
+mod tests;

@@ -1,0 +1,182 @@
+use futures_util::FutureExt;
+use http::Response;
+use serde_json::{Value, json};
+use tokio::time::advance;
+
+use super::*;
+use crate::{
+    Credentials, TokenEndpoint, assertion,
+    endpoint::{
+        OAuth2,
+        oauth2::{
+            ClientAuth, Issuer, OAuth2Builder,
+            testing::{ID, SECRET, Server},
+        },
+    },
+};
+
+const ISSUER: &str = "https://login.example.com/realms/shop";
+const TOKEN: &str = r#"{"access_token": "t"}"#;
+const FIRST: &str =
+    "GET https://login.example.com/.well-known/oauth-authorization-server/realms/shop";
+const SECOND: &str = "GET https://login.example.com/realms/shop/.well-known/openid-configuration";
+const POST: &str = "POST https://tokens.example.com/token";
+
+fn document() -> Value {
+    json!({"issuer": ISSUER, "token_endpoint": "https://tokens.example.com/token"})
+}
+
+fn builder(server: &Server) -> OAuth2Builder<Server> {
+    let credentials = Credentials::new(ID, SECRET);
+    OAuth2::client_credentials(Issuer::new(ISSUER), server.clone(), credentials)
+}
+
+fn issue(endpoint: &OAuth2<Server>) -> Result<(), AuthError> {
+    endpoint.issue().now_or_never().expect("nothing waits here").map(|_| ())
+}
+
+fn with_document(document: &Value) -> Server {
+    Server::answering(200, &document.to_string()).then(200, "application/json", TOKEN)
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_fetched_until_a_token_is_asked_for_and_then_once_a_day() {
+    let again = document().to_string();
+    let server = with_document(&document())
+        .then(200, "application/json", TOKEN)
+        .then(200, "application/json", &again)
+        .then(200, "application/json", TOKEN);
+    let endpoint = builder(&server).build().unwrap();
+    assert!(endpoint.uri().is_none() && endpoint.identity().await.unwrap().is_some());
+    assert!(server.lines().is_empty());
+    issue(&endpoint).unwrap();
+    issue(&endpoint).unwrap();
+    assert_eq!(server.lines(), [FIRST, POST, POST]);
+    advance(KEPT_FOR + Duration::from_secs(1)).await;
+    issue(&endpoint).unwrap();
+    assert_eq!(server.lines(), [FIRST, POST, POST, FIRST, POST]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_metadata_is_fetched_without_any_secret() {
+    let server = with_document(&document());
+    let endpoint = builder(&server).param("key", "the-parameter").build().unwrap();
+    issue(&endpoint).unwrap();
+    let (first, body) = server.heads().into_iter().zip(server.bodies()).next().unwrap();
+    assert!(body.is_empty());
+    assert!(!first.contains("authorization"), "{first}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_with_openid_connect_alone_is_found_as_well() {
+    for (status, content_type, body) in [
+        (404, "text/html", "<html>no</html>"),
+        (400, "application/json", r#"{"error": "invalid_request"}"#),
+        (403, "text/plain", "no"),
+        (200, "text/html", "<html>a page</html>"),
+        (200, "application/json", r#"{"issuer": "https://other"}"#),
+        (301, "text/html", ""),
+    ] {
+        let server = Server::default()
+            .then(status, content_type, body)
+            .then(200, "application/json", &document().to_string())
+            .then(200, "application/json", TOKEN);
+        issue(&builder(&server).build().unwrap()).unwrap();
+        assert_eq!(server.lines(), [FIRST, SECOND, POST], "{status} {body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_busy_is_asked_again_later_and_the_secret_is_not_blamed() {
+    let busy = Response::builder().status(503).header("retry-after", "7");
+    let server = Server::default().then_this(busy.body(String::new()).unwrap());
+    let error = issue(&builder(&server).build().unwrap()).unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    assert_eq!(server.lines(), [FIRST]);
+    for status in [401, 404] {
+        let error = issue(&builder(&Server::answering(status, "{}")).build().unwrap()).unwrap_err();
+        assert!(error.is_permanent(), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+        assert_eq!(error.fate(), Fate::NotIssued);
+    }
+}
+
+/// A hostile server that is some client's own names another's token endpoint as its own, or another
+/// issuer.
+#[tokio::test(start_paused = true)]
+async fn a_document_of_another_issuer_is_not_trusted() {
+    for (issuer, token_endpoint) in [
+        ("https://evil.example", "https://tokens.example.com/token"),
+        ("https://login.example.com/realms/other", "https://tokens.example.com/token"),
+        ("https://login.example.com/realms/shop/", "https://tokens.example.com/token"),
+        (ISSUER, "/token"),
+        (ISSUER, ""),
+    ] {
+        let document = json!({"issuer": issuer, "token_endpoint": token_endpoint});
+        let server = Server::answering(200, &document.to_string());
+        let error = issue(&builder(&server).build().unwrap()).unwrap_err();
+        assert!(error.is_permanent(), "{issuer}: {error}");
+        assert_eq!(server.lines(), [FIRST, SECOND], "the secret was not sent");
+    }
+    let plain = json!({"issuer": ISSUER, "token_endpoint": "http://tokens.internal/token"});
+    let server = with_document(&plain);
+    let error = issue(&builder(&server).build().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("plain http"), "{error}");
+    assert_eq!(server.lines(), [FIRST]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_endpoint_that_has_moved_is_looked_for_again() {
+    let moved = json!({"issuer": ISSUER, "token_endpoint": "https://new.example.com/token"});
+    let server = Server::answering(200, &document().to_string())
+        .then(404, "text/html", "")
+        .then(200, "application/json", &moved.to_string())
+        .then(200, "application/json", TOKEN);
+    let endpoint = builder(&server).build().unwrap();
+    assert!(issue(&endpoint).unwrap_err().is_permanent());
+    issue(&endpoint).unwrap();
+    assert_eq!(server.lines(), [FIRST, POST, FIRST, "POST https://new.example.com/token"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_metadata_chooses_only_where_nobody_has() {
+    let mut post_only = document();
+    post_only["token_endpoint_auth_methods_supported"] = json!(["client_secret_post"]);
+    post_only["mtls_endpoint_aliases"] = json!({"token_endpoint": "https://mtls.example.com/t"});
+    for (auth, in_form, target) in [
+        (None, true, POST),
+        (Some(ClientAuth::Basic), false, POST),
+        (Some(ClientAuth::Tls), false, "POST https://mtls.example.com/t"),
+    ] {
+        let server = with_document(&post_only);
+        let builder = builder(&server);
+        let builder = match auth {
+            Some(auth) => builder.client_auth(auth),
+            None => builder,
+        };
+        issue(&builder.build().unwrap()).unwrap();
+        assert_eq!(server.bodies()[1].contains(SECRET), in_form);
+        assert_eq!(server.lines()[1], target);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_issuer_is_the_audience_of_an_assertion_and_makes_another_identity() {
+    let source = assertion::from_fn(|ask| {
+        let ask = format!("{:?} {}", ask.issuer, ask.token_uri);
+        async move { Ok(ask.into()) }
+    });
+    let server = with_document(&document());
+    let auth = ClientAuth::assertion(source);
+    issue(&builder(&server).client_auth(auth).build().unwrap()).unwrap();
+    let sent = &server.bodies()[1];
+    assert!(sent.contains("realms%2Fshop") && sent.contains("tokens.example.com"), "{sent}");
+    let other = OAuth2::client_credentials(
+        Issuer::new("https://login.example.com/realms/other"),
+        server.clone(),
+        Credentials::new(ID, SECRET),
+    );
+    let one = builder(&server).build().unwrap().identity().await.unwrap();
+    assert_ne!(one, other.build().unwrap().identity().await.unwrap());
+}

@@ -1,0 +1,441 @@
+//! [`OAuth2`]: OAuth 2's token endpoint for machines.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicI64, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use http::Uri;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use super::{
+    super::{
+        client::TokenClient,
+        http_service::HttpService,
+        response::TokenResponse,
+        token_endpoint::{Rotation, TokenEndpoint},
+    },
+    address::Address,
+    client_auth::ClientAuth,
+    discovery::Discovery,
+    refresh_token::Kept,
+    refusal,
+    request::{self, Supplied},
+    response::{self, NoToken, TokenFields},
+    settings::{Settings, Target},
+};
+use crate::{
+    assertion::{AssertionAsk, AssertionSource, BoxAssertionSource},
+    clock,
+    credentials::{self, BoxCredentialsSource, Credentials, Watched},
+    error::{AuthError, Kind, shown},
+    fleet::Identity,
+    origin::ApiOrigins,
+    token::IssuedToken,
+};
+
+/// OAuth 2's token endpoint for machines (RFC 6749, section 4.4, and its relatives).
+///
+/// The [module](super) tells what is sent, how a response is read, and what a refusal
+/// means. Each constructor is one grant and returns an
+/// [`OAuth2Builder`](super::OAuth2Builder) with the other settings.
+///
+/// - The tokens are [overlapping](Rotation::Overlapping), unless
+///   [said otherwise](super::OAuth2Builder::rotation).
+/// - The authorization server does not see the tokens, only the API that was
+///   [named](super::OAuth2Builder::for_api).
+/// - Processes share a token only if client id, grant, scope, resource, audience, parameters,
+///   headers and subject are the same.
+/// - A call makes one request. If the server refuses an assertion that was dated by a clock more
+///   than 30 seconds off the server's, or whose key has changed since, it makes one more, with a
+///   new assertion that is dated by the server's clock.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// use tower_reauth::{AuthLayer, client, credentials::EnvCredentials, endpoint::OAuth2};
+///
+/// let credentials = EnvCredentials::new("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET");
+/// let token_uri = "https://login.example.com/oauth/token";
+/// let endpoint = OAuth2::client_credentials(token_uri, client::https()?, credentials)
+///     .scope("orders.read orders.write")
+///     .for_api("https://api.example.com")
+///     .build()?;
+/// let auth = AuthLayer::oauth2(endpoint);
+/// # Ok(())
+/// # }
+/// ```
+pub struct OAuth2<S> {
+    client: TokenClient<S>,
+    /// `None` for a grant that needs no client.
+    credentials: Option<Watched<BoxCredentialsSource>>,
+    settings: Settings,
+    /// In whole seconds, how far the server's clock was ahead of this machine's at its last
+    /// response.
+    ///
+    /// `Relaxed`, because the number stands alone and publishes no other memory.
+    ahead: AtomicI64,
+}
+
+/// The greatest difference between two clocks that counts as none, in seconds.
+const SAME_TIME: i64 = 30;
+
+/// What the sources supplied for one request, and when.
+struct Supplies {
+    credentials: Credentials,
+    client_assertion: Option<SecretString>,
+    grant: Option<SecretString>,
+    /// The date of the assertions. `None` if there are none.
+    dated: Option<SystemTime>,
+}
+
+impl<S: HttpService> OAuth2<S> {
+    pub(super) fn new(
+        client: TokenClient<S>,
+        credentials: Option<BoxCredentialsSource>,
+        settings: Settings,
+    ) -> Self {
+        let credentials = credentials.map(Watched::new);
+        Self { client, credentials, settings, ahead: AtomicI64::new(0) }
+    }
+
+    /// Makes one attempt, with one request. Returns with an error what was sent, if anything was.
+    async fn attempt(&self) -> Result<IssuedToken, (AuthError, Option<Supplies>)> {
+        let target = self.target().await.map_err(|error| (error, None))?;
+        let supplies = self.supplies(&target).await;
+        let supplies = supplies.inspect_err(|_| self.failed()).map_err(|error| (error, None))?;
+        match self.send(&target, &supplies).await {
+            Ok(token) => Ok(token.issued_to(self.identity_of(&supplies.credentials))),
+            Err(error) => Err((error, Some(supplies))),
+        }
+    }
+
+    /// Returns where the request goes. The metadata of an issuer may have to be fetched for that.
+    async fn target(&self) -> Result<Target, AuthError> {
+        let settings = &self.settings;
+        let discovery = match &settings.address {
+            Address::Fixed(uri) => return Ok(Target { uri: uri.clone(), wants_post: false }),
+            Address::Discovered(discovery) => discovery,
+        };
+        let metadata = discovery.metadata(&self.client).await?;
+        let mtls = metadata.mtls_token_endpoint.as_ref();
+        let mtls = mtls.filter(|_| matches!(settings.client_auth, ClientAuth::Tls));
+        Ok(Target {
+            uri: mtls.unwrap_or(&metadata.token_endpoint).clone(),
+            wants_post: settings.is_auth_open && metadata.wants_post,
+        })
+    }
+
+    /// Asks the sources.
+    async fn supplies(&self, target: &Target) -> Result<Supplies, AuthError> {
+        let credentials = self.credentials().await?;
+        if self.settings.client_auth.needs_secret() {
+            credentials.check()?;
+        } else if self.settings.client_auth.needs_client_id() {
+            credentials.check_client_id()?;
+        }
+        let now = self.now();
+        let mut ask = AssertionAsk::new(credentials.client_id(), &target.uri, now);
+        let issuer = self.settings.address.discovery().map(Discovery::issuer);
+        ask.issuer = self.settings.issuer.as_deref().or(issuer);
+        let (mut client_assertion, mut grant) = (None, None);
+        if let Some(source) = self.settings.client_auth.source() {
+            client_assertion = Some(assertion(source, &ask).await?);
+        }
+        if let Some(source) = self.settings.grant.source() {
+            grant = Some(assertion(source, &ask).await?);
+        }
+        if let Some(kept) = self.settings.grant.refresh_token() {
+            grant = Some(kept.newest().await?);
+        }
+        let is_asked = self.settings.sources().next().is_some();
+        let dated = is_asked.then_some(now);
+        Ok(Supplies { credentials, client_assertion, grant, dated })
+    }
+
+    /// Returns the credentials as they are now, or none at all if the grant needs no client.
+    async fn credentials(&self) -> Result<Credentials, AuthError> {
+        match &self.credentials {
+            Some(credentials) => credentials.ask().await,
+            None => Ok(Credentials::new("", String::new())),
+        }
+    }
+
+    /// Sends the request and reads its response.
+    async fn send(&self, target: &Target, supplies: &Supplies) -> Result<IssuedToken, AuthError> {
+        let values = Supplied {
+            credentials: &supplies.credentials,
+            client_assertion: supplies.client_assertion.as_ref().map(ExposeSecret::expose_secret),
+            grant: supplies.grant.as_ref().map(ExposeSecret::expose_secret),
+        };
+        let request = request::request(&self.settings, target, values);
+        let request = request.inspect_err(|_| self.failed())?;
+        if let Some(credentials) = &self.credentials {
+            credentials.sending(&supplies.credentials);
+        }
+        let response = self.client.exchange(request, &self.secrets(values)).await?;
+        self.note_clock(&response);
+        if let Some(discovery) = self.settings.address.discovery()
+            && matches!(response.status().as_u16(), 404 | 405 | 410)
+        {
+            discovery.forget();
+        }
+        let (token, refresh_token) = self.token(target, &response)?;
+        if let (Some(kept), Some(new)) = (self.settings.grant.refresh_token(), refresh_token)
+            && values.grant != Some(new.expose_secret())
+        {
+            kept.keep(new).await?;
+        }
+        Ok(token)
+    }
+
+    /// Returns everything that no error may show.
+    fn secrets<'a>(&'a self, values: Supplied<'a>) -> Vec<&'a str> {
+        let assertions = [values.client_assertion, values.grant].into_iter().flatten();
+        let params = self.settings.params.iter().map(|(_, value)| value.expose_secret());
+        let headers = self.settings.headers.values().filter(|value| value.is_sensitive());
+        [values.credentials.expose_secret()]
+            .into_iter()
+            .chain(assertions)
+            .chain(params)
+            .chain(headers.filter_map(|value| value.to_str().ok()))
+            .collect()
+    }
+
+    /// Returns the token of a response, and the refresh token that came with it.
+    fn token(
+        &self,
+        target: &Target,
+        response: &TokenResponse,
+    ) -> Result<(IssuedToken, Option<SecretString>), AuthError> {
+        let advise = |kind: Kind, code: Option<&str>| {
+            refusal::advice(&self.settings.grant, self.settings.auth(target), kind, code)
+        };
+        if !response.status().is_success() {
+            return Err(response.refused(self.code(response), advise));
+        }
+        let body = response.value()?;
+        let fields = match response::read(&body.0, &self.settings.fields) {
+            Ok(fields) => fields,
+            Err(NoToken::Refused { code }) => {
+                return Err(response.refused(Some((code, None)), advise));
+            }
+            Err(NoToken::RefusedByOwn { code, is_transient }) => {
+                let kind = if is_transient { Kind::Transient } else { Kind::Rejected };
+                return Err(response.refused(Some((code, Some(kind))), advise));
+            }
+            Err(NoToken::Found(found)) => {
+                return Err(response.unusable(Kind::InvalidResponse, found));
+            }
+        };
+        self.check_scope(&fields)?;
+        let TokenFields { secret, expires_in, expires_at, renew_in, refresh_token, granted } =
+            fields;
+        let mut token = IssuedToken::new(secret)
+            .expires_at(expires_at)
+            .server_date(response.date())
+            .assumed_lifetime(self.settings.assumed_lifetime)
+            .with(granted);
+        if let Some(lifetime) = expires_in {
+            token = token.expires_in(lifetime);
+        }
+        if let Some(after) = renew_in {
+            token = token.renew_in(after);
+        }
+        Ok((token, refresh_token))
+    }
+
+    /// Returns the error code of a response that is no success, and the kind of error that it means
+    /// if that is known.
+    fn code(&self, response: &TokenResponse) -> Option<(String, Option<Kind>)> {
+        if response.status().is_redirection() {
+            return None;
+        }
+        let (body, fields) = (response.value().ok()?, &self.settings.fields);
+        if let Some(own) = fields.own_code(&body.0) {
+            return Some((own.code, own.is_transient.then_some(Kind::Transient)));
+        }
+        fields.code(&body.0).map(|code| (code.to_owned(), None))
+    }
+
+    fn check_scope(&self, fields: &TokenFields) -> Result<(), AuthError> {
+        let asked = &self.settings.scope;
+        let lacking = fields.granted.lacks(asked);
+        if !self.settings.require_scope || lacking.is_empty() {
+            return Ok(());
+        }
+        // The server's text is as long as it likes.
+        let granted: String =
+            fields.granted.scope().unwrap_or_default().chars().take(200).collect();
+        Err(AuthError::new(
+            Kind::Permanent,
+            format!(
+                "the token endpoint granted the scope {granted:?}, and of the scope {:?} that was \
+                 asked for it lacks {:?}; check what this client may ask for",
+                asked.join(" "),
+                lacking.join(" "),
+            ),
+        ))
+    }
+
+    /// Returns the time, by the server's clock where that is known to be another.
+    fn now(&self) -> SystemTime {
+        let (now, ahead) = (clock::wall(), self.ahead.load(Ordering::Relaxed));
+        if ahead.abs() <= SAME_TIME {
+            return now;
+        }
+        let by = Duration::from_secs(ahead.unsigned_abs());
+        let there = if ahead > 0 { now.checked_add(by) } else { now.checked_sub(by) };
+        there.unwrap_or(now)
+    }
+
+    fn note_clock(&self, response: &TokenResponse) {
+        if let Some(date) = response.date() {
+            self.ahead.store(seconds_between(clock::wall(), date), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether a new assertion may be accepted after this refusal.
+    async fn is_worth_another(&self, error: &AuthError, sent: &Supplies) -> bool {
+        let refused = matches!(error.code(), Some("invalid_client" | "invalid_grant"));
+        let is_dated_wrong = |dated| seconds_between(dated, self.now()).abs() > SAME_TIME;
+        // Another process may have had the refresh token replaced.
+        refused && (sent.dated.is_some_and(is_dated_wrong) || self.is_source_changed().await)
+    }
+
+    async fn is_source_changed(&self) -> bool {
+        if let Some(kept) = self.settings.grant.refresh_token()
+            && kept.is_changed().await
+        {
+            return true;
+        }
+        for source in self.settings.sources() {
+            if source.changed().await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Notes that a source failed.
+    fn failed(&self) {
+        self.credentials.iter().for_each(Watched::failed);
+    }
+
+    /// Returns everything by which tokens differ.
+    fn identity_of(&self, credentials: &Credentials) -> Identity {
+        let settings = &self.settings;
+        let mut identity = Identity::new(credentials.client_id())
+            .with("grant_type", settings.grant.name())
+            .with("scope", settings.scope.join(" "));
+        // The address of the token endpoint is not known to the cache.
+        if let Some(discovery) = settings.address.discovery() {
+            identity = identity.with("issuer", discovery.issuer());
+        }
+        for (key, values) in [("resource", &settings.resources), ("audience", &settings.audiences)]
+        {
+            identity = values.iter().fold(identity, |it, value| it.with(key, value));
+        }
+        for (name, value) in &settings.params {
+            let value = value.expose_secret().as_bytes();
+            identity = identity.with_hidden(format!("param {name}"), Sha256::digest(value));
+        }
+        for (name, value) in &settings.headers {
+            identity =
+                identity.with_hidden(format!("header {name}"), Sha256::digest(value.as_bytes()));
+        }
+        settings.subject.iter().fold(identity, |it, subject| it.with("subject", subject))
+    }
+}
+
+async fn assertion(
+    source: &BoxAssertionSource,
+    ask: &AssertionAsk<'_>,
+) -> Result<SecretString, AuthError> {
+    let assertion = credentials::within(source.assertion(ask)).await?;
+    if assertion.expose_secret().is_empty() {
+        let text = "the assertion is empty; check where it comes from";
+        return Err(AuthError::new(Kind::Credentials, text));
+    }
+    Ok(assertion)
+}
+
+/// Returns the whole seconds from one time to another, negative if it is earlier.
+fn seconds_between(from: SystemTime, to: SystemTime) -> i64 {
+    let seconds = |it: Duration| i64::try_from(it.as_secs()).unwrap_or(i64::MAX);
+    match to.duration_since(from) {
+        Ok(later) => seconds(later),
+        Err(earlier) => -seconds(earlier.duration()),
+    }
+}
+
+impl<S: HttpService> TokenEndpoint for OAuth2<S> {
+    async fn issue(&self) -> Result<IssuedToken, AuthError> {
+        match self.attempt().await {
+            Err((error, Some(sent))) if self.is_worth_another(&error, &sent).await => {
+                self.attempt().await.map_err(|(error, _)| error)
+            }
+            first => first.map_err(|(error, _)| error),
+        }
+    }
+
+    fn rotation(&self) -> Rotation {
+        self.settings.rotation
+    }
+
+    fn uri(&self) -> Option<&Uri> {
+        self.settings.address.fixed()
+    }
+
+    fn is_shareable(&self) -> bool {
+        self.settings.grant.refresh_token().is_none_or(Kept::is_shared)
+    }
+
+    fn api_origins(&self) -> ApiOrigins {
+        self.settings.origins.clone()
+    }
+
+    async fn identity(&self) -> Result<Option<Identity>, AuthError> {
+        let grant = &self.settings.grant;
+        let is_of_subject = grant.source().is_some() || grant.refresh_token().is_some();
+        // Whose token an assertion or a refresh token brings is not to be seen here.
+        if is_of_subject && self.settings.subject.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(self.identity_of(&self.credentials().await?)))
+    }
+
+    async fn credentials_changed(&self) -> bool {
+        let changed = match &self.credentials {
+            Some(credentials) => credentials.changed().await,
+            None => None,
+        };
+        let auth = &self.settings.client_auth;
+        let is_sendable = |credentials: Credentials| {
+            if auth.needs_secret() {
+                credentials.check().is_ok()
+            } else {
+                credentials.check_client_id().is_ok()
+            }
+        };
+        changed.is_some_and(is_sendable) || self.is_source_changed().await
+    }
+}
+
+impl<S> fmt::Debug for OAuth2<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuth2")
+            .field("uri", &shown(self.settings.address.first()))
+            .field("grant", &self.settings.grant)
+            .field("scope", &self.settings.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "endpoint_tests.rs"]
+mod tests;

@@ -1,0 +1,103 @@
+//! [`Settings`]: what a request for a token is made of, apart from what sources supply.
+
+use std::{fmt, time::Duration};
+
+use http::{HeaderMap, Uri};
+use secrecy::SecretString;
+
+use super::{
+    super::token_endpoint::Rotation, address::Address, client_auth::ClientAuth,
+    fields::ResponseFields, refresh_token::Kept,
+};
+use crate::{assertion::BoxAssertionSource, origin::ApiOrigins};
+
+/// The grant, by what its requests have beside `grant_type`.
+pub(super) enum Grant {
+    /// Nothing.
+    Named(Box<str>),
+    /// `assertion` (RFC 7523, section 2.1).
+    JwtBearer(BoxAssertionSource),
+    /// `subject_token` and `subject_token_type` (RFC 8693, section 2.1).
+    TokenExchange { subject: BoxAssertionSource, token_type: Box<str> },
+    /// `refresh_token` (RFC 6749, section 6).
+    RefreshToken(Kept),
+}
+
+/// Where one request goes, and how the client says there who it is.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) uri: Uri,
+    /// Client id and secret go into the parameters, whatever the client authentication is, because
+    /// the metadata says so.
+    pub(super) wants_post: bool,
+}
+
+/// Everything that a builder has set.
+pub(super) struct Settings {
+    pub(super) address: Address,
+    pub(super) grant: Grant,
+    pub(super) client_auth: ClientAuth,
+    /// Nobody has chosen it, so the metadata of a server may.
+    pub(super) is_auth_open: bool,
+    /// Sorted and without doubles.
+    pub(super) scope: Vec<String>,
+    pub(super) require_scope: bool,
+    pub(super) resources: Vec<String>,
+    pub(super) audiences: Vec<String>,
+    pub(super) params: Vec<(String, SecretString)>,
+    pub(super) headers: HeaderMap,
+    pub(super) json: bool,
+    pub(super) fields: ResponseFields,
+    pub(super) issuer: Option<String>,
+    pub(super) subject: Option<String>,
+    pub(super) assumed_lifetime: Duration,
+    pub(super) rotation: Rotation,
+    pub(super) origins: ApiOrigins,
+}
+
+impl Grant {
+    /// Returns the value of `grant_type`.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Named(name) => name,
+            Self::JwtBearer(_) => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            Self::TokenExchange { .. } => "urn:ietf:params:oauth:grant-type:token-exchange",
+            Self::RefreshToken(_) => "refresh_token",
+        }
+    }
+
+    /// Returns the source of the assertion or token that is the grant itself.
+    pub(super) fn source(&self) -> Option<&BoxAssertionSource> {
+        match self {
+            Self::Named(_) | Self::RefreshToken(_) => None,
+            Self::JwtBearer(source) | Self::TokenExchange { subject: source, .. } => Some(source),
+        }
+    }
+
+    /// Returns where the refresh token is kept, if the grant has one.
+    pub(super) fn refresh_token(&self) -> Option<&Kept> {
+        match self {
+            Self::RefreshToken(kept) => Some(kept),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Settings {
+    /// Returns how the client says who it is at this target.
+    pub(super) fn auth(&self, target: &Target) -> &ClientAuth {
+        const POST: &ClientAuth = &ClientAuth::Post;
+        if target.wants_post { POST } else { &self.client_auth }
+    }
+
+    /// Returns all sources of assertions.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &BoxAssertionSource> {
+        self.grant.source().into_iter().chain(self.client_auth.source())
+    }
+}
