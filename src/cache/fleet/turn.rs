@@ -12,7 +12,7 @@ use super::{
     },
     adopt,
     hold_bound::{Hold, Holding},
-    listener,
+    listener, store_down,
 };
 use crate::{
     clock::{self, Moment},
@@ -106,16 +106,18 @@ impl SharedFlight<'_> {
         {
             return done;
         }
-        let (mut failures, mut is_hurried) = (0, false);
+        let (mut failures, mut is_hurried, mut failed) = (0, false, None);
         loop {
-            if clock::now() >= ends {
-                return Done::Refreshed(Refreshed::failed(no_turn(core.rules.policy.deadline)));
+            // A caller that needs a token now has the store asked once more.
+            if clock::now() >= ends && !is_hurried {
+                let error = failed.map_or_else(|| no_turn(core.rules.policy.deadline), store_down);
+                return Done::Refreshed(Refreshed::failed(error));
             }
             let token = core.token_age(self.member.local(wish.floor));
             let entered = self.turn.enter(&wish, token).await;
             if entered.is_ok() {
                 core.store_works();
-                is_hurried = false;
+                (is_hurried, failed) = (false, None);
             }
             match entered {
                 Ok(Entered::Newer(found)) => {
@@ -151,6 +153,7 @@ impl SharedFlight<'_> {
                     let next = self.next_try(failures).filter(|_| !is_hurried);
                     if let Some(next) = next {
                         core.store_failed(&error);
+                        failed = Some(error);
                         is_hurried = self.pause(next, &mut news, wish.floor).await;
                     } else {
                         return Done::Refreshed(self.without_store(error).await);

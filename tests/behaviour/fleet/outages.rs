@@ -93,7 +93,7 @@ async fn a_renewal_after_an_outage_waits_until_all_can_hear_of_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_needs_a_token_has_the_store_asked_once_more() {
-    for round in 0..5 {
+    for round in 0..15 {
         let world = World::new(1);
         serving(&world).await;
         cut_off(&world);
