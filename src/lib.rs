@@ -49,8 +49,10 @@
 //! |---|---|
 //! | signing requests, what happens on a 401, origins | [`AuthLayer`] |
 //! | a token without the layer | [`TokenCache`] |
+//! | OAuth 2 | [`endpoint::OAuth2`] |
 //! | another provider's endpoint | [`endpoint`] |
 //! | rotated secrets, vaults, mounted files | [`credentials`] |
+//! | a client that has a key instead of a secret | [`assertion`] |
 //! | several processes with one client id | [`store`] |
 //! | what went wrong and whether to try again | [`Error`], [`AuthError`] |
 //! | APIs that refuse a token otherwise than with a 401 | [`refusal`] |

@@ -8,7 +8,6 @@ use std::{
 
 use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
 
 use super::{
     super::{
@@ -109,7 +108,9 @@ impl<S: HttpService> OAuth2<S> {
         let supplies = self.supplies(&target).await;
         let supplies = supplies.inspect_err(|_| self.failed()).map_err(|error| (error, None))?;
         match self.send(&target, &supplies).await {
-            Ok(token) => Ok(token.issued_to(self.identity_of(&supplies.credentials))),
+            Ok(token) => {
+                Ok(token.issued_to(self.settings.identity(supplies.credentials.client_id())))
+            }
             Err(error) => Err((error, Some(supplies))),
         }
     }
@@ -232,7 +233,7 @@ impl<S: HttpService> OAuth2<S> {
                 return Err(response.unusable(Kind::InvalidResponse, found));
             }
         };
-        self.check_scope(&fields)?;
+        self.settings.check_scope(&fields.granted)?;
         let TokenFields { secret, expires_in, expires_at, renew_in, refresh_token, granted } =
             fields;
         let mut token = IssuedToken::new(secret)
@@ -260,26 +261,6 @@ impl<S: HttpService> OAuth2<S> {
             return Some((own.code, own.is_transient.then_some(Kind::Transient)));
         }
         fields.code(&body.0).map(|code| (code.to_owned(), None))
-    }
-
-    fn check_scope(&self, fields: &TokenFields) -> Result<(), AuthError> {
-        let asked = &self.settings.scope;
-        let lacking = fields.granted.lacks(asked);
-        if !self.settings.require_scope || lacking.is_empty() {
-            return Ok(());
-        }
-        // The server's text is as long as it likes.
-        let granted: String =
-            fields.granted.scope().unwrap_or_default().chars().take(200).collect();
-        Err(AuthError::new(
-            Kind::Permanent,
-            format!(
-                "the token endpoint granted the scope {granted:?}, and of the scope {:?} that was \
-                 asked for it lacks {:?}; check what this client may ask for",
-                asked.join(" "),
-                lacking.join(" "),
-            ),
-        ))
     }
 
     /// Returns the time, by the server's clock where that is known to be another.
@@ -324,31 +305,6 @@ impl<S: HttpService> OAuth2<S> {
     /// Notes that a source failed.
     fn failed(&self) {
         self.credentials.iter().for_each(Watched::failed);
-    }
-
-    /// Returns everything by which tokens differ.
-    fn identity_of(&self, credentials: &Credentials) -> Identity {
-        let settings = &self.settings;
-        let mut identity = Identity::new(credentials.client_id())
-            .with("grant_type", settings.grant.name())
-            .with("scope", settings.scope.join(" "));
-        // The address of the token endpoint is not known to the cache.
-        if let Some(discovery) = settings.address.discovery() {
-            identity = identity.with("issuer", discovery.issuer());
-        }
-        for (key, values) in [("resource", &settings.resources), ("audience", &settings.audiences)]
-        {
-            identity = values.iter().fold(identity, |it, value| it.with(key, value));
-        }
-        for (name, value) in &settings.params {
-            let value = value.expose_secret().as_bytes();
-            identity = identity.with_hidden(format!("param {name}"), Sha256::digest(value));
-        }
-        for (name, value) in &settings.headers {
-            identity =
-                identity.with_hidden(format!("header {name}"), Sha256::digest(value.as_bytes()));
-        }
-        settings.subject.iter().fold(identity, |it, subject| it.with("subject", subject))
     }
 }
 
@@ -406,7 +362,8 @@ impl<S: HttpService> TokenEndpoint for OAuth2<S> {
         if is_of_subject && self.settings.subject.is_none() {
             return Ok(None);
         }
-        Ok(Some(self.identity_of(&self.credentials().await?)))
+        let credentials = self.credentials().await?;
+        Ok(Some(self.settings.identity(credentials.client_id())))
     }
 
     async fn credentials_changed(&self) -> bool {

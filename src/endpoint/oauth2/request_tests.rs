@@ -173,7 +173,8 @@ fn each_grant_sends_its_own_parameters_first() {
         [format!(
             "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&\
              subject_token={asked}&\
-             subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt&audience=api&client_id={ID}"
+             subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt&audience=api&\
+             client_id={ID}"
         )]
     );
 }

@@ -3,13 +3,19 @@
 use std::{fmt, time::Duration};
 
 use http::{HeaderMap, Uri};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 
 use super::{
     super::token_endpoint::Rotation, address::Address, client_auth::ClientAuth,
-    fields::ResponseFields, refresh_token::Kept,
+    fields::ResponseFields, refresh_token::Kept, response::Granted,
 };
-use crate::{assertion::BoxAssertionSource, origin::ApiOrigins};
+use crate::{
+    assertion::BoxAssertionSource,
+    error::{AuthError, Kind},
+    fleet::Identity,
+    origin::ApiOrigins,
+};
 
 /// The grant, by what its requests have beside `grant_type`.
 pub(super) enum Grant {
@@ -94,6 +100,48 @@ impl Settings {
     pub(super) fn auth(&self, target: &Target) -> &ClientAuth {
         const POST: &ClientAuth = &ClientAuth::Post;
         if target.wants_post { POST } else { &self.client_auth }
+    }
+
+    /// Returns an error if one of the scopes that were asked for was not granted, and that matters.
+    pub(super) fn check_scope(&self, granted: &Granted) -> Result<(), AuthError> {
+        let lacking = granted.lacks(&self.scope);
+        if !self.require_scope || lacking.is_empty() {
+            return Ok(());
+        }
+        // The server's text is as long as it likes.
+        let granted: String = granted.scope().unwrap_or_default().chars().take(200).collect();
+        Err(AuthError::new(
+            Kind::Permanent,
+            format!(
+                "the token endpoint granted the scope {granted:?}, and of the scope {:?} that was \
+                 asked for it lacks {:?}; check what this client may ask for",
+                self.scope.join(" "),
+                lacking.join(" "),
+            ),
+        ))
+    }
+
+    /// Returns everything by which the tokens of this client differ from others.
+    pub(super) fn identity(&self, client_id: &str) -> Identity {
+        let mut identity = Identity::new(client_id)
+            .with("grant_type", self.grant.name())
+            .with("scope", self.scope.join(" "));
+        // The address of the token endpoint is not known to the cache.
+        if let Some(discovery) = self.address.discovery() {
+            identity = identity.with("issuer", discovery.issuer());
+        }
+        for (key, values) in [("resource", &self.resources), ("audience", &self.audiences)] {
+            identity = values.iter().fold(identity, |it, value| it.with(key, value));
+        }
+        for (name, value) in &self.params {
+            let value = value.expose_secret().as_bytes();
+            identity = identity.with_hidden(format!("param {name}"), Sha256::digest(value));
+        }
+        for (name, value) in &self.headers {
+            let digest = Sha256::digest(value.as_bytes());
+            identity = identity.with_hidden(format!("header {name}"), digest);
+        }
+        self.subject.iter().fold(identity, |it, subject| it.with("subject", subject))
     }
 
     /// Returns all sources of assertions.
