@@ -4,7 +4,9 @@ use super::*;
 use crate::assertion::test_keys::*;
 
 /// The payload of RFC 7515, appendix A.
-const PAYLOAD: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+const PAYLOAD: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6L\
+     y9leGFtcGxlLmNvbS9pc19yb290I\
+     jp0cnVlfQ";
 
 async fn sign(key: &SigningKey, input: &str) -> String {
     URL_SAFE_NO_PAD.encode(key.sign(input.as_bytes()).await.unwrap())
@@ -13,8 +15,9 @@ async fn sign(key: &SigningKey, input: &str) -> String {
 #[tokio::test]
 async fn signatures_are_those_of_the_rfcs() {
     // RFC 7515, appendices A.1 and A.2, and RFC 8037, appendix A.4.
-    let oct = r#"{"kty": "oct", "k": "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}"#;
-    let hs256 = SigningKey::from_jwk(oct).unwrap();
+    let k = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CA\
+             ow";
+    let hs256 = SigningKey::from_jwk(&json!({"kty": "oct", "k": k}).to_string()).unwrap();
     assert_eq!(
         sign(&hs256, &format!("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{PAYLOAD}")).await,
         "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"

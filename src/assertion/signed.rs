@@ -33,8 +33,9 @@ pub enum Audience {
 ///
 /// | claim | value |
 /// |---|---|
-/// | `iss`, `sub` | the client id, unless [`issuer`](Self::issuer) or [`subject`](Self::subject) says otherwise |
-/// | `aud` | the server's issuer, as one string, unless [`audience`](Self::audience) says otherwise |
+/// | `iss` | the client id, or what [`issuer`](Self::issuer) says |
+/// | `sub` | the client id, or what [`subject`](Self::subject) says |
+/// | `aud` | the server's issuer, as one string, or what [`audience`](Self::audience) says |
 /// | `iat` | now, less the [`skew`](Self::skew) |
 /// | `exp` | now, plus the [`lifetime`](Self::lifetime) |
 /// | `jti` | 128 random bits |

@@ -94,7 +94,8 @@ async fn entra_id_with_a_secret() {
     // All of what is wrong is in the description.
     let (http, _) = played(
         400,
-        r#"{"error": "invalid_scope", "error_description": "AADSTS70011: The provided value for the scope", "error_codes": [70011], "trace_id": "1"}"#,
+        r#"{"error": "invalid_scope", "error_description": "AADSTS70011: The provided value",
+            "error_codes": [70011], "trace_id": "1"}"#,
     );
     let error = error(setups::entra_secret(http, client()).unwrap()).await;
     assert!(error.is_misconfigured() && error.to_string().contains("AADSTS70011"), "{error}");
