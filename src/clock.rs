@@ -314,7 +314,7 @@ pub(crate) mod tests {
             assert_eq!(slept(), before);
         }
         sleep(Duration::from_secs(3600));
-        assert_eq!(slept() - before, Duration::from_secs(3600));
+        assert_eq!(slept().abs_diff(before), Duration::from_secs(3600));
     }
 
     #[test]

@@ -338,7 +338,7 @@ mod tests {
         woken.lock().unwrap().clear();
         store.compare_and_set(&name("a"), 0, 1, b"v", MINUTE).await.unwrap();
         tokio::time::sleep(settle).await;
-        assert_eq!(*woken.lock().unwrap(), Vec::from_iter(0..40));
+        assert_eq!(*woken.lock().unwrap(), (0..40).collect::<Vec<_>>());
     }
 
     #[test]

@@ -163,7 +163,7 @@ async fn processes_whose_token_has_died_do_not_all_ask_the_store_when_another_co
     let (least, most) = (left.iter().min().unwrap(), left.iter().max().unwrap());
     let holder = world.processes.iter().find(|it| it.counters().store_takeovers == 1).unwrap();
     assert_eq!(*most, holder.cache.current().unwrap().time_left());
-    assert!(*most - *least <= Duration::from_secs(1), "{least:?} to {most:?}");
+    assert!(most.abs_diff(*least) <= Duration::from_secs(1), "{least:?} to {most:?}");
 }
 
 #[tokio::test(start_paused = true)]
