@@ -117,7 +117,8 @@ pub fn shared_value(bytes: &Bytes, owner: u64) -> Result<Vec<Option<Vec<u8>>>, &
         floor: value.head.sequence,
         forced: false,
         holds: true,
-        credentials: None,
+        passes: None,
+        longest_back_off: Duration::MAX,
         cooldown: value.head.cooldown,
         lease: Duration::from_secs(3),
     };
