@@ -167,6 +167,11 @@ impl Client {
         let world = &self.link.world;
         let bound = world.lock().hold_bound;
         let until = self.link.held_until(started, bound);
+        // The number of a token that was asked for alone goes by the wall clock, which the numbers
+        // of these worlds are ahead of. So such a token may have to give way to an older one.
+        if self.cache.counters().store_alone > 0 {
+            return;
+        }
         if sent > until && world.was_good(token, until) && self.link.trusts(token) {
             let (process, held) = (self.link.process, sent - started);
             let from = (started - world.started).as_secs_f64();
