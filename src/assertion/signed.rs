@@ -25,7 +25,7 @@ pub enum Audience {
     Issuer,
     /// The token endpoint, for a server that accepts nothing else.
     TokenUri,
-    /// What the provider's documentation says.
+    /// Another value, which the provider's documentation gives.
     Other(String),
 }
 

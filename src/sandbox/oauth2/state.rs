@@ -21,7 +21,7 @@ const MAX_REQUESTS: usize = 1000;
 const MAX_IDS: usize = 100_000;
 const MAX_ID_BYTES: usize = 16 * 1024 * 1024;
 
-/// What the builder has set.
+/// The settings of the builder.
 pub(super) struct Settings {
     pub(super) issuer: String,
     pub(super) token_uri: String,

@@ -25,7 +25,7 @@ const ALGORITHMS: [&str; 5] = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
 const SECRET: &str = "a secret of thirty-two bytes or more";
 const ODD_SECRET: &str = "p%+&: s";
 
-/// What is expected of a request.
+/// The expected end of a request.
 #[derive(Clone, Copy, PartialEq)]
 enum Outcome {
     Token,

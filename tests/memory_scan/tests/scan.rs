@@ -14,7 +14,8 @@ use memory_scan::{SECRET, freed_with_the_secret};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{
     AuthError, AuthLayer, BoxError, Credentials, SendPayments, TokenCache, TokenEndpoint,
-    endpoint::{IssuedToken, Rotation},
+    assertion::{self, Audience, SignedJwt, SigningKey},
+    endpoint::{IssuedToken, OAuth2, Rotation, TokenFile, oauth2::ClientAuth},
     store::{Name, RedisStore, TokenStore},
 };
 
@@ -231,4 +232,57 @@ fn the_password_of_a_store_is_wiped_after_each_login_and_with_the_store() {
         });
         assert_eq!(freed, 0);
     }
+}
+
+/// Asks an endpoint for a token three times, on a thread of its own.
+fn issue(endpoint: impl TokenEndpoint, is_issued: bool) {
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..3 {
+                let issued = endpoint.issue().await;
+                assert_eq!(issued.is_ok(), is_issued, "{:?}", issued.err());
+            }
+        });
+    })
+    .join()
+    .unwrap();
+}
+
+/// An endpoint whose client says who it is by `auth`, and is refused.
+fn refused(auth: ClientAuth) -> impl TokenEndpoint {
+    let http = service_fn(|request: Request<Full<Bytes>>| async {
+        drop(request.into_body().collect().await?.to_bytes());
+        let body = Full::new(Bytes::from_static(br#"{"error": "invalid_client"}"#));
+        Ok::<_, BoxError>(Response::builder().status(401).body(body)?)
+    });
+    let credentials = Credentials::new("id", "");
+    let endpoint = OAuth2::client_credentials("https://login.example.com/token", http, credentials);
+    endpoint.client_auth(auth).build().unwrap()
+}
+
+#[test]
+fn an_assertion_and_a_token_in_a_file_are_wiped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    // With white space around it, which is dropped. The test frees nothing with the secret in it.
+    std::fs::write(&path, ["\u{feff} ", SECRET, "\n"].concat().leak()).unwrap();
+    let freed = freed_with_the_secret(|| {
+        issue(refused(ClientAuth::assertion(assertion::file(&path))), false);
+        issue(TokenFile::new(&path), true);
+    });
+    assert_eq!(freed, 0);
+}
+
+#[test]
+fn the_secret_that_signs_an_assertion_is_wiped() {
+    // In base64url.
+    let jwk = r#"{"kty": "oct", "k": "YzAwa2llLW9mLXRoZS1jYWxsZXItMDEyMzQ1Njc4OQ"}"#;
+    let freed = freed_with_the_secret(|| {
+        for key in [SigningKey::hs256(SECRET), SigningKey::from_jwk(jwk)] {
+            let jwt = SignedJwt::new(key.unwrap()).audience(Audience::TokenUri);
+            issue(refused(ClientAuth::assertion(jwt)), false);
+        }
+    });
+    assert_eq!(freed, 0);
 }

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tower::{Service, service_fn};
 
-/// What was asked.
+/// The requests that the provider got.
 #[derive(Clone, Default)]
 pub(super) struct Played(Arc<Mutex<Vec<Asked>>>);
 
