@@ -8,7 +8,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{
-    key::{Pair, ecdsa},
+    pair::{Pair, ecdsa},
     signer::Algorithm,
 };
 

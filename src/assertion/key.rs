@@ -6,9 +6,8 @@ use aws_lc_rs::{
     hmac,
     rand::SystemRandom,
     signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
-        EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
-        RsaEncoding, RsaKeyPair,
+        EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
+        RsaKeyPair,
     },
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -18,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     jwk::{self, Jwk},
+    pair::{Pair, ecdsa},
     pem,
     signer::{Algorithm, Signer},
 };
@@ -49,20 +49,6 @@ pub struct SigningKey {
     pair: Arc<Pair>,
     kid: Option<Arc<str>>,
     x5t_s256: Option<Arc<str>>,
-}
-
-/// The key itself. The library wipes its memory on drop.
-pub(super) enum Pair {
-    Rsa(RsaKeyPair),
-    Ecdsa(EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
-    Hmac(Box<hmac::Key>),
-}
-
-impl Pair {
-    pub(super) fn hmac(secret: &[u8]) -> Self {
-        Self::Hmac(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)))
-    }
 }
 
 impl SigningKey {
@@ -309,13 +295,6 @@ impl fmt::Debug for SigningKey {
             .field("kid", &self.kid)
             .field("x5t_s256", &self.x5t_s256)
             .finish_non_exhaustive()
-    }
-}
-
-pub(super) fn ecdsa(algorithm: Algorithm) -> &'static EcdsaSigningAlgorithm {
-    match algorithm {
-        Algorithm::Es384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
-        _ => &ECDSA_P256_SHA256_FIXED_SIGNING,
     }
 }
 

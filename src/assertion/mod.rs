@@ -21,6 +21,8 @@ mod key;
 #[cfg(feature = "sign")]
 mod key_file;
 #[cfg(feature = "sign")]
+mod pair;
+#[cfg(feature = "sign")]
 mod pem;
 #[cfg(feature = "sign")]
 mod signed;

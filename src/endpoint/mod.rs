@@ -98,4 +98,7 @@ pub use self::{
 };
 #[cfg(fuzzing)]
 pub(crate) use self::{refusal::retry_after, send_payments::parse_date};
-pub use crate::{fleet::Identity, origin::ApiOrigins, token::IssuedToken};
+pub use crate::{
+    origin::ApiOrigins,
+    token::{Identity, IssuedToken},
+};

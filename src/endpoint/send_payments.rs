@@ -17,9 +17,8 @@ use super::{
 use crate::{
     credentials::{Credentials, CredentialsSource, Watched},
     error::{AuthError, ConfigError, Kind, shown},
-    fleet::Identity,
     origin,
-    token::IssuedToken,
+    token::{Identity, IssuedToken},
 };
 
 /// The endpoint `POST /auth` of the Send Payments API.

@@ -6,9 +6,8 @@ use http::Uri;
 
 use crate::{
     error::{AuthError, Kind},
-    fleet::Identity,
     origin::ApiOrigins,
-    token::{AccessToken, IssuedToken},
+    token::{AccessToken, Identity, IssuedToken},
 };
 
 /// The effect of a new token on the one in use.

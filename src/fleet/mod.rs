@@ -21,8 +21,8 @@
 //! [`cache`](crate::cache).
 
 mod bounds;
-mod identity;
 mod member;
+mod naming;
 mod orders;
 mod record;
 mod turn;
@@ -38,7 +38,6 @@ use futures_util::stream::BoxStream;
 use http::Uri;
 use secrecy::ExposeSecret;
 
-pub use self::identity::Identity;
 use self::record::Record;
 pub(crate) use self::{
     bounds::{Bounds, REGROUP, look_after},
@@ -53,7 +52,7 @@ use crate::{
         seal::Sealing,
         value::{Foreign, GREATEST, Owner, SharedGate, Value},
     },
-    token::{AccessToken, Times, Windows, schedule},
+    token::{AccessToken, Identity, Times, Windows, schedule},
 };
 
 /// The means by which a cache shares its token with other processes.
@@ -139,7 +138,7 @@ impl Fleet {
         if !matches!(self.naming, Naming::ByIdentity) {
             return self.member();
         }
-        let name = identity?.name(uri, &self.sharing.namespace)?;
+        let name = naming::name(identity?, uri, &self.sharing.namespace)?;
         let mut member = self.lock();
         match &*member {
             Some(member) if member.name == name => Some(Arc::clone(member)),

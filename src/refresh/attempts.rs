@@ -18,10 +18,9 @@ use crate::{
     endpoint::{DynEndpoint, Trigger},
     error::{AuthError, Fate, Kind},
     events::{TARGET, Tally, log_news},
-    fleet::Identity,
     isolate::isolate,
     refresh::{RefreshPolicy, backoff},
-    token::{AccessToken, IssuedToken, Times, Unsendable, is_scheme, lifetime, schedule},
+    token::{AccessToken, Identity, IssuedToken, Times, Unsendable, is_scheme, lifetime, schedule},
 };
 
 /// The inputs of a flight.

@@ -8,7 +8,7 @@ use std::{
 use http::Extensions;
 use secrecy::SecretString;
 
-use crate::fleet::Identity;
+use super::identity::Identity;
 
 /// A token as its endpoint issued it, with all that the response says about its lifetime.
 ///

@@ -38,10 +38,10 @@ use crate::{
     clock,
     error::{AuthError, Kind},
     events::log_news,
-    fleet::{Identity, Order},
+    fleet::Order,
     isolate::isolate,
     store::{StoreError, value::SharedCooldown},
-    token::AccessToken,
+    token::{AccessToken, Identity},
 };
 
 /// How long a request waits for the answer of the store to its refusal.

@@ -30,9 +30,8 @@ use crate::{
     clock,
     credentials::{self, BoxCredentialsSource, Credentials, Watched},
     error::{AuthError, Kind, shown},
-    fleet::Identity,
     origin::ApiOrigins,
-    token::IssuedToken,
+    token::{Identity, IssuedToken},
 };
 
 /// OAuth 2's token endpoint for machines (RFC 6749, section 4.4, and its relatives).

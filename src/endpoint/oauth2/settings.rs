@@ -13,8 +13,8 @@ use super::{
 use crate::{
     assertion::BoxAssertionSource,
     error::{AuthError, Kind},
-    fleet::Identity,
     origin::ApiOrigins,
+    token::Identity,
 };
 
 /// The grant, by what its requests have beside `grant_type`.

@@ -15,8 +15,8 @@ use tower_service::Service;
 
 use super::OAuth2Builder;
 use crate::{
-    Credentials, TokenEndpoint,
-    endpoint::{IssuedToken, OAuth2},
+    credentials::Credentials,
+    endpoint::{IssuedToken, OAuth2, TokenEndpoint},
     error::{AuthError, BoxError},
 };
 

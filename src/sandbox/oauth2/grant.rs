@@ -5,17 +5,16 @@ use std::collections::BTreeSet;
 use http::Uri;
 
 use super::{
-    assertion, authenticate::Authenticated, client::AuthMethod, form::Parameters, refusal::Refusal,
-    request::value, state::State, tokens::Grant,
+    assertion,
+    authenticate::Authenticated,
+    client::AuthMethod,
+    form::Parameters,
+    grant_type::{CLIENT_CREDENTIALS, JWT_BEARER, KNOWN, REFRESH_TOKEN, TOKEN_EXCHANGE},
+    refusal::Refusal,
+    request::value,
+    state::State,
+    tokens::Grant,
 };
-
-const CLIENT_CREDENTIALS: &str = "client_credentials";
-const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-const REFRESH_TOKEN: &str = "refresh_token";
-
-/// The grants that every server knows.
-pub(super) const KNOWN: [&str; 4] = [CLIENT_CREDENTIALS, JWT_BEARER, TOKEN_EXCHANGE, REFRESH_TOKEN];
 
 /// A grant, and what its response has beside the token.
 pub(super) struct Granted {

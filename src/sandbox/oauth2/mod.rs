@@ -8,6 +8,7 @@ mod client;
 mod counters;
 mod form;
 mod grant;
+mod grant_type;
 mod handle;
 mod issuance;
 mod refusal;

@@ -10,8 +10,8 @@ use jsonwebtoken::jwk::Jwk;
 use serde_json::{Map, Value};
 
 use super::{
-    client::OAuth2Client, counters::OAuth2Counters, issuance::Issuance, request::TokenRequest,
-    scripted::Script, tokens::Tokens,
+    client::OAuth2Client, counters::OAuth2Counters, grant_type::KNOWN, issuance::Issuance,
+    request::TokenRequest, scripted::Script, tokens::Tokens,
 };
 use crate::sandbox::{bounded_map::BoundedMap, clock::Clock, token};
 
@@ -148,7 +148,7 @@ impl State {
         set("token_endpoint", settings.token_uri.as_str().into());
         set("token_endpoint_auth_methods_supported", methods.into_iter().collect());
         let grants = settings.grants.iter().map(String::as_str);
-        set("grant_types_supported", super::grant::KNOWN.into_iter().chain(grants).collect());
+        set("grant_types_supported", KNOWN.into_iter().chain(grants).collect());
         set("response_types_supported", Value::Array(Vec::new()));
         for (name, value) in &settings.metadata {
             match value {

@@ -5,6 +5,8 @@ mod directory;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod fault;
 #[cfg(any(target_os = "linux", target_os = "android"))]
+mod files;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod local;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 #[path = "unsupported.rs"]

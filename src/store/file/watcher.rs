@@ -28,7 +28,7 @@ use rustix::{
 };
 use tokio::sync::watch;
 
-use super::local::Files;
+use super::files::Files;
 use crate::{
     clock::{self, Alarm},
     isolate::isolate,

@@ -14,12 +14,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{super::name::Name, Sealing};
-
-/// The length of a fingerprint, in bytes.
-const FINGERPRINT: usize = 32;
-
-/// The SHA-256 of a client and its secret. It does not leave the process.
-pub(crate) type Fingerprint = [u8; FINGERPRINT];
+use crate::token::Fingerprint;
 
 impl Sealing {
     /// Returns the mark of the credentials with this fingerprint, under the key that seals.

@@ -26,7 +26,6 @@ use zeroize::Zeroizing;
 
 #[cfg(feature = "seal")]
 pub use self::key_ring::KeyRing;
-pub(crate) use self::mark::Fingerprint;
 #[cfg(not(feature = "seal"))]
 use self::no_keys::KeyRing;
 use super::name::Name;

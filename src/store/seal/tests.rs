@@ -1,4 +1,5 @@
 use super::*;
+use crate::token::Fingerprint;
 
 const TOKEN: &[u8] = br#"{"secret":"s3cret"}"#;
 

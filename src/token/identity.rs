@@ -2,10 +2,10 @@
 
 use std::fmt::{self, Write};
 
-use http::Uri;
 use sha2::{Digest, Sha256};
 
-use crate::store::{Name, seal::Fingerprint};
+/// The SHA-256 of a client and its secret. It does not leave the process.
+pub(crate) type Fingerprint = [u8; 32];
 
 /// The client that an endpoint's tokens are issued to, and whatever else makes them differ.
 ///
@@ -70,8 +70,18 @@ impl Identity {
         self
     }
 
+    /// Returns the client id.
+    pub(crate) fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    /// Returns the other values that make tokens differ, each with its key, in their order.
+    pub(crate) fn others(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.others.iter().map(|(key, value)| (&**key, &**value))
+    }
+
     /// Returns the fingerprint of the credentials, if the endpoint tells of a secret.
-    pub(super) fn credentials(&self) -> Option<&Fingerprint> {
+    pub(crate) fn credentials(&self) -> Option<&Fingerprint> {
         self.credentials.as_deref()
     }
 
@@ -79,24 +89,10 @@ impl Identity {
     pub(crate) fn with_hidden(self, key: impl Into<String>, digest: impl AsRef<[u8]>) -> Self {
         self.with(key, in_hex(digest.as_ref()))
     }
-
-    /// Returns the key under which processes with this identity share a token. It tells nothing of
-    /// the client id.
-    pub(super) fn name(&self, uri: Option<&Uri>, namespace: &str) -> Option<Name> {
-        let mut hash = Sha256::new_with_prefix("tower-reauth/1");
-        let uri = uri.map(ToString::to_string).unwrap_or_default();
-        let others = self.others.iter().flat_map(|(key, value)| [&**key, &**value]);
-        for part in [&uri, &*self.client_id, namespace].into_iter().chain(others) {
-            // With its length, because a part may have any character in it.
-            hash.update([0]);
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        Name::new(&in_hex(&hash.finalize()[..16]))
-    }
 }
 
-fn in_hex(bytes: &[u8]) -> String {
+/// Returns `bytes` in hexadecimal, in lower case.
+pub(crate) fn in_hex(bytes: &[u8]) -> String {
     let mut hex = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         let _ = write!(hex, "{byte:02x}");
@@ -113,37 +109,5 @@ impl fmt::Debug for Identity {
             .field("client_id", &self.client_id)
             .field("others", &others)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(identity: &Identity, uri: &'static str, namespace: &str) -> String {
-        let uri = Uri::from_static(uri);
-        identity.name(Some(&uri), namespace).expect("hex is allowed").to_string()
-    }
-
-    #[test]
-    fn whatever_makes_tokens_differ_makes_another_name() {
-        let (id, uri) = (Identity::new("a"), "https://api.example.com/auth");
-        let names = [
-            name(&id, uri, ""),
-            name(&id, uri, "test"),
-            name(&id, "https://example.com/auth", ""),
-            name(&Identity::new("b"), uri, ""),
-            name(&id.clone().with("scope", "x"), uri, ""),
-            name(&id.clone().with("scope", "y"), uri, ""),
-            name(&id.clone().with("audience", "x"), uri, ""),
-            name(&Identity::new("a\0b"), uri, ""),
-            name(&Identity::new("a"), uri, "b"),
-        ];
-        for (index, name) in names.iter().enumerate() {
-            assert_eq!(name.len(), 32);
-            assert!(!names[..index].contains(name), "{index}");
-        }
-        assert_eq!(names[0], name(&Identity::new("a"), uri, ""));
-        assert_eq!(names[0], name(&id.with_secret("s"), uri, ""), "a secret can be replaced");
     }
 }
