@@ -74,7 +74,8 @@
 //! - `seal` adds `store::KeyRing`, which seals the tokens in a store with a key.
 //! - `sign` adds `assertion::SignedJwt`, which signs assertions with a key, and
 //!   `endpoint::SelfSigned`, for APIs whose token is such a JWT.
-//! - `verify` adds `AccessToken::verified_claims`, which checks signature and dates first.
+//! - `verify` adds `AccessToken::verified_claims`, which checks signature and dates first, and
+//!   the crate `jsonwebtoken`, whose types it takes.
 //! - `sandbox` adds local servers for tests and demos, one that imitates the Send Payments API, and
 //!   one that is an OAuth 2 server.
 

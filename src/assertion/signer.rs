@@ -38,14 +38,16 @@ impl Algorithm {
 }
 
 /// Signs the bytes of a JWT. [`SigningKey`](super::SigningKey) does so in memory. Implement this
-/// for a key that never leaves a key management service.
+/// for a key that never leaves a key management service. A signer that is `Clone` can be given to
+/// [`SignedJwt::new`](super::SignedJwt::new) and
+/// [`SelfSigned::new`](crate::endpoint::SelfSigned::new).
 ///
 /// # Examples
 ///
 /// ```
 /// use tower_reauth::{
 ///     BoxError,
-///     assertion::{Algorithm, Signer},
+///     assertion::{Algorithm, SignedJwt, Signer},
 /// };
 ///
 /// #[derive(Clone)]
@@ -68,6 +70,9 @@ impl Algorithm {
 ///         Ok(vec![0; 64])
 ///     }
 /// }
+///
+/// let assertions = SignedJwt::new(Kms { key_version: "billing/3".into() });
+/// # let _ = assertions;
 /// ```
 pub trait Signer: Send + Sync + 'static {
     /// Returns the algorithm, which fits the key.

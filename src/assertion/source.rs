@@ -9,6 +9,8 @@ use crate::error::BoxError;
 
 /// Supplies a signed assertion each time one is sent, and each time a new one.
 ///
+/// - The assertion is a `SecretString` of the crate `secrecy`, version 0.10, which a `String` turns
+///   into.
 /// - A source is asked at each attempt at a token, on the task of the refresh. It must not block
 ///   the thread.
 /// - The time it takes counts towards the
@@ -86,7 +88,9 @@ pub struct AssertionAsk<'a> {
     /// (RFC 7523, section 3).
     pub client_id: &'a str,
     /// The identifier of the authorization server (RFC 8414, section 2), which should be the only
-    /// audience (CVE-2025-27370). `None` if nobody has told it.
+    /// audience (CVE-2025-27370). `None` unless the endpoint was told it by
+    /// [`OAuth2Builder::issuer`](crate::endpoint::oauth2::OAuth2Builder::issuer), or has learned it
+    /// from the server's metadata.
     pub issuer: Option<&'a str>,
     /// The address that the assertion is sent to.
     pub token_uri: &'a Uri,

@@ -80,7 +80,7 @@ fn decoded(text: &str) -> String {
 /// A service that answers each request with this status and JSON.
 pub(super) fn played(
     status: u16,
-    json: &'static str,
+    json: impl Into<Bytes>,
 ) -> (
     impl Service<
         Request<Full<Bytes>>,
@@ -94,9 +94,9 @@ pub(super) fn played(
     Played,
 ) {
     let played = Played::default();
-    let asked = played.clone();
+    let (asked, json) = (played.clone(), json.into());
     let service = service_fn(move |request: Request<Full<Bytes>>| {
-        let asked = asked.clone();
+        let (asked, json) = (asked.clone(), json.clone());
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();

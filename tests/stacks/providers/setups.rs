@@ -1,6 +1,9 @@
 //! The code of docs/providers.md. A test checks that each block there is in this file.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use http::{HeaderName, HeaderValue, Request, Uri};
 use http_body_util::Full;
@@ -95,7 +98,7 @@ pub(super) struct Imds<S> {
 #[derive(Deserialize)]
 struct ImdsToken {
     access_token: String,
-    expires_in: String,
+    expires_on: String,
 }
 
 impl<S: HttpService> TokenEndpoint for Imds<S> {
@@ -109,9 +112,9 @@ impl<S: HttpService> TokenEndpoint for Imds<S> {
             return Err(response.refusal());
         }
         let token: ImdsToken = response.json()?;
-        let seconds = token.expires_in.parse().map_err(AuthError::invalid_response)?;
-        let lifetime = Duration::from_secs(seconds);
-        Ok(IssuedToken::new(token.access_token).expires_in(lifetime))
+        let seconds = token.expires_on.parse().map_err(AuthError::invalid_response)?;
+        let end = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        Ok(IssuedToken::new(token.access_token).expires_at(end).server_date(response.date()))
     }
 
     fn rotation(&self) -> Rotation {
