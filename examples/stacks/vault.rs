@@ -1,4 +1,4 @@
-//! Logs in at Vault by AppRole, and signs requests with the token of the login.
+//! Logs in at Vault by `AppRole`, and signs requests with the token of the login.
 //!
 //! ```text
 //! cargo run -p examples-stacks --example vault
