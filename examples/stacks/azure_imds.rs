@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A server on this machine stands in for IMDS and the API. IMDS is still starting when it is asked
-//! first. Its token lives for six seconds, of which three have passed by then. So `expires_in`,
+//! first. Its token lives for six seconds, of which two have passed by then. So `expires_in`,
 //! which counts from the issuance, would be wrong, and `expires_on` is read. The example sends
 //! requests for five seconds, and prints how many were answered 200, by how many tokens, and how
 //! often the API refused one.
@@ -70,7 +70,7 @@ impl<S: HttpService> TokenEndpoint for Imds<S> {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let seen = Seen { tokens: vec![SystemTime::now() + Duration::from_secs(3)], ..Seen::default() };
+    let seen = Seen { tokens: vec![SystemTime::now() + Duration::from_secs(4)], ..Seen::default() };
     let seen = Arc::new(Mutex::new(seen));
     let routes = Router::new()
         .route("/metadata/identity/oauth2/token", routing::get(issue))

@@ -1,4 +1,4 @@
-//! Logs in at Vault by AppRole, and signs requests with the token of the login.
+//! Logs in at Vault by `AppRole`, and signs requests with the token of the login.
 //!
 //! ```text
 //! cargo run -p examples-stacks --example vault
@@ -88,7 +88,7 @@ async fn main() -> Result<(), BoxError> {
     let more = vault.0.lock().unwrap().len() - logins;
     println!(
         "{sent} requests, {succeeded} answered 200; {logins} logins; a path that the role may not \
-         read: {status}, {more} more logins"
+         read: {status}, logins for it: {more}"
     );
     let as_promised = succeeded == sent && (2..=4).contains(&logins) && more <= 1;
     if as_promised && status == 403 { Ok(()) } else { Err("not as promised".into()) }
