@@ -73,6 +73,7 @@ mod refresh_token;
 mod refusal;
 mod request;
 mod response;
+mod server_clock;
 mod settings;
 #[cfg(test)]
 mod testing;
