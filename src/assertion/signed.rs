@@ -192,7 +192,8 @@ impl<K: SignerSource> AssertionSource for SignedJwt<K> {
 
     fn identity(&self) -> Option<String> {
         let Self { issuer, subject, audience, claims, .. } = self;
-        Some(format!("{:?}", (issuer, subject, audience, claims)))
+        let claims = serde_json::to_string(claims).ok()?;
+        Some(format!("{issuer:?} {subject:?} {audience:?} {claims}"))
     }
 }
 

@@ -71,10 +71,9 @@ impl Discovery {
             return Ok(former.metadata);
         }
         match timeout(PATIENCE, self.fetch_and_keep(client)).await {
-            Ok(Err(error)) if !error.is_transient() && error.kind() != Kind::Unresolved => {
-                Err(error)
-            }
             Ok(Ok(metadata)) => Ok(metadata),
+            // A document that can't be trusted, or nobody who can be.
+            Ok(Err(error)) if error.is_permanent() && error.status().is_none() => Err(error),
             _ => Ok(former.metadata),
         }
     }

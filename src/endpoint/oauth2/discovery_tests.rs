@@ -156,14 +156,18 @@ async fn metadata_of_yesterday_is_used_while_its_server_is_down_and_not_after_a_
     let server = with_document(&document())
         .then(503, "text/html", "")
         .then(200, "application/json", TOKEN)
+        .then(404, "text/html", "")
+        .then(200, "text/html", "<html>a page</html>")
+        .then(200, "application/json", TOKEN)
         .then(200, "application/json", r#"{"issuer": "https://evil.example"}"#);
     let endpoint = builder(&server).build().unwrap();
     issue(&endpoint).unwrap();
     advance(KEPT_FOR + Duration::from_secs(1)).await;
     issue(&endpoint).unwrap();
-    assert_eq!(server.lines(), [FIRST, POST, FIRST, POST]);
+    issue(&endpoint).unwrap();
+    assert_eq!(server.lines(), [FIRST, POST, FIRST, POST, FIRST, SECOND, POST]);
     assert!(issue(&endpoint).unwrap_err().is_permanent());
-    assert_eq!(server.lines()[4..], [FIRST, SECOND]);
+    assert_eq!(server.lines()[7..], [FIRST, SECOND]);
 }
 
 /// Answers documents and tokens, or hangs, or has no address.
