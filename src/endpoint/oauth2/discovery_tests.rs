@@ -171,9 +171,10 @@ async fn metadata_of_yesterday_is_used_while_its_server_is_down_and_not_after_a_
 }
 
 /// Answers documents and tokens, or hangs, or has no address.
-fn odd_server(
-    answer: impl Fn(&Request<Full<Bytes>>) -> Option<Result<String, BoxError>> + Clone + Send + 'static,
-) -> impl HttpService {
+fn odd_server<F>(answer: F) -> impl HttpService
+where
+    F: Fn(&Request<Full<Bytes>>) -> Option<Result<String, BoxError>> + Clone + Send + 'static,
+{
     tower::service_fn(move |request: Request<Full<Bytes>>| {
         let answer = answer(&request);
         async move {
