@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::signer::Signer;
 use crate::error::BoxError;
@@ -29,9 +30,9 @@ pub(crate) async fn sign(
         Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(part)?))
     };
     let input = format!("{}.{}", encode(&header)?, encode(claims)?);
-    let signature = URL_SAFE_NO_PAD.encode(signer.sign(input.as_bytes()).await?);
-    // Without the signature the rest is no secret. What a buffer leaves behind as it grows is
-    // without it too.
+    let signature = Zeroizing::new(signer.sign(input.as_bytes()).await?);
+    let signature = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*signature));
+    // Without the signature the rest is no secret, so the signature alone is wiped.
     let mut jwt = String::with_capacity(input.len() + 1 + signature.len());
     jwt.push_str(&input);
     jwt.push('.');

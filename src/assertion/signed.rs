@@ -69,7 +69,7 @@ pub struct SignedJwt<K> {
     claims: Claims,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum Subject {
     Client,
     Named(String),
@@ -188,6 +188,12 @@ impl<K: SignerSource> AssertionSource for SignedJwt<K> {
 
     fn needs_issuer(&self) -> bool {
         self.audience == Audience::Issuer
+    }
+
+    fn identity(&self) -> Option<String> {
+        let Self { issuer, subject, audience, claims, .. } = self;
+        let claims = serde_json::to_string(claims).ok()?;
+        Some(format!("{issuer:?} {subject:?} {audience:?} {claims}"))
     }
 }
 

@@ -78,6 +78,17 @@ pub trait AssertionSource: Send + Sync + 'static {
     fn needs_issuer(&self) -> bool {
         false
     }
+
+    /// Returns what sets the tokens of this source's assertions apart from those of another one,
+    /// such as issuer, subject and claims. It must not change with the key.
+    ///
+    /// It matters where an assertion is the grant itself, and processes share the token through a
+    /// [store](crate::store). Those that return something else do not share. Only a hash of it is
+    /// kept. Defaults to nothing, so that the
+    /// [`subject`](crate::endpoint::oauth2::OAuth2Builder::subject) alone decides.
+    fn identity(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The facts that an assertion is made of.
@@ -128,6 +139,10 @@ impl AssertionSource for BoxAssertionSource {
     fn needs_issuer(&self) -> bool {
         self.0.needs_issuer()
     }
+
+    fn identity(&self) -> Option<String> {
+        self.0.identity()
+    }
 }
 
 impl fmt::Debug for BoxAssertionSource {
@@ -144,6 +159,7 @@ pub(crate) trait DynAssertionSource: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<SecretString, BoxError>>;
     fn changed(&self) -> BoxFuture<'_, bool>;
     fn needs_issuer(&self) -> bool;
+    fn identity(&self) -> Option<String>;
 }
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -162,5 +178,9 @@ impl<S: AssertionSource> DynAssertionSource for S {
 
     fn needs_issuer(&self) -> bool {
         AssertionSource::needs_issuer(self)
+    }
+
+    fn identity(&self) -> Option<String> {
+        AssertionSource::identity(self)
     }
 }

@@ -26,6 +26,8 @@ pub(super) fn is_code(code: &str) -> bool {
 pub(super) fn classify(status: StatusCode, code: Option<&str>, is_json: bool) -> Class {
     // The body of a redirect is a page for people.
     let code = code.filter(|_| !status.is_redirection());
+    // These two say that it is too early, and a code then says at most who was too early.
+    let code = code.filter(|_| !matches!(status.as_u16(), 429 | 503));
     code.and_then(by_code).unwrap_or_else(|| by_status(status, is_json))
 }
 
@@ -156,10 +158,10 @@ impl AuthError {
         source: impl Into<BoxError>,
     ) -> AuthError {
         let code = code.filter(|code| is_code(code) && !status.is_redirection());
-        let (kind, advice) = match code.and_then(by_code) {
-            Some(class) => class,
-            None if status.is_success() => (Kind::InvalidResponse, "check its address"),
-            None => classify(status, None, true),
+        let (kind, advice) = if status.is_success() {
+            code.and_then(by_code).unwrap_or((Kind::InvalidResponse, "check its address"))
+        } else {
+            classify(status, code, true)
         };
         let shown = code.map(|code| format!(" ({code})")).unwrap_or_default();
         let text = format!("the token endpoint answered {status}{shown}; {advice}");

@@ -11,6 +11,7 @@ use super::{
     form,
     quote::{Documented, WipedOnDrop, content_coding, content_type, documented, may_be_shown},
     refusal::{Class, by_code, classify, fate, retry_after},
+    spelling,
     unicode::utf8,
 };
 use crate::{
@@ -211,6 +212,11 @@ impl TokenResponse {
             if self.status.is_redirection() { Documented::default() } else { self.documented() };
         let class = classify(self.status, documented.code.as_deref(), documented.is_json);
         self.error(&format!("the token endpoint answered {}", self.status), class, documented)
+    }
+
+    /// Returns `true` if `text`, which is the server's, holds no part of a secret that was sent.
+    pub(super) fn may_show(&self, text: &str) -> bool {
+        !spelling::holds_any(text, &self.secrets)
     }
 
     fn documented(&self) -> Documented {

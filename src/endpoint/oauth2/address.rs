@@ -9,7 +9,9 @@ use crate::error::{ConfigError, shown};
 /// token endpoint.
 ///
 /// The server's metadata is fetched when a token is first asked for, and again a day later, or if
-/// the token endpoint answers 404, 405 or 410. Its `issuer` must be the one given (section 3.3).
+/// the token endpoint answers 404, 405 or 410 or its host is gone. What was fetched before is used
+/// if there is no response within two seconds, or none with a document. The `issuer` of a document
+/// must be the one given (section 3.3).
 /// The issuer becomes the audience of assertions. Unless a
 /// [`client_auth`](super::OAuth2Builder::client_auth) is given, client id and secret are sent as
 /// the metadata says.

@@ -257,8 +257,7 @@ impl<S> OAuth2Builder<S> {
     }
 
     /// Names the subject of the assertion or the refresh token that is the grant, such as a user's
-    /// id. Processes with
-    /// another subject do not share a token. Without a name such a grant has no
+    /// id. Processes with another subject do not share a token. Without a name such a grant has no
     /// [identity](crate::TokenEndpoint::identity). Defaults to none.
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.settings.subject = Some(subject.into());

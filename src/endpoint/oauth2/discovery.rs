@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, Uri, header};
 use http_body_util::Full;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     super::{client::TokenClient, http_service::HttpService, response::TokenResponse},
@@ -22,11 +22,21 @@ use crate::{
 /// How long the metadata is used before it is fetched again.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
+/// How long a renewal waits for metadata where there is an older one.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The metadata of one issuer.
 pub(super) struct Discovery {
     issuer: String,
     addresses: [Uri; 2],
-    found: Mutex<Option<(Arc<Metadata>, Instant)>>,
+    found: Mutex<Option<Found>>,
+}
+
+#[derive(Clone)]
+struct Found {
+    metadata: Arc<Metadata>,
+    /// `None` once something speaks against it.
+    fresh_until: Option<Instant>,
 }
 
 impl Discovery {
@@ -49,20 +59,40 @@ impl Discovery {
         &self.addresses[0]
     }
 
-    /// Returns the metadata, which is fetched if it is not known or too old.
+    /// Returns the metadata, which is fetched if it is not known or too old. An old one is used
+    /// while its server is down: the token endpoint may be up.
     pub(super) async fn metadata<S: HttpService>(
         &self,
         client: &TokenClient<S>,
     ) -> Result<Arc<Metadata>, AuthError> {
         let found = self.found().clone();
-        if let Some((metadata, at)) = found
-            && clock::now() < clock::later(at, KEPT_FOR)
-        {
-            return Ok(metadata);
+        let Some(former) = found else { return self.fetch_and_keep(client).await };
+        if former.fresh_until.is_some_and(|until| clock::now() < until) {
+            return Ok(former.metadata);
         }
+        match timeout(PATIENCE, self.fetch_and_keep(client)).await {
+            Ok(Ok(metadata)) => Ok(metadata),
+            // A document that can't be trusted, or nobody who can be.
+            Ok(Err(error)) if error.is_permanent() && error.status().is_none() => Err(error),
+            _ => Ok(former.metadata),
+        }
+    }
+
+    async fn fetch_and_keep<S: HttpService>(
+        &self,
+        client: &TokenClient<S>,
+    ) -> Result<Arc<Metadata>, AuthError> {
         let metadata = Arc::new(self.fetch(client).await?);
-        *self.found() = Some((Arc::clone(&metadata), clock::now()));
+        let fresh_until = Some(clock::later(clock::now(), KEPT_FOR));
+        *self.found() = Some(Found { metadata: Arc::clone(&metadata), fresh_until });
         Ok(metadata)
+    }
+
+    /// Has the metadata fetched again if it can be, because the host that it names is gone.
+    pub(super) fn doubt(&self) {
+        if let Some(found) = &mut *self.found() {
+            found.fresh_until = None;
+        }
     }
 
     /// Has the metadata fetched again, because the token endpoint was not where it says.
@@ -75,6 +105,10 @@ impl Discovery {
         match self.fetch_from(client, first).await {
             // Many servers have only the second one, and say so in many ways.
             Err(error) if !error.is_transient() => self.fetch_from(client, second).await,
+            // Or they fail at a path that they do not know. Any other server is busy.
+            Err(error) if error.status().is_some_and(|it| matches!(it.as_u16(), 500..=502)) => {
+                self.fetch_from(client, second).await.map_err(|_| error)
+            }
             fetched => fetched,
         }
     }
@@ -128,7 +162,7 @@ impl Discovery {
         AuthError::new(Kind::Permanent, text)
     }
 
-    fn found(&self) -> MutexGuard<'_, Option<(Arc<Metadata>, Instant)>> {
+    fn found(&self) -> MutexGuard<'_, Option<Found>> {
         // Every change under this lock is one assignment.
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }

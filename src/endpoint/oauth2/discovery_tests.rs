@@ -1,5 +1,10 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use futures_util::FutureExt;
-use http::Response;
+use http::{Request, Response};
 use serde_json::{Value, json};
 use tokio::time::advance;
 
@@ -13,6 +18,7 @@ use crate::{
             testing::{ID, SECRET, Server},
         },
     },
+    error::BoxError,
 };
 
 const ISSUER: &str = "https://login.example.com/realms/shop";
@@ -76,6 +82,8 @@ async fn a_server_with_openid_connect_alone_is_found_as_well() {
         (200, "text/html", "<html>a page</html>"),
         (200, "application/json", r#"{"issuer": "https://other"}"#),
         (301, "text/html", ""),
+        (500, "text/html", "<html>no</html>"),
+        (502, "text/html", ""),
     ] {
         let server = Server::default()
             .then(status, content_type, body)
@@ -94,6 +102,10 @@ async fn a_server_that_is_busy_is_asked_again_later_and_the_secret_is_not_blamed
     assert!(error.is_transient(), "{error}");
     assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
     assert_eq!(server.lines(), [FIRST]);
+    let failing = Server::answering(500, "");
+    let error = issue(&builder(&failing).build().unwrap()).unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(failing.lines(), [FIRST, SECOND]);
     for status in [401, 404] {
         let error = issue(&builder(&Server::answering(status, "{}")).build().unwrap()).unwrap_err();
         assert!(error.is_permanent(), "{error}");
@@ -137,6 +149,90 @@ async fn a_token_endpoint_that_has_moved_is_looked_for_again() {
     assert!(issue(&endpoint).unwrap_err().is_permanent());
     issue(&endpoint).unwrap();
     assert_eq!(server.lines(), [FIRST, POST, FIRST, "POST https://new.example.com/token"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_of_yesterday_is_used_while_its_server_is_down_and_not_after_a_lie() {
+    let server = with_document(&document())
+        .then(503, "text/html", "")
+        .then(200, "application/json", TOKEN)
+        .then(404, "text/html", "")
+        .then(200, "text/html", "<html>a page</html>")
+        .then(200, "application/json", TOKEN)
+        .then(200, "application/json", r#"{"issuer": "https://evil.example"}"#);
+    let endpoint = builder(&server).build().unwrap();
+    issue(&endpoint).unwrap();
+    advance(KEPT_FOR + Duration::from_secs(1)).await;
+    issue(&endpoint).unwrap();
+    issue(&endpoint).unwrap();
+    assert_eq!(server.lines(), [FIRST, POST, FIRST, POST, FIRST, SECOND, POST]);
+    assert!(issue(&endpoint).unwrap_err().is_permanent());
+    assert_eq!(server.lines()[7..], [FIRST, SECOND]);
+}
+
+/// Answers documents and tokens, or hangs, or has no address.
+fn odd_server<F>(answer: F) -> impl HttpService
+where
+    F: Fn(&Request<Full<Bytes>>) -> Option<Result<String, BoxError>> + Clone + Send + 'static,
+{
+    tower::service_fn(move |request: Request<Full<Bytes>>| {
+        let answer = answer(&request);
+        async move {
+            match answer {
+                Some(answer) => answer.map(|body| Response::new(Full::<Bytes>::from(body))),
+                None => std::future::pending().await,
+            }
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_metadata_server_that_hangs_holds_up_a_renewal_for_two_seconds() {
+    let hangs = Arc::new(AtomicBool::new(false));
+    let is_hanging = Arc::clone(&hangs);
+    let service = odd_server(move |request| {
+        if request.method() == http::Method::POST {
+            return Some(Ok(TOKEN.into()));
+        }
+        (!is_hanging.load(Ordering::Relaxed)).then(|| Ok(document().to_string()))
+    });
+    let credentials = Credentials::new(ID, SECRET);
+    let endpoint = OAuth2::client_credentials(Issuer::new(ISSUER), service, credentials);
+    let endpoint = endpoint.build().unwrap();
+    endpoint.issue().await.unwrap();
+    hangs.store(true, Ordering::Relaxed);
+    advance(KEPT_FOR + Duration::from_secs(1)).await;
+    let started = clock::now();
+    endpoint.issue().await.unwrap();
+    assert!(clock::now() - started < Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_endpoint_whose_host_is_gone_is_looked_for_again() {
+    let has_moved = Arc::new(AtomicBool::new(false));
+    let moved = Arc::clone(&has_moved);
+    let service = odd_server(move |request| {
+        let host = request.uri().host().unwrap_or_default();
+        let is_moved = moved.load(Ordering::Relaxed);
+        Some(match (request.method().as_str(), host, is_moved) {
+            ("POST", "tokens.example.com", true) => {
+                Err(std::io::Error::other("failed to lookup address information: gone").into())
+            }
+            ("POST", ..) => Ok(TOKEN.into()),
+            (_, _, false) => Ok(document().to_string()),
+            _ => {
+                let to = "https://new.example.com/token";
+                Ok(json!({"issuer": ISSUER, "token_endpoint": to}).to_string())
+            }
+        })
+    });
+    let credentials = Credentials::new(ID, SECRET);
+    let endpoint = OAuth2::client_credentials(Issuer::new(ISSUER), service, credentials);
+    let endpoint = endpoint.build().unwrap();
+    endpoint.issue().await.unwrap();
+    has_moved.store(true, Ordering::Relaxed);
+    assert!(endpoint.issue().await.is_err());
+    endpoint.issue().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

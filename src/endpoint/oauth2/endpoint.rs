@@ -1,10 +1,6 @@
 //! [`OAuth2`]: OAuth 2's token endpoint for machines.
 
-use std::{
-    fmt,
-    sync::atomic::{AtomicI64, Ordering},
-    time::{Duration, SystemTime},
-};
+use std::{fmt, time::SystemTime};
 
 use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
@@ -23,11 +19,11 @@ use super::{
     refusal,
     request::{self, Supplied},
     response::{self, NoToken, TokenFields},
+    server_clock::ServerClock,
     settings::{Settings, Target},
 };
 use crate::{
     assertion::{AssertionAsk, AssertionSource, BoxAssertionSource},
-    clock,
     credentials::{self, BoxCredentialsSource, Credentials, Watched},
     error::{AuthError, Kind, shown},
     origin::ApiOrigins,
@@ -48,7 +44,7 @@ use crate::{
 ///   headers and subject are the same.
 /// - A call makes one request. If the server refuses an assertion that was dated by a clock more
 ///   than 30 seconds off the server's, or whose key has changed since, it makes one more, with a
-///   new assertion that is dated by the server's clock.
+///   new assertion that is dated by the other clock.
 ///
 /// # Examples
 ///
@@ -72,15 +68,8 @@ pub struct OAuth2<S> {
     /// `None` for a grant that needs no client.
     credentials: Option<Watched<BoxCredentialsSource>>,
     settings: Settings,
-    /// In whole seconds, how far the server's clock was ahead of this machine's at its last
-    /// response.
-    ///
-    /// `Relaxed`, because the number stands alone and publishes no other memory.
-    ahead: AtomicI64,
+    clock: ServerClock,
 }
-
-/// The greatest difference between two clocks that counts as none, in seconds.
-const SAME_TIME: i64 = 30;
 
 /// What the sources supplied for one request, and when.
 struct Supplies {
@@ -98,7 +87,7 @@ impl<S: HttpService> OAuth2<S> {
         settings: Settings,
     ) -> Self {
         let credentials = credentials.map(Watched::new);
-        Self { client, credentials, settings, ahead: AtomicI64::new(0) }
+        Self { client, credentials, settings, clock: ServerClock::default() }
     }
 
     /// Makes one attempt, with one request. Returns with an error what was sent, if anything was.
@@ -138,7 +127,7 @@ impl<S: HttpService> OAuth2<S> {
         } else if self.settings.client_auth.needs_client_id() {
             credentials.check_client_id()?;
         }
-        let now = self.now();
+        let now = self.clock.now();
         let mut ask = AssertionAsk::new(credentials.client_id(), &target.uri, now);
         let issuer = self.settings.address.discovery().map(Discovery::issuer);
         ask.issuer = self.settings.issuer.as_deref().or(issuer);
@@ -177,20 +166,35 @@ impl<S: HttpService> OAuth2<S> {
         if let Some(credentials) = &self.credentials {
             credentials.sending(&supplies.credentials);
         }
-        let response = self.client.exchange(request, &self.secrets(values)).await?;
-        self.note_clock(&response);
-        if let Some(discovery) = self.settings.address.discovery()
-            && matches!(response.status().as_u16(), 404 | 405 | 410)
-        {
-            discovery.forget();
+        let discovery = self.settings.address.discovery();
+        let response = self.client.exchange(request, &self.secrets(values)).await;
+        let response = response.inspect_err(|error| {
+            if error.is_permanent() || error.kind() == Kind::Unresolved {
+                discovery.into_iter().for_each(Discovery::doubt);
+            }
+        })?;
+        response.date().into_iter().for_each(|date| self.clock.note(date));
+        if matches!(response.status().as_u16(), 404 | 405 | 410) {
+            discovery.into_iter().for_each(Discovery::forget);
         }
-        let (token, refresh_token) = self.token(target, &response)?;
-        if let (Some(kept), Some(new)) = (self.settings.grant.refresh_token(), refresh_token)
-            && values.grant != Some(new.expose_secret())
-        {
-            kept.keep(new).await?;
+        self.keep_refresh_token(&response, values.grant).await?;
+        self.token(target, &response)
+    }
+
+    /// Keeps the refresh token that a response brings. It comes before all else that is read of the
+    /// response, because the one that was sent may be dead, even if the access token is of no use.
+    async fn keep_refresh_token(
+        &self,
+        response: &TokenResponse,
+        sent: Option<&str>,
+    ) -> Result<(), AuthError> {
+        let Some(kept) = self.settings.grant.refresh_token() else { return Ok(()) };
+        let body = response.value().ok().filter(|_| response.status().is_success());
+        let brought = body.and_then(|it| response::refresh_token(&it.0, &self.settings.fields));
+        match brought.filter(|token| sent != Some(token.expose_secret())) {
+            Some(new) => kept.keep(new).await,
+            None => Ok(()),
         }
-        Ok(token)
     }
 
     /// Returns everything that no error may show.
@@ -206,12 +210,8 @@ impl<S: HttpService> OAuth2<S> {
             .collect()
     }
 
-    /// Returns the token of a response, and the refresh token that came with it.
-    fn token(
-        &self,
-        target: &Target,
-        response: &TokenResponse,
-    ) -> Result<(IssuedToken, Option<SecretString>), AuthError> {
+    /// Returns the token of a response.
+    fn token(&self, target: &Target, response: &TokenResponse) -> Result<IssuedToken, AuthError> {
         let advise = |kind: Kind, code: Option<&str>| {
             refusal::advice(&self.settings.grant, self.settings.auth(target), kind, code)
         };
@@ -232,9 +232,8 @@ impl<S: HttpService> OAuth2<S> {
                 return Err(response.unusable(Kind::InvalidResponse, found));
             }
         };
-        self.settings.check_scope(&fields.granted)?;
-        let TokenFields { secret, expires_in, expires_at, renew_in, refresh_token, granted } =
-            fields;
+        self.settings.check_scope(&fields.granted, response)?;
+        let TokenFields { secret, expires_in, expires_at, renew_in, granted } = fields;
         let mut token = IssuedToken::new(secret)
             .expires_at(expires_at)
             .server_date(response.date())
@@ -246,7 +245,7 @@ impl<S: HttpService> OAuth2<S> {
         if let Some(after) = renew_in {
             token = token.renew_in(after);
         }
-        Ok((token, refresh_token))
+        Ok(token)
     }
 
     /// Returns the error code of a response that is no success, and the kind of error that it means
@@ -262,29 +261,13 @@ impl<S: HttpService> OAuth2<S> {
         fields.code(&body.0).map(|code| (code.to_owned(), None))
     }
 
-    /// Returns the time, by the server's clock where that is known to be another.
-    fn now(&self) -> SystemTime {
-        let (now, ahead) = (clock::wall(), self.ahead.load(Ordering::Relaxed));
-        if ahead.abs() <= SAME_TIME {
-            return now;
-        }
-        let by = Duration::from_secs(ahead.unsigned_abs());
-        let there = if ahead > 0 { now.checked_add(by) } else { now.checked_sub(by) };
-        there.unwrap_or(now)
-    }
-
-    fn note_clock(&self, response: &TokenResponse) {
-        if let Some(date) = response.date() {
-            self.ahead.store(seconds_between(clock::wall(), date), Ordering::Relaxed);
-        }
-    }
-
     /// Returns whether a new assertion may be accepted after this refusal.
     async fn is_worth_another(&self, error: &AuthError, sent: &Supplies) -> bool {
         let refused = matches!(error.code(), Some("invalid_client" | "invalid_grant"));
-        let is_dated_wrong = |dated| seconds_between(dated, self.now()).abs() > SAME_TIME;
         // Another process may have had the refresh token replaced.
-        refused && (sent.dated.is_some_and(is_dated_wrong) || self.is_source_changed().await)
+        refused
+            && (sent.dated.is_some_and(|dated| self.clock.refused(dated))
+                || self.is_source_changed().await)
     }
 
     async fn is_source_changed(&self) -> bool {
@@ -317,15 +300,6 @@ async fn assertion(
         return Err(AuthError::new(Kind::Credentials, text));
     }
     Ok(assertion)
-}
-
-/// Returns the whole seconds from one time to another, negative if it is earlier.
-fn seconds_between(from: SystemTime, to: SystemTime) -> i64 {
-    let seconds = |it: Duration| i64::try_from(it.as_secs()).unwrap_or(i64::MAX);
-    match to.duration_since(from) {
-        Ok(later) => seconds(later),
-        Err(earlier) => -seconds(earlier.duration()),
-    }
 }
 
 impl<S: HttpService> TokenEndpoint for OAuth2<S> {
@@ -362,7 +336,9 @@ impl<S: HttpService> TokenEndpoint for OAuth2<S> {
             return Ok(None);
         }
         let credentials = self.credentials().await?;
-        Ok(Some(self.settings.identity(credentials.client_id())))
+        let identity = self.settings.identity(credentials.client_id());
+        let is_sent = self.settings.client_auth.needs_secret();
+        Ok(Some(if is_sent { identity.with_secret(credentials.expose_secret()) } else { identity }))
     }
 
     async fn credentials_changed(&self) -> bool {

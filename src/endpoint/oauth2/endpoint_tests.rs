@@ -1,18 +1,19 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderName, HeaderValue, Response, header};
 use proptest::prelude::*;
 use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    TokenCache, assertion,
+    TokenCache, assertion, clock,
     endpoint::oauth2::{
         ClientAuth, OAuth2Builder,
+        server_clock::seconds_between,
         testing::{ID, SECRET, Server, URI, issue},
     },
-    error::BoxError,
+    error::{BoxError, Fate},
 };
 
 const TOKEN: &str = r#"{"access_token": "t", "expires_in": 300}"#;
@@ -92,8 +93,8 @@ fn two_requests_that_differ_never_share_a_token() {
         base().scope("write read").scope("read"),
         base().scope("read write").client_auth(ClientAuth::Post),
         base().scope("read write").json_request(),
-        OAuth2::client_credentials(URI, server.clone(), Credentials::new(ID, "another secret"))
-            .scope("read write"),
+        base().scope("read write").header(header::USER_AGENT, HeaderValue::from_static("app/2")),
+        base().scope("read write").header(header::ACCEPT, HeaderValue::from_static("text/x")),
     ];
     for builder in same {
         assert_eq!(identity(builder).unwrap(), identities[3]);
@@ -103,7 +104,87 @@ fn two_requests_that_differ_never_share_a_token() {
     // Whose token an assertion brings is not known.
     assert!(identity(OAuth2::jwt_bearer(URI, server.clone(), noted().0)).is_none());
     let issued = issue(base().scope("read")).unwrap();
-    assert_eq!(issued.issued_to, identity(base().scope("read")));
+    let issued_to = issued.issued_to.unwrap().with_secret(SECRET);
+    assert_eq!(Some(issued_to), identity(base().scope("read")));
+}
+
+/// A secret is rolled out one process after the other, and only those with the old one are refused.
+#[test]
+fn a_secret_that_is_sent_is_told_apart_from_another_and_shares_its_token() {
+    let server = Server::answering(200, TOKEN);
+    for (auth, is_sent) in [
+        (|| ClientAuth::Basic, true),
+        (|| ClientAuth::BasicUnencoded, true),
+        (|| ClientAuth::Post, true),
+        (|| ClientAuth::Tls, false),
+    ] as [(fn() -> ClientAuth, bool); 4]
+    {
+        let with = |secret: &str| {
+            let credentials = Credentials::new(ID, secret);
+            let builder = OAuth2::client_credentials(URI, server.clone(), credentials);
+            identity(builder.client_auth(auth())).unwrap()
+        };
+        let (old, new) = (with("the old one"), with("the new one"));
+        assert_eq!(old != new, is_sent, "{:?}", auth());
+        assert_eq!(old.with_secret("one"), new.with_secret("one"), "{:?}", auth());
+    }
+}
+
+#[cfg(feature = "sign")]
+#[test]
+fn assertions_with_other_claims_never_share_a_token() {
+    use crate::assertion::{Audience, SignedJwt, SigningKey};
+
+    let server = Server::answering(200, TOKEN);
+    let jwt = |secret: &str| SignedJwt::new(SigningKey::hs256(secret).unwrap()).issuer("app");
+    let bearer = |jwt| {
+        let builder = OAuth2::jwt_bearer(URI, server.clone(), jwt).issuer("https://x");
+        identity(builder.subject("alice")).unwrap()
+    };
+    let others = [
+        jwt("a"),
+        jwt("a").issuer("another app"),
+        jwt("a").subject("bob"),
+        jwt("a").without_subject(),
+        jwt("a").claim("scope", "read"),
+        jwt("a").claim("scope", "write"),
+        jwt("a").audience(Audience::Other("https://y".into())),
+    ];
+    let identities: Vec<_> = others.into_iter().map(bearer).collect();
+    for (index, one) in identities.iter().enumerate() {
+        assert!(!identities[..index].contains(one), "{index}");
+    }
+    let same = jwt("another key").lifetime(Duration::from_secs(300));
+    assert_eq!(bearer(same), identities[0]);
+}
+
+/// A gateway may stamp responses with a clock of its own, beside a server whose clock is right.
+#[test]
+fn a_date_that_is_not_the_servers_costs_one_request_and_not_every_token() {
+    let here = clock::wall();
+    let wrong = here + Duration::from_secs(600);
+    let server = Server::default()
+        .then_this(dated(200, TOKEN, wrong))
+        .then_this(dated(400, r#"{"error": "invalid_grant"}"#, wrong))
+        .then_this(dated(200, TOKEN, wrong));
+    let (source, dates, _) = noted();
+    let endpoint = server.builder().client_auth(ClientAuth::assertion(source)).build().unwrap();
+    for _ in 0..3 {
+        now(endpoint.issue()).unwrap();
+    }
+    let dates = dates.lock().unwrap();
+    let is_here = |date: &SystemTime| seconds_between(here, *date) < 60;
+    assert_eq!(dates.iter().map(is_here).collect::<Vec<_>>(), [true, false, true, true]);
+}
+
+#[test]
+fn the_error_of_a_scope_that_lacks_one_shows_no_secret_and_tells_that_a_token_was_issued() {
+    let body = serde_json::json!({"access_token": "t", "scope": format!("x {SECRET}")});
+    let builder = Server::answering(200, &body.to_string()).builder();
+    let error = issue(builder.scope("read").require_scope()).unwrap_err();
+    assert!(error.is_permanent() && error.to_string().contains("\"read\""), "{error}");
+    assert!(!format!("{error} {error:?}").contains(SECRET), "{error}");
+    assert_eq!((error.fate(), error.status()), (Fate::Issued, Some(http::StatusCode::OK)));
 }
 
 #[test]

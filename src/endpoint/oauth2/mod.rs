@@ -35,7 +35,8 @@
 //!
 //! # Refusals
 //!
-//! The error code decides (section 5.2), and the status where there is none. A wrong scope,
+//! The error code decides (section 5.2), and the status where there is none. After a 429 or a 503
+//! another attempt is made, whatever the code, and `Retry-After` is kept. A wrong scope,
 //! audience, resource or grant is an [`AuthError::is_misconfigured`], and the secret is not blamed
 //! for it.
 //!
@@ -73,6 +74,7 @@ mod refresh_token;
 mod refusal;
 mod request;
 mod response;
+mod server_clock;
 mod settings;
 #[cfg(test)]
 mod testing;

@@ -5,12 +5,13 @@ use std::{
     hash::{BuildHasher, RandomState},
     pin::Pin,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Handle;
 
 use crate::{
     credentials,
@@ -79,6 +80,8 @@ pub trait RefreshTokens: Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// As [`load`](Self::load). After a future was dropped, this is called again as after an error.
+    /// If the endpoint itself is dropped by then, that is on a task of the runtime in which it is
+    /// dropped.
     fn store(&self, token: &SecretString) -> impl Future<Output = Result<(), BoxError>> + Send;
 
     /// Returns `true` if all processes that share the access token load and store the same refresh
@@ -91,7 +94,7 @@ pub trait RefreshTokens: Send + Sync + 'static {
 
 /// The refresh token of a grant: where it is kept, and what of it is not kept yet.
 pub(super) struct Kept {
-    tokens: Box<dyn DynRefreshTokens>,
+    tokens: Arc<dyn DynRefreshTokens>,
     /// The newest refresh token, as long as it is not stored.
     pending: Mutex<Option<SecretString>>,
     /// Keyed at random, so that the fingerprint of a secret tells nothing outside of this process.
@@ -105,7 +108,7 @@ pub(super) struct Kept {
 impl Kept {
     pub(super) fn new(tokens: impl RefreshTokens) -> Self {
         Self {
-            tokens: Box::new(tokens),
+            tokens: Arc::new(tokens),
             pending: Mutex::default(),
             hasher: RandomState::new(),
             last_sent: AtomicU64::new(0),
@@ -123,6 +126,11 @@ impl Kept {
             }
             None => credentials::within(self.tokens.load()).await?,
         };
+        if newest.expose_secret().is_empty() {
+            let text = "the refresh token is empty; check where refresh tokens are kept, and if \
+                        anybody has allowed this integration yet";
+            return Err(AuthError::new(Kind::Credentials, text));
+        }
         self.last_sent.store(self.fingerprint(&newest), Ordering::Relaxed);
         Ok(newest)
     }
@@ -135,7 +143,14 @@ impl Kept {
     }
 
     async fn store(&self, token: &SecretString) -> Result<(), AuthError> {
-        let stored = credentials::within(async { Ok(self.tokens.store(token).await) }).await?;
+        let stored = credentials::within(async { Ok(self.tokens.store(token).await) }).await;
+        let stored = stored.map_err(|_| {
+            AuthError::new(
+                Kind::Credentials,
+                "the new refresh token was not stored in time, so its access token is not used; \
+                 check where refresh tokens are kept",
+            )
+        })?;
         stored.map_err(|source| {
             AuthError::caused_by(
                 Kind::Credentials,
@@ -170,6 +185,19 @@ impl Kept {
     fn pending(&self) -> MutexGuard<'_, Option<SecretString>> {
         // Every change under this lock is one assignment.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stores what is not stored yet, because nobody else knows it.
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let pending = self.pending().take();
+        if let Some(pending) = pending
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let tokens = Arc::clone(&self.tokens);
+            runtime.spawn(async move { tokens.store(&pending).await });
+        }
     }
 }
 

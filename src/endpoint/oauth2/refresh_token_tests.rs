@@ -1,10 +1,10 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 
 use super::*;
 use crate::{
-    ConfigError, Credentials, TokenCache, TokenEndpoint,
+    ConfigError, Credentials, TokenCache, TokenEndpoint, clock,
     endpoint::{
         OAuth2,
         oauth2::{
@@ -24,6 +24,7 @@ struct Inner {
     token: String,
     stored: Vec<String>,
     is_broken: bool,
+    is_slow: bool,
     is_shared: bool,
 }
 
@@ -49,6 +50,10 @@ impl RefreshTokens for Row {
     }
 
     async fn store(&self, token: &SecretString) -> Result<(), BoxError> {
+        let is_slow = self.0.lock().unwrap().is_slow;
+        if is_slow {
+            std::future::pending::<()>().await;
+        }
         let mut inner = self.0.lock().unwrap();
         if inner.is_broken {
             return Err("the disk is full".into());
@@ -113,6 +118,63 @@ fn an_access_token_whose_refresh_token_can_not_be_stored_is_not_used_and_nothing
     assert_eq!(issue(&endpoint).unwrap(), "a2");
     assert_eq!(row.stored(), ["r1", "r2"]);
     assert_eq!(server.bodies(), [sent("r0"), sent("r1")]);
+}
+
+/// The server has replaced the one that was sent, whatever is wrong with the access token.
+#[test]
+fn a_new_refresh_token_is_stored_even_if_its_access_token_can_not_be_used() {
+    for body in [
+        r#"{"access_token": "a1", "refresh_token": "r1", "scope": "less"}"#,
+        r#"{"access_token": "a1", "refresh_token": "r1", "token_type": "DPoP"}"#,
+        r#"{"refresh_token": "r1"}"#,
+    ] {
+        let row = Row::with("r0");
+        let builder = builder(&Server::answering(200, body), &row).scope("more").require_scope();
+        issue(&builder.build().unwrap()).unwrap_err();
+        assert_eq!(row.stored(), ["r1"], "{body}");
+    }
+    let refusal = r#"{"error": "invalid_grant", "refresh_token": "r1"}"#;
+    for status in [200, 400] {
+        let row = Row::with("r0");
+        issue(&builder(&Server::answering(status, refusal), &row).build().unwrap()).unwrap_err();
+        assert!(row.stored().is_empty(), "{status}");
+    }
+}
+
+#[test]
+fn an_empty_refresh_token_is_not_sent() {
+    let server = Server::answering(200, &rotating(1));
+    let error = issue(&builder(&server, &Row::with("")).build().unwrap()).unwrap_err();
+    assert!(error.is_credentials() && error.to_string().contains("empty"), "{error}");
+    assert!(server.bodies().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_is_named_and_stores_the_refresh_token_before_anything_else_is_sent() {
+    let server = Server::answering(200, &rotating(1)).then(200, "application/json", &rotating(2));
+    let row = Row::with("r0");
+    let endpoint = builder(&server, &row).build().unwrap();
+    row.set(|row| row.is_slow = true);
+    let ends = clock::later(clock::now(), Duration::from_secs(5));
+    let error = credentials::bounded(ends, endpoint.issue()).await.map(|_| ()).unwrap_err();
+    assert!(error.is_credentials() && error.to_string().contains("stored"), "{error}");
+    assert_eq!(error.fate(), Fate::Issued);
+    row.set(|row| row.is_slow = false);
+    assert_eq!(issue(&endpoint).unwrap(), "a2");
+    assert_eq!(row.stored(), ["r1", "r2"]);
+    assert_eq!(server.bodies(), [sent("r0"), sent("r1")]);
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_is_not_stored_yet_outlives_the_endpoint() {
+    let (server, row) = (Server::answering(200, &rotating(1)), Row::with("r0"));
+    let endpoint = builder(&server, &row).build().unwrap();
+    row.set(|row| row.is_slow = true);
+    assert!(endpoint.issue().now_or_never().is_none());
+    row.set(|row| row.is_slow = false);
+    drop(endpoint);
+    tokio::task::yield_now().await;
+    assert_eq!(row.stored(), ["r1"]);
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn each_code_means_one_thing_whatever_the_status() {
         "invalid_dpop_proof",
     ];
     let transient = ["slow_down", "temporarily_unavailable", "server_error"];
-    for status in [200, 201, 400, 401, 403, 404, 429, 500, 503] {
+    for status in [200, 201, 400, 401, 403, 404, 500] {
         for code in misconfigured {
             let error = coded(status, code);
             assert!(error.is_misconfigured() && error.is_permanent(), "{status} {code}: {error}");
@@ -64,6 +64,23 @@ fn each_code_means_one_thing_whatever_the_status() {
         assert!(blames.contains(BLAMES_SECRET) && blames.contains("ClientAuth::Post"), "{blames}");
         let grant = coded(status, "invalid_grant").to_string();
         assert!(!grant.contains("the secret"), "{grant}");
+    }
+}
+
+/// A server that is asked too often says so by its status, and puts into the code what it has.
+#[test]
+fn a_status_that_means_later_is_no_fault_of_the_client() {
+    for status in [429, 503] {
+        for code in ["access_denied", "invalid_request", "invalid_client", "invalid_grant"] {
+            let response = Response::builder().status(status).header("retry-after", "17");
+            let body = format!(r#"{{"error": "{code}"}}"#);
+            let server = Server::default().then_this(response.body(body).unwrap());
+            let error = issue(server.builder()).unwrap_err();
+            assert!(error.is_transient(), "{status} {code}: {error}");
+            assert!(!error.is_misconfigured() && !error.to_string().contains("check"), "{error}");
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(17)), "{status} {code}");
+            assert_eq!(error.code(), Some(code));
+        }
     }
 }
 

@@ -40,7 +40,6 @@ pub(super) struct TokenFields {
     pub(super) expires_in: Option<Duration>,
     pub(super) expires_at: Option<SystemTime>,
     pub(super) renew_in: Option<Duration>,
-    pub(super) refresh_token: Option<SecretString>,
     pub(super) granted: Granted,
 }
 
@@ -85,17 +84,21 @@ pub(super) fn read(body: &Value, fields: &ResponseFields) -> Result<TokenFields,
         expires_in,
         expires_at,
         renew_in: object.get("refresh_in").and_then(seconds),
-        refresh_token: object
-            .get("refresh_token")
-            .and_then(Value::as_str)
-            .filter(|token| !token.is_empty())
-            .map(Into::into),
         granted: Granted {
             scope: object.get("scope").and_then(Value::as_str).map(str::to_owned),
             token_type: token_type.map(str::to_owned),
             extra: extra(object, token),
         },
     })
+}
+
+/// Returns the refresh token of a response that is no refusal, whatever else it holds.
+pub(super) fn refresh_token(body: &Value, fields: &ResponseFields) -> Option<SecretString> {
+    if fields.own_code(body).is_some() || fields.code(body).is_some() {
+        return None;
+    }
+    let token = body.get("refresh_token")?.as_str()?;
+    (!token.is_empty()).then(|| token.into())
 }
 
 /// Returns what was found instead of a token that can be sent by itself, or `None` for a type that

@@ -2,17 +2,21 @@
 
 use std::{fmt, time::Duration};
 
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Uri, header};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::{
-    super::token_endpoint::Rotation, address::Address, client_auth::ClientAuth,
-    fields::ResponseFields, refresh_token::Kept, response::Granted,
+    super::{response::TokenResponse, token_endpoint::Rotation},
+    address::Address,
+    client_auth::ClientAuth,
+    fields::ResponseFields,
+    refresh_token::Kept,
+    response::Granted,
 };
 use crate::{
-    assertion::BoxAssertionSource,
-    error::{AuthError, Kind},
+    assertion::{AssertionSource, BoxAssertionSource},
+    error::{AuthError, Fate, Kind},
     origin::ApiOrigins,
     token::Identity,
 };
@@ -103,22 +107,28 @@ impl Settings {
     }
 
     /// Returns an error if one of the scopes that were asked for was not granted, and that matters.
-    pub(super) fn check_scope(&self, granted: &Granted) -> Result<(), AuthError> {
+    ///
+    /// The server has issued a token then.
+    pub(super) fn check_scope(
+        &self,
+        granted: &Granted,
+        response: &TokenResponse,
+    ) -> Result<(), AuthError> {
         let lacking = granted.lacks(&self.scope);
         if !self.require_scope || lacking.is_empty() {
             return Ok(());
         }
-        // The server's text is as long as it likes.
-        let granted: String = granted.scope().unwrap_or_default().chars().take(200).collect();
-        Err(AuthError::new(
-            Kind::Permanent,
-            format!(
-                "the token endpoint granted the scope {granted:?}, and of the scope {:?} that was \
-                 asked for it lacks {:?}; check what this client may ask for",
-                self.scope.join(" "),
-                lacking.join(" "),
-            ),
-        ))
+        // The server's text is whatever it likes, and as long.
+        let granted = granted.scope().filter(|scope| response.may_show(scope));
+        let granted: String = granted.unwrap_or_default().chars().take(200).collect();
+        let text = format!(
+            "the token endpoint granted the scope {granted:?}, and of the scope {:?} that was \
+             asked for it lacks {:?}; check what this client may ask for",
+            self.scope.join(" "),
+            lacking.join(" "),
+        );
+        let error = AuthError::responded(Kind::Permanent, text, response.status());
+        Err(error.with_fate(Fate::Issued))
     }
 
     /// Returns everything by which the tokens of this client differ from others.
@@ -137,9 +147,17 @@ impl Settings {
             let value = value.expose_secret().as_bytes();
             identity = identity.with_hidden(format!("param {name}"), Sha256::digest(value));
         }
-        for (name, value) in &self.headers {
+        // What a program calls itself changes with its version, and no token with it.
+        let of_program = [header::ACCEPT, header::USER_AGENT];
+        for (name, value) in self.headers.iter().filter(|it| !of_program.contains(it.0)) {
             let digest = Sha256::digest(value.as_bytes());
             identity = identity.with_hidden(format!("header {name}"), digest);
+        }
+        if let Grant::TokenExchange { token_type, .. } = &self.grant {
+            identity = identity.with("subject_token_type", &**token_type);
+        }
+        if let Some(claims) = self.grant.source().and_then(AssertionSource::identity) {
+            identity = identity.with_hidden("assertion", Sha256::digest(claims));
         }
         self.subject.iter().fold(identity, |it, subject| it.with("subject", subject))
     }

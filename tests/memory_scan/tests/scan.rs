@@ -14,7 +14,7 @@ use memory_scan::{SECRET, freed_with_the_secret};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{
     AuthError, AuthLayer, BoxError, Credentials, SendPayments, TokenCache, TokenEndpoint,
-    assertion::{self, Audience, SignedJwt, SigningKey},
+    assertion::{self, Algorithm, Audience, SignedJwt, Signer, SigningKey},
     endpoint::{IssuedToken, OAuth2, Rotation, TokenFile, oauth2::ClientAuth},
     store::{Name, RedisStore, TokenStore},
 };
@@ -283,6 +283,29 @@ fn the_secret_that_signs_an_assertion_is_wiped() {
             let jwt = SignedJwt::new(key.unwrap()).audience(Audience::TokenUri);
             issue(refused(ClientAuth::assertion(jwt)), false);
         }
+    });
+    assert_eq!(freed, 0);
+}
+
+/// Its signatures are the secret.
+#[derive(Clone)]
+struct SigningService;
+
+impl Signer for SigningService {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::Hs256
+    }
+
+    async fn sign(&self, _input: &[u8]) -> Result<Vec<u8>, BoxError> {
+        Ok(SECRET.as_bytes().to_vec())
+    }
+}
+
+#[test]
+fn the_signature_of_an_assertion_is_wiped() {
+    let freed = freed_with_the_secret(|| {
+        let jwt = SignedJwt::new(SigningService).audience(Audience::TokenUri);
+        issue(refused(ClientAuth::assertion(jwt)), false);
     });
     assert_eq!(freed, 0);
 }
