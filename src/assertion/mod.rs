@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`file()`] | a file that somebody else writes: workload identity |
 //! | [`from_fn`] | an async function: a service that signs a whole JWT, a cloud's identity token |
-//! | `SignedJwt` (feature `sign`) | a private key in memory, in a file, or in a service of your own |
+//! | `SignedJwt` (feature `sign`) | a private key in memory, in a file, or in your own service |
 //!
 //! An [`AssertionSource`] is asked each time an assertion is sent, and each time for a new one. A
 //! rotated key or a changed file is therefore used from the next refresh on, and a server that

@@ -61,8 +61,8 @@ pub(super) fn documented(body: &[u8], secrets: &[SecretString]) -> Documented {
 
 /// Returns `true` if `code` is an error code that an error may show.
 ///
-/// A code of the RFCs tells nothing of a secret, whatever part of one it may spell. Without its code
-/// a refusal would mean something else.
+/// A code of the RFCs tells nothing of a secret, whatever part of one it may spell. Without its
+/// code a refusal would mean something else.
 pub(super) fn may_be_shown(code: &str, secrets: &[SecretString]) -> bool {
     by_code(code).is_some() || is_code(code) && !spelling::holds_any(code, secrets)
 }

@@ -120,9 +120,9 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     /// source and never the endpoint.
     ///
     /// A cache that shares tokens asks this before its first token, unless it was given a
-    /// [name](crate::cache::TokenCacheBuilder::shared_as) for them. It asks again after the endpoint
-    /// has refused the credentials of a process that shares the token, to learn if that process has
-    /// [the same secret](Identity::with_secret). Defaults to `None`.
+    /// [name](crate::cache::TokenCacheBuilder::shared_as) for them. It asks again after the
+    /// endpoint has refused the credentials of a process that shares the token, to learn if that
+    /// process has [the same secret](Identity::with_secret). Defaults to `None`.
     ///
     /// # Errors
     ///

@@ -217,7 +217,7 @@ impl Turn<'_> {
         for _ in 0..MAX_TRIES {
             let revision = next_revision(found.revision, floor);
             let (next, answer) = match decide(&found, revision) {
-                // What was seen may be old by now.
+                // The value that was seen may be old by now.
                 Move::Answer(_) if is_known => {
                     is_known = false;
                     found = self.get(bounds.operation).await?;

@@ -21,7 +21,7 @@ pub(crate) struct ServiceHandle<S> {
     kept: Arc<Mutex<Kept<S>>>,
 }
 
-/// What the requests of all clones leave for each other.
+/// The things that requests of all clones leave for each other.
 struct Kept<S> {
     service: S,
     /// When a refresh ends, the callers that waited for it come one after the other. The first

@@ -67,7 +67,7 @@ impl World {
             let Some((next_revision, next)) = self.decide(step, revision, &value) else { return };
             if at == newest {
                 self.check(step, &value, &next);
-                // As it is after its way through a store.
+                // The value is as after its way through a store.
                 let bytes = next.encode().expect("short enough").into();
                 assert_eq!(Value::decode(&bytes).as_ref(), Ok(&next));
                 self.values.push((next_revision, next));

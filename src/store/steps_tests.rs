@@ -151,8 +151,8 @@ fn the_state_of_the_token_only_gets_worse_until_it_is_replaced() {
 
 #[test]
 fn a_lease_that_was_not_given_back_leaves_the_token_suspect() {
-    // Of whatever was sent under it before, nothing is known. The same owner may have been in
-    // another flight.
+    // Nothing is known of what was sent under it before. The same owner may have been in another
+    // flight.
     for owner in [1, 2] {
         let value = granted(enter(&held(1), LEASE, &wish(owner, 5), 12));
         let fence = value.head.fence;

@@ -10,7 +10,7 @@ use crate::{clock, fleet::Member, token::AccessToken};
 const MOST_LOOKS: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// What the listener does at the store after a while. It hears notices meanwhile.
+/// The later tasks of the listener at the store. It hears notices meanwhile.
 #[derive(Default)]
 pub(super) struct Agenda {
     /// The start of a window, and how often the store was asked in it because of what it had told.

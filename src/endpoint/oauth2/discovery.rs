@@ -134,7 +134,7 @@ impl Discovery {
 
     fn not_found(&self, response: &TokenResponse) -> AuthError {
         let status = response.status();
-        // What the code or the status means, but for its blame of the secret, which was not sent.
+        // The code or the status decides, but never blames the secret, which was not sent.
         let refusal = response.refusal();
         let kind = if refusal.is_transient() { Kind::Transient } else { Kind::Permanent };
         let text = format!(

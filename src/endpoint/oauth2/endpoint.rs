@@ -71,7 +71,7 @@ pub struct OAuth2<S> {
     clock: ServerClock,
 }
 
-/// What the sources supplied for one request, and when.
+/// The values that the sources supplied for one request, and when.
 struct Supplies {
     credentials: Credentials,
     client_assertion: Option<SecretString>,
@@ -331,7 +331,7 @@ impl<S: HttpService> TokenEndpoint for OAuth2<S> {
     async fn identity(&self) -> Result<Option<Identity>, AuthError> {
         let grant = &self.settings.grant;
         let is_of_subject = grant.source().is_some() || grant.refresh_token().is_some();
-        // Whose token an assertion or a refresh token brings is not to be seen here.
+        // An assertion or a refresh token does not show here whose token it brings.
         if is_of_subject && self.settings.subject.is_none() {
             return Ok(None);
         }

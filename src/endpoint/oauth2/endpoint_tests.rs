@@ -101,7 +101,7 @@ fn two_requests_that_differ_never_share_a_token() {
     }
     let hidden = format!("{:?}", identity(base().param("p", "hunter2")).unwrap());
     assert!(!hidden.contains("hunter2") && hidden.len() < 120, "{hidden}");
-    // Whose token an assertion brings is not known.
+    // An assertion does not tell whose token it brings.
     assert!(identity(OAuth2::jwt_bearer(URI, server.clone(), noted().0)).is_none());
     let issued = issue(base().scope("read")).unwrap();
     let issued_to = issued.issued_to.unwrap().with_secret(SECRET);

@@ -23,7 +23,7 @@ use crate::{
 /// The type of an assertion that authenticates the client (RFC 7523, section 2.2).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// What the sources supplied for one request.
+/// The values that the sources supplied for one request.
 #[derive(Clone, Copy)]
 pub(super) struct Supplied<'a> {
     pub(super) credentials: &'a Credentials,

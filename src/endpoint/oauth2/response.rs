@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{super::send_payments::parse_date, fields::ResponseFields};
 
-/// What a response says beside the token and its lifetime.
+/// The fields of a response beside the token and its lifetime.
 /// [`AccessToken::get`](crate::AccessToken::get) returns it.
 ///
 /// `Debug` shows the scope, the type and the names of the other fields.
@@ -121,7 +121,7 @@ fn seconds(value: &Value) -> Option<Duration> {
     if seconds < 1.0 {
         return None;
     }
-    // What does not fit is a very long time.
+    // A number that does not fit is a very long time.
     Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 

@@ -147,7 +147,7 @@ impl Settings {
             let value = value.expose_secret().as_bytes();
             identity = identity.with_hidden(format!("param {name}"), Sha256::digest(value));
         }
-        // What a program calls itself changes with its version, and no token with it.
+        // The name of a program changes with its version, and no token changes with it.
         let of_program = [header::ACCEPT, header::USER_AGENT];
         for (name, value) in self.headers.iter().filter(|it| !of_program.contains(it.0)) {
             let digest = Sha256::digest(value.as_bytes());

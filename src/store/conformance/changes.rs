@@ -47,7 +47,7 @@ impl<S: TokenStore> Trial<'_, S> {
         for old in [0, 40, 49, 51] {
             self.conflict(&name, (old, 60), Some((50, b"second"))).await?;
         }
-        // What was refused has not spoilt the next change.
+        // A refused change has not spoilt the next one.
         self.replace(self.one, &name, (50, 60), b"third").await?;
         self.expect(&name, 60, b"third").await
     }
@@ -94,7 +94,7 @@ impl<S: TokenStore> Trial<'_, S> {
     }
 
     pub(super) async fn check_names(&self) -> Checked {
-        // As long as a name can be, and different in the last character alone.
+        // The names are as long as can be, and differ in the last character alone.
         let length = 128 - self.name("")?.as_str().len();
         let mut names = Vec::new();
         for last in ["a", "b", "-", "_", "0"] {

@@ -63,7 +63,7 @@ pub enum Rule {
     Bytes,
     /// A value belongs to one name of up to 128 characters, and other names have nothing of it.
     NamesApart,
-    /// Of several changes of one revision that run at the same time exactly one is made.
+    /// Exactly one is made of several changes of one revision that run at the same time.
     OneWinner,
     /// A value is there for as long as it is to be kept.
     Keeps,

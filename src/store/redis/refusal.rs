@@ -1,4 +1,4 @@
-//! What an error of the server means. No text of the server is passed on: it could repeat what the
+//! The meaning of the server's errors. No text of the server is passed on: it could repeat what the
 //! client sent.
 
 use redis::RedisError;

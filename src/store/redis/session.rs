@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{clock, store::StoreError};
 
-/// Until a new connection works: look-up, TCP, TLS, login, subscriptions. Less than an operation
-/// waits, so that one that waits learns what failed.
+/// The time until a new connection works: look-up, TCP, TLS, login, subscriptions. It is less than
+/// an operation waits, so that one that waits learns what failed.
 const READY_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// For the response to one command of the session's own.

@@ -104,7 +104,7 @@ impl KeyRing {
     /// Seals `token` with the first key.
     pub(super) fn seal(&self, bound_to: &[u8], token: &[u8]) -> Result<Vec<u8>, SealError> {
         let key = self.0.first().ok_or(SealError)?;
-        // As long as it gets, since a vector that grows leaves the token where it was.
+        // A vector that grows leaves the token where it was, so it has its whole length.
         let head = 1 + ID + NONCE_LEN;
         let mut kept = Zeroizing::new(Vec::with_capacity(head + token.len() + TAG));
         kept.push(SEALED);

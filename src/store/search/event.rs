@@ -18,9 +18,9 @@ pub(super) enum Kind {
     Call,
     /// A request is answered 401, because its token is dead.
     Refused,
-    /// A process hears of the value as it is now. A notice that is lost never occurs. One that comes
-    /// late counts as heard before the changes that it does not tell of, because a process ignores
-    /// what is older than what it knows.
+    /// A process hears of the value as it is now. A notice that is lost never occurs. One that
+    /// comes late counts as heard before the changes that it does not tell of, because a process
+    /// ignores what is older than what it knows.
     Hear,
     Enter,
     /// A process that waits asks the store.

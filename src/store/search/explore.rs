@@ -124,8 +124,8 @@ impl Search {
         u32::try_from(stuck).ok()
     }
 
-    /// Returns the way to a state as text. Each state has names of its own for its processes, and an
-    /// event has those of the state before it.
+    /// Returns the way to a state as text. Each state has names of its own for its processes, and
+    /// an event has those of the state before it.
     fn way_to(&self, broken: &str, mut place: u32) -> String {
         let mut way = Vec::new();
         while let (from, Some(event)) = self.reached[place as usize] {
