@@ -136,7 +136,7 @@ pub use crate::{
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The program of the page on fleets, compiled.
-#[cfg(all(doctest, feature = "client", feature = "file-store"))]
+/// The programs of the page on fleets, compiled.
+#[cfg(all(doctest, feature = "client", feature = "file-store", feature = "seal"))]
 #[doc = include_str!("../docs/fleet.md")]
 struct Fleets;
