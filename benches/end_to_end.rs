@@ -12,6 +12,8 @@ use std::{
     env,
     future::IntoFuture,
     net::SocketAddr,
+    path::PathBuf,
+    process::Command,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -29,7 +31,7 @@ use support::{
     Body, KeepsAClone, as_f64,
     bars::{P6, Report},
     figures::EndToEnd,
-    in_a_process, layer_for, median, median_ratio, secret, static_header, with_header,
+    in_a_process_of, layer_for, median, median_ratio, secret, static_header, with_header,
 };
 use tokio::{
     net::TcpListener,
@@ -43,10 +45,12 @@ const WORKERS: usize = 32;
 /// Few, so that what slows the machine down for a while slows all contenders of a round down.
 const REQUESTS_PER_WORKER: usize = 10;
 const ROUNDS: usize = 60;
-/// Where things lie in memory differs from process to process: their ratios have a standard
-/// deviation of 0.005, with 60 rounds as well as with 200. So there are many processes of few
-/// rounds.
-const PROCESSES: usize = 27;
+/// Where data lies differs from process to process: their ratios have a standard deviation of
+/// 0.005, with 60 rounds as well as with 200. So there are many processes of few rounds.
+const PROCESSES: usize = 5;
+/// Where code lies differs from build to build by as much, and no process of a build shows that. So
+/// the linker puts the functions in several orders.
+const ORDERS: usize = 6;
 const OURS: &str = "tower-reauth";
 
 /// One of those that are compared: its workers are tasks that live through all rounds, as those of
@@ -83,10 +87,13 @@ fn in_one_process() -> Vec<EndToEnd> {
     [("HTTP/1.1", false), ("HTTP/2", true)].into_iter().flat_map(in_turn).collect()
 }
 
-/// The medians of what several processes have measured.
+/// The medians of what several processes of several builds have measured.
 fn in_processes() -> Vec<EndToEnd> {
-    let all: Vec<Vec<EndToEnd>> =
-        (0..PROCESSES).map(|_| in_a_process(&["--one-process"])).collect();
+    let mut all: Vec<Vec<EndToEnd>> = Vec::new();
+    for order in 1..=ORDERS {
+        let program = linked_in_order(order);
+        all.extend((0..PROCESSES).map(|_| in_a_process_of(&program, &["--one-process"])));
+    }
     let mut figures = all[0].clone();
     for (index, figure) in figures.iter_mut().enumerate() {
         let of = |field: fn(&EndToEnd) -> f64| {
@@ -96,6 +103,35 @@ fn in_processes() -> Vec<EndToEnd> {
             (of(|one| one.requests_per_second), of(|one| one.ratio), of(|one| one.to_static));
     }
     figures
+}
+
+/// Builds this bench with its functions in another order. Returns this program itself, and says so,
+/// where the linker can't do that.
+fn linked_in_order(order: usize) -> PathBuf {
+    let this = env::current_exe().unwrap();
+    let target = this.ancestors().nth(3).unwrap();
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.args(["rustc", "--locked", "--profile=bench", "--bench=end_to_end", "--target-dir"]);
+    cargo.arg(target).arg("--message-format=json-render-diagnostics");
+    if cfg!(feature = "redis") {
+        cargo.arg("--features=redis");
+    }
+    cargo.arg("--").arg(format!("-Clink-arg=-Wl,--shuffle-sections=.text*={order}"));
+    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let programs = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(message["executable"].as_str()?.into())
+    });
+    if let Some(program) = programs.last().filter(|_| output.status.success()) {
+        return program;
+    }
+    println!(
+        "the functions stay in their order, because the linker does not take \
+         --shuffle-sections: {}",
+        String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default()
+    );
+    this
 }
 
 fn print(figures: &[EndToEnd]) {

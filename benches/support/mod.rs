@@ -14,6 +14,7 @@ use std::{
     env,
     future::{Future, Ready, ready},
     hint::black_box,
+    path::Path,
     pin::pin,
     process::Command,
     task::{Context, Poll, Waker},
@@ -268,7 +269,12 @@ pub fn as_f64(number: usize) -> f64 {
 
 /// What this bench prints with these arguments, in a process of its own.
 pub fn in_a_process<T: DeserializeOwned>(arguments: &[&str]) -> T {
-    let output = Command::new(env::current_exe().unwrap()).args(arguments).output().unwrap();
+    in_a_process_of(&env::current_exe().unwrap(), arguments)
+}
+
+/// What `program` prints with these arguments.
+pub fn in_a_process_of<T: DeserializeOwned>(program: &Path, arguments: &[&str]) -> T {
+    let output = Command::new(program).args(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
