@@ -54,7 +54,7 @@ impl<T> Broadcast<T> {
         woken.wake_all();
     }
 
-    /// Wakes all waiters so that they ask the cache again, before there is a value.
+    /// Wakes all waiters before there is a value. Those that may be let in ask the cache again.
     pub(super) fn release(&self) {
         let woken = self.lock().take();
         woken.wake_all();

@@ -140,7 +140,7 @@ impl Lease {
     }
 
     /// Records that a resource accepted the token. It is written once, and after that all cores
-    /// only read it. `route` is called only for an acceptance that may have to be reported.
+    /// only read it. Calls `route` only if the cache may have to hear of the acceptance.
     #[inline]
     pub(crate) fn accept(&self, route: impl FnOnce() -> Option<Route>) {
         if self.is_watched() {

@@ -1,4 +1,5 @@
-//! [`State`]: which token is served, and the one flight for the next. A value without I/O.
+//! [`State`]: the newest token, the flight for its successor, and what holds flights back. A value
+//! without I/O.
 //!
 //! Each transition is a function of (state, event, [`Inputs`]) that returns [`Effects`]. It has no
 //! lock, no clock, no runtime, and it calls nothing that belongs to somebody else. The transitions

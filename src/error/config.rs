@@ -66,7 +66,8 @@ pub enum ConfigError {
     /// A setting of an OAuth 2 endpoint that can't be used, or that another one contradicts.
     #[error("{setting} can't be used: {reason}")]
     InvalidSetting {
-        /// The setting, with its name if it has one. Never the value of a parameter or header.
+        /// The setting, such as `the grant type` or `the header "x-tenant"`. Never the value of a
+        /// parameter or header.
         setting: String,
         /// The fault, and what to give instead.
         reason: &'static str,

@@ -10,7 +10,7 @@ pub(crate) enum Fate {
     /// No token was issued, because the request was not sent or was refused.
     NotIssued,
     /// A token may have been issued. There was no response, or one that does not tell. A success
-    /// without a token is one of these, because it may be the page of whatever stands in front.
+    /// without a token does not tell, because a proxy in front may have made it.
     Unknown,
     /// A token was issued and has expired.
     Issued,

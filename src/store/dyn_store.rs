@@ -16,14 +16,14 @@ use futures_util::{
 use super::{
     error::StoreError,
     name::Name,
-    token_store::{Notice, Swap, TokenStore, Versioned},
+    token_store::{NOTICE, Notice, Swap, TokenStore, Versioned},
 };
 use crate::isolate::isolate;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A dyn-compatible [`TokenStore`]. A panic of the store is an error of the operation, or the end
-/// of the stream.
+/// A dyn-compatible [`TokenStore`]. A panic of the store is an error of the operation, the end of
+/// the stream, or the absence of an answer.
 pub(crate) trait DynStore: Send + Sync + 'static {
     fn get<'a>(&'a self, name: &'a Name) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>>;
     fn compare_and_set<'a>(
@@ -64,11 +64,12 @@ impl<S: TokenStore> DynStore for S {
     }
 
     fn notice(&self) -> Duration {
-        TokenStore::notice(self)
+        isolate(|| TokenStore::notice(self)).unwrap_or(NOTICE)
     }
 
     fn has_clock(&self) -> bool {
-        TokenStore::has_clock(self)
+        // Without a clock an age dates no token, which is the safe side.
+        isolate(|| TokenStore::has_clock(self)).unwrap_or(false)
     }
 }
 

@@ -10,13 +10,18 @@ use super::{error::StoreError, name::Name};
 /// The longest value, in bytes.
 pub(super) const MAX_VALUE: usize = 8 * 1024;
 
+/// The time that a notice takes, where a store does not say.
+pub(super) const NOTICE: Duration = Duration::from_millis(50);
+
 /// Shares one client's token between processes: a small value per name, changed by compare-and-set.
 ///
 /// A value has at most 8 KiB, and is written a few times per lifetime of a token. The caller bounds
 /// every operation by half a second at most, and drops the future when it takes longer. Such an
 /// operation may have taken effect or not.
 ///
-/// A panic counts as an error of the operation, or as the end of the stream.
+/// A panic in an operation counts as its error, and a panic in the stream as the end of it. If
+/// [`notice`](Self::notice) panics, its default counts. If [`has_clock`](Self::has_clock) does, the
+/// store has none.
 ///
 /// [The module](crate::store#how-to-write-a-store) tells how to write a store, and how to test it.
 #[diagnostic::on_unimplemented(
@@ -79,7 +84,7 @@ pub trait TokenStore: Send + Sync + 'static {
     /// A process that is about to ask for a token waits this long, so that the others have stopped
     /// sending the old one. Defaults to 50 ms.
     fn notice(&self) -> Duration {
-        Duration::from_millis(50)
+        NOTICE
     }
 
     /// Returns `true` if [ages](Versioned::age) are by a clock of the store's own, so that every

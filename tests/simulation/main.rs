@@ -48,7 +48,8 @@ fn what_must_hold_holds_in_every_seed() {
     if let Some(seed) = seeds::number("SIMULATION_SEED") {
         return simulate(seed).unwrap();
     }
-    let seeds = seeds::number("SIMULATION_SEEDS").unwrap_or(if cfg!(debug_assertions) { 12 } else { 20 });
+    let seeds =
+        seeds::number("SIMULATION_SEEDS").unwrap_or(if cfg!(debug_assertions) { 12 } else { 20 });
     let started = Instant::now();
     let failed = seeds::failures(0..seeds, simulate);
     seeds::report(&failed, |seed| format!("SIMULATION_SEED={seed} cargo test -p simulation"));

@@ -141,7 +141,7 @@ impl Core {
         self.transition(|locked, _| ((), sibling::call_off(&mut locked.state, flight)));
     }
 
-    /// Asks for the client that tokens are issued to, and the secret that it has now.
+    /// Asks the endpoint for the identity of its client. Waits for at most `attempt_timeout`.
     async fn identity(&self) -> Result<Option<Identity>, AuthError> {
         let asking = self.endpoint.identity();
         timeout(self.rules.policy.attempt_timeout, asking).await.map_err(|_| {

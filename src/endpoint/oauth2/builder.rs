@@ -181,7 +181,8 @@ impl<S> OAuth2Builder<S> {
         }
     }
 
-    /// Sets credentials, with which the client says who it is as nobody has chosen yet.
+    /// Sets credentials, and leaves open how the client authenticates with them. It is by
+    /// [`ClientAuth::Basic`], unless a later call or the metadata of an issuer says otherwise.
     fn client(self, credentials: impl CredentialsSource) -> Self {
         let mut builder = self.credentials(credentials).client_auth(ClientAuth::Basic);
         builder.settings.is_auth_open = true;

@@ -54,8 +54,8 @@ use crate::error::ConfigError;
 ///
 /// `rediss://` checks the server's certificate against the authorities of the platform, as the
 /// feature `client` does, or as [`tls_config`](RedisStoreBuilder::tls_config) says. The password of
-/// the URL is wiped with the store, and no error, log line or `Debug` shows it. The `String` that
-/// holds your URL is yours to wipe.
+/// the URL is wiped once the store, its clones and its watches are gone. No error, log line or
+/// `Debug` shows it. The `String` that holds your URL is yours to wipe.
 ///
 /// # Bounds
 ///

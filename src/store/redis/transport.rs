@@ -1,7 +1,8 @@
 //! Opens a connection: name, TCP or Unix socket, TLS, login.
 //!
-//! The client crate gets a stream that is ready. So the password never enters its buffers, TLS is
-//! that of the feature `client`, and a connection ends when this crate says so.
+//! The client crate gets a stream that is ready. So the client crate never has the password in its
+//! buffers. TLS has the same provider and trust roots as in the feature `client`. A connection ends
+//! when this crate says so.
 
 use std::{io, sync::Arc, time::Duration};
 

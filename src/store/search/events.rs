@@ -120,7 +120,8 @@ impl<'a> Events<'a> {
             }
             Stage::Entering => self.enter(Kind::Enter),
             Stage::Waiting => {
-                // A hold ends by its bound, and a request goes first.
+                // The hold may have timed out. One request then goes first, with a token that may
+                // be dead.
                 if is_dead {
                     self.turn(Kind::Refused, |me| me.refused = true);
                 }

@@ -176,6 +176,14 @@ impl TokenStore for Panics {
     fn watch(&self, _: &Name) -> impl Stream<Item = Notice> + Send + 'static {
         stream::repeat_with(|| panic!("the store panics, as it was told to"))
     }
+
+    fn notice(&self) -> Duration {
+        panic!("the store panics, as it was told to")
+    }
+
+    fn has_clock(&self) -> bool {
+        panic!("the store panics, as it was told to")
+    }
 }
 
 #[tokio::test(start_paused = true)]
