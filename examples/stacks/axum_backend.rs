@@ -229,5 +229,6 @@ async fn demonstrate(url: &str, sandbox: &Sandbox) -> Result<(), BoxError> {
     sandbox.revoke(Sandbox::CLIENT_ID);
     call(get(id)?, 503).await?;
     call(get(id)?, 503).await?;
+    println!("As promised: callers see 200 after a revocation, and 503 while no token can be had.");
     Ok(())
 }

@@ -75,7 +75,11 @@ async fn main() -> Result<(), BoxError> {
     println!("a request to the authorization server is refused: {is_refused}");
 
     let as_promised = succeeded == sent && (2..=6).contains(&issued) && is_refused;
-    if as_promised && scope == "orders.read" { Ok(()) } else { Err("not as promised".into()) }
+    if !as_promised || scope != "orders.read" {
+        return Err("not as promised".into());
+    }
+    println!("As promised: each token was renewed in time, and went to the API alone.");
+    Ok(())
 }
 
 /// What the authorization server and the API know.

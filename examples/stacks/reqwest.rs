@@ -79,7 +79,11 @@ async fn main() -> Result<(), BoxError> {
     let as_promised = [created, uploaded] == [StatusCode::CREATED; 2]
         && account["name"] == "Grace Brewster Hopper"
         && (counters.resource_ok, counters.auth_requests, counters.accounts_created) == (2, 2, 2);
-    if as_promised { Ok(()) } else { Err(format!("not as promised: {counters:#?}").into()) }
+    if !as_promised {
+        return Err(format!("not as promised: {counters:#?}").into());
+    }
+    println!("As promised: the upload whose token was revoked was sent again, byte for byte.");
+    Ok(())
 }
 
 async fn answer(

@@ -86,7 +86,11 @@ async fn main() -> Result<(), BoxError> {
     // two seconds before it is replaced.
     println!("refused with status 16, and sent again: {refused}");
     println!("POST /auth: {asked}");
-    if asked == 3 { Ok(()) } else { Err("3 POSTs were expected".into()) }
+    if asked != 3 {
+        return Err("3 POSTs were expected".into());
+    }
+    println!("As promised: both calls whose token was revoked were sent again with a new one.");
+    Ok(())
 }
 
 async fn unary<S: GrpcService<Body, ResponseBody = GrpcBody<Body>>>(
