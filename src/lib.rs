@@ -22,7 +22,7 @@
 //! # async fn main() -> Result<(), tower_reauth::BoxError> {
 //! use bytes::Bytes;
 //! use http_body_util::Full;
-//! use tower::{Layer, ServiceExt};
+//! use tower::Layer;
 //! use tower_reauth::{AuthLayer, Credentials, client, sandbox::Sandbox};
 //!
 //! let sandbox = Sandbox::builder().start().await?;
@@ -34,7 +34,7 @@
 //! let request = http::Request::post(format!("{}/accounts", sandbox.base_url()))
 //!     .header("content-type", "application/json")
 //!     .body(Full::<Bytes>::from(r#"{"name": "Ada"}"#))?;
-//! let response = client.oneshot(request).await?;
+//! let response = client.send(request).await?;
 //! assert_eq!(response.status(), 201);
 //! assert_eq!(sandbox.counters().auth_requests, 1);
 //! # Ok(())
@@ -45,9 +45,13 @@
 //!
 //! # Where to look
 //!
+//! The [`guide`] explains the words and has a page each for errors, tests, probes, gRPC, many
+//! tenants, fleets, and for those who come from a mutex and a date.
+//!
 //! | for | see |
 //! |---|---|
 //! | signing requests, what happens on a 401, origins | [`AuthLayer`] |
+//! | the type to put into a struct, and how to send | [`Auth`] |
 //! | a token without the layer | [`TokenCache`] |
 //! | OAuth 2 | [`endpoint::OAuth2`] |
 //! | another provider's endpoint | [`endpoint`] |
@@ -57,6 +61,7 @@
 //! | what went wrong and whether to try again | [`Error`], [`AuthError`] |
 //! | APIs that refuse a token otherwise than with a 401 | [`refusal`] |
 //! | bounds: timeouts, retries | [`RefreshPolicy`] |
+//! | streaming bodies | [`replay`] |
 //!
 //! # Features
 //!
@@ -95,6 +100,8 @@ mod fleet;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod isolate;
 mod origin;
 mod reader;
@@ -132,7 +139,7 @@ pub use crate::{
 };
 
 /// The README's programs, compiled.
-#[cfg(all(doctest, feature = "client"))]
+#[cfg(all(doctest, feature = "client", feature = "sandbox", feature = "tonic"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
