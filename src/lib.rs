@@ -111,6 +111,7 @@ mod route;
 #[cfg(feature = "sandbox")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub mod sandbox;
+mod send;
 mod sign;
 pub mod store;
 mod sync;
@@ -134,6 +135,7 @@ pub use crate::{
     error::{AuthError, BoxError, ConfigError, Error},
     events::Counters,
     refresh::RefreshPolicy,
+    send::{CloneService, InnerService},
     sign::{Auth, AuthLayer, CallerAuthorization, CrossOriginRequests, ResponseFuture},
     token::{AccessToken, ClaimsError},
 };

@@ -43,6 +43,7 @@ mod hold;
 mod invalidate;
 mod lease;
 mod locked;
+mod readiness;
 mod report;
 mod respond;
 mod slot;

@@ -9,6 +9,7 @@ mod grpc;
 mod grpc_layer;
 mod oauth2;
 mod oauth2_server;
+mod probes;
 mod providers;
 mod real_sockets;
 mod refusal_layer;
