@@ -141,7 +141,13 @@ pub use crate::{
 };
 
 /// The README's programs, compiled.
-#[cfg(all(doctest, feature = "client", feature = "sandbox", feature = "tonic"))]
+#[cfg(all(
+    doctest,
+    feature = "client",
+    feature = "reqwest-middleware",
+    feature = "sandbox",
+    feature = "tonic"
+))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
