@@ -216,6 +216,11 @@ impl TokenResponse {
         self.error(&self.start(), class, documented)
     }
 
+    /// Returns the endpoint as an error names it.
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// Returns the first words of an error.
     fn start(&self) -> String {
         format!("{} answered {}", self.endpoint, self.status)

@@ -38,9 +38,11 @@ pub(super) async fn failed() -> Section {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
     tokio::spawn(async move {
+        let mut open = Vec::new();
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").await.unwrap();
+            open.push(stream);
         }
     });
     section.row("a server of another protocol", ask(http(), &url).await);
