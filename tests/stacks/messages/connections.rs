@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use support::tls::{self, Tls};
-use tokio::{io::AsyncWriteExt, net::TcpListener};
+use tokio::{io::{AsyncReadExt, AsyncWriteExt}, net::TcpListener};
 use tower_reauth::{
     client::{self, HttpsClient},
     endpoint::TokenClient,
@@ -41,6 +41,8 @@ pub(super) async fn failed() -> Section {
         let mut open = Vec::new();
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
+            // One that speaks first may be a balancer that closes a connection, and is tried again.
+            let _ = stream.read(&mut [0; 1024]).await.unwrap();
             stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").await.unwrap();
             open.push(stream);
         }
