@@ -63,6 +63,14 @@
 //! | bounds: timeouts, retries | [`RefreshPolicy`] |
 //! | streaming bodies | [`replay`] |
 //!
+//! # Crates in the signatures
+//!
+//! A type of another crate fits only in the version that this crate uses. So crates that are not
+//! yet at 1.0, or are seldom named, are re-exported: [`secrecy`] for secrets, and with their
+//! features `rustls`, `hyper`, `hyper_util` and `jsonwebtoken`. `http` 1, `http-body` 1,
+//! `bytes` 1, `tokio` 1, `tower-service` 0.3 and `tower-layer` 0.3 are those of the whole
+//! ecosystem, so name them in your own `Cargo.toml`.
+//!
 //! # Features
 //!
 //! Features only add, and none is on by default. Without any there is no HTTP client, no TLS and no
@@ -122,6 +130,13 @@ mod token;
 #[cfg(feature = "verify")]
 #[cfg_attr(docsrs, doc(cfg(feature = "verify")))]
 pub use jsonwebtoken;
+#[cfg(any(feature = "client", feature = "redis"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "client", feature = "redis"))))]
+pub use rustls;
+pub use secrecy;
+#[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+pub use {hyper, hyper_util};
 
 #[doc(inline)]
 pub use crate::sign::refusal;

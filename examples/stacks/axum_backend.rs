@@ -118,8 +118,8 @@ impl From<AuthError> for ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Auth(error) => error.into(),
-            Error::Inner(error) => Self::BadGateway(error),
+            Error::Auth { error, .. } => error.into(),
+            Error::Inner { error, .. } => Self::BadGateway(error),
         }
     }
 }

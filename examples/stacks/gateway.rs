@@ -156,8 +156,8 @@ async fn forward(State(gateway): State<Gateway>, request: Request) -> Response {
     };
     let response = match gateway.client.oneshot(request).await {
         Ok(response) => response,
-        Err(Error::Auth(error)) => return without_token(&error),
-        Err(Error::Inner(error)) => {
+        Err(Error::Auth { error, .. }) => return without_token(&error),
+        Err(Error::Inner { error, .. }) => {
             eprintln!("the upstream failed: {error}");
             return StatusCode::BAD_GATEWAY.into_response();
         }

@@ -71,7 +71,8 @@ async fn main() -> Result<(), BoxError> {
 
     let request = Request::get(format!("{login}/userinfo")).body(Full::<Bytes>::default())?;
     let refused = client.clone().oneshot(request).await;
-    let is_refused = matches!(&refused, Err(Error::Auth(error)) if error.is_refused_origin());
+    let is_refused =
+        matches!(&refused, Err(Error::Auth { error, .. }) if error.is_refused_origin());
     println!("a request to the authorization server is refused: {is_refused}");
 
     let as_promised = succeeded == sent && (2..=6).contains(&issued) && is_refused;

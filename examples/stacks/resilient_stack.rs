@@ -77,8 +77,8 @@ impl<B: Clone, R> Policy<Request<B>, Response<R>, Error> for Retries {
                 None => response.status() == StatusCode::SERVICE_UNAVAILABLE && repeatable,
             },
             // The request was not applied, so any may be repeated.
-            Err(Error::Auth(error)) => error.is_transient(),
-            Err(Error::Inner(_)) => repeatable,
+            Err(Error::Auth { error, .. }) => error.is_transient(),
+            Err(Error::Inner { .. }) => repeatable,
         };
         if !again {
             self.budget.deposit();

@@ -21,5 +21,5 @@ mod uri;
 pub use self::{auth::AuthError, boxed::BoxError, config::ConfigError, service::Error};
 pub(crate) use self::{
     kind::{Fate, Kind},
-    uri::{host_and_port, shown},
+    uri::{endpoint_at, host_and_port, line_of, request_line, shown},
 };

@@ -57,6 +57,10 @@ pub trait Replay<B>: Clone + sealed::Sealed {
     #[doc(hidden)]
     fn route(kept: Option<&Self::Kept>, trace: &Self::Trace) -> Option<Route>;
 
+    /// Returns the request as an error names it.
+    #[doc(hidden)]
+    fn line(kept: Option<&Self::Kept>, trace: &Self::Trace) -> Option<Box<str>>;
+
     /// Pauses the body of the attempt in flight until `kept` is restored or dropped. Returns
     /// `false` if the body can't be sent again.
     #[doc(hidden)]
@@ -94,6 +98,14 @@ pub struct NoReplay;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Declined;
+
+/// The trace of a request that is not replayed: its route, and its line for an error.
+#[doc(hidden)]
+#[derive(Debug, Default)]
+pub struct Trace {
+    route: Option<Route>,
+    line: KeptHead,
+}
 
 mod sealed {
     pub trait Sealed {}
@@ -136,6 +148,10 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
         kept?.head.route()
     }
 
+    fn line(kept: Option<&KeptRequest<B::Kept>>, (): &()) -> Option<Box<str>> {
+        kept?.head.line()
+    }
+
     fn pause(kept: &KeptRequest<B::Kept>) -> bool {
         B::pause(&kept.body)
     }
@@ -149,7 +165,7 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
 
 impl<B> Replay<B> for NoReplay {
     type Kept = Infallible;
-    type Trace = Option<Route>;
+    type Trace = Trace;
 
     const KEEPS: bool = false;
 
@@ -158,12 +174,17 @@ impl<B> Replay<B> for NoReplay {
     }
 
     #[inline]
-    fn trace(is_watched: impl FnOnce() -> bool, request: &Request<B>) -> Option<Route> {
-        is_watched().then(|| Route::of(request))
+    fn trace(is_watched: impl FnOnce() -> bool, request: &Request<B>) -> Trace {
+        let line = KeptHead::line_of(request.method(), request.uri());
+        Trace { route: is_watched().then(|| Route::of(request)), line }
     }
 
-    fn route(_: Option<&Infallible>, trace: &Option<Route>) -> Option<Route> {
-        *trace
+    fn route(_: Option<&Infallible>, trace: &Trace) -> Option<Route> {
+        trace.route
+    }
+
+    fn line(_: Option<&Infallible>, trace: &Trace) -> Option<Box<str>> {
+        trace.line.line()
     }
 
     fn pause(kept: &Infallible) -> bool {

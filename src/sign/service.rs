@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     cache::CachedLease,
-    error::{BoxError, Error},
-    replay::{Replay, ReplayOnce},
+    error::{BoxError, Error, line_of},
+    replay::{KeptHead, Replay, ReplayOnce},
     send::{self, CloneService, InnerService},
 };
 
@@ -36,8 +36,8 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`Error::Auth`] if the request could not be authenticated, and [`Error::Inner`] if the inner
-/// service failed.
+/// [`Error::Auth`] if the request could not be signed, and [`Error::Inner`] if the inner service
+/// failed.
 ///
 /// If the compiler says that `oneshot`, `ready` or `call` exists "but its trait bounds were not
 /// satisfied", then `S` is not `Clone`, its error is not `Into<BoxError>`, or its request body
@@ -158,7 +158,7 @@ where
     type Future = ResponseFuture<S, B, R, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx).map_err(|error| Error::Inner(error.into()))
+        self.inner.poll_ready(cx).map_err(Error::inner)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
@@ -202,9 +202,13 @@ impl<S, R, C> Auth<S, R, C> {
     {
         let classify = self.classify.clone();
         match unsigned {
-            NotSigned::PassThrough => ResponseFuture::passing(self.inner.call(request), classify),
+            NotSigned::PassThrough => {
+                let line = KeptHead::line_of(request.method(), request.uri());
+                ResponseFuture::passing(self.inner.call(request), line, classify)
+            }
             NotSigned::Refused(error) => {
                 drop(take_ready(&mut self.inner));
+                let error = Error::auth_of(error, Some(line_of(&request)));
                 ResponseFuture::refused(error, classify)
             }
             NotSigned::NoToken => {

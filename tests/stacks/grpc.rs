@@ -200,7 +200,7 @@ async fn a_call_that_is_always_refused_is_sent_twice() {
 fn auth_error(status: &Status) -> &AuthError {
     assert_eq!(status.code(), Code::Unknown);
     match status.source().and_then(|source| source.downcast_ref()) {
-        Some(tower_reauth::Error::Auth(error)) => error,
+        Some(tower_reauth::Error::Auth { error, .. }) => error,
         other => panic!("{other:?}"),
     }
 }
@@ -216,11 +216,11 @@ async fn a_call_for_which_there_is_no_token_fails_with_the_reason_as_its_source(
 #[test]
 fn a_failed_token_is_not_an_unknown_grpc_status() {
     let code = |error: AuthError| {
-        let status = Status::from(tower_reauth::Error::Auth(error.clone()));
+        let status = Status::from(tower_reauth::Error::from(error.clone()));
         let text = error.to_string();
         assert!(matches!(
             status.source().and_then(|source| source.downcast_ref()),
-            Some(tower_reauth::Error::Auth(source)) if source.to_string() == text
+            Some(tower_reauth::Error::Auth { error: source, .. }) if source.to_string() == text
         ));
         assert_eq!((status.code(), status.message()), (Status::from(error).code(), &*text));
         status.code()
@@ -235,7 +235,7 @@ fn a_failed_token_is_not_an_unknown_grpc_status() {
         assert_eq!(code(error), expected);
     }
     // What is no error of the layer is the status that tonic finds in it.
-    let inner = tower_reauth::Error::Inner(Status::data_loss("gone").into());
+    let inner = tower_reauth::Error::inner(Status::data_loss("gone"));
     assert_eq!(Status::from(inner).code(), Code::DataLoss);
 }
 

@@ -1,12 +1,14 @@
 //! The layer among other crates: hyper, tonic, reqwest and tower-http over real sockets, and the
 //! sandbox rule by rule.
 
+mod client_builder;
 mod credentials_sources;
 mod endpoint_answers;
 #[cfg(target_os = "linux")]
 mod file_store;
 mod grpc;
 mod grpc_layer;
+mod messages;
 mod oauth2;
 mod oauth2_server;
 mod probes;
