@@ -143,10 +143,14 @@ pub use crate::sign::refusal;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use crate::sign::{GrpcAuth, GrpcBody, GrpcFuture, GrpcLayer};
+// They are in public modules as well, and rustdoc would show their names alone here.
+#[doc(inline)]
 pub use crate::{
     cache::TokenCache,
     credentials::{Credentials, CredentialsSource},
     endpoint::{SendPayments, TokenEndpoint},
+};
+pub use crate::{
     error::{AuthError, BoxError, ConfigError, Error},
     events::Counters,
     refresh::RefreshPolicy,

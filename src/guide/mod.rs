@@ -1,15 +1,7 @@
 //! A guide by topic, for those who have read the README. Each page takes a few minutes.
 //!
-//! | page | answers |
-//! |---|---|
-//! | [`concepts`] | what the words mean, when a token is renewed, what a 401 leads to, where a token may go |
-//! | [`errors`] | what a caller gets if there is no token, and what to answer to one's own callers |
-//! | [`testing`] | how to test a service without a network, with faults, and at a paused clock |
-//! | [`readiness`] | what a probe should ask, and how a service starts with a token |
-//! | [`grpc`] | how to sign the calls of a tonic channel |
-//! | [`tenants`] | how one process serves many sets of credentials |
-//! | [`fleet`] | how several processes use one client id |
-//! | [`migration`] | how to come here from a token in a mutex with the date of its end |
+//! Begin with [`concepts`], which explains the words. Those who have a token in a mutex, with the
+//! date of its end, may begin with [`migration`].
 //!
 //! For operators, the repository has `docs/operations.md` (numbers, events and alerts),
 //! `docs/fleet.md` (what each fault costs a fleet), `docs/stacks.md` (the order of layers),
