@@ -4,7 +4,10 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use support::tls::{self, Tls};
-use tokio::{io::{AsyncReadExt, AsyncWriteExt}, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use tower_reauth::{
     client::{self, HttpsClient},
     endpoint::TokenClient,
