@@ -32,8 +32,9 @@ use crate::{
 ///    changes that bound.
 /// 2. A call that is refused in its trailers is not sent again, but costs the token: the next call
 ///    has another one, as with [`GrpcLayer`].
-/// 3. A call for which there is no token fails with `UNAVAILABLE` if the token endpoint is at fault,
-///    and with `UNAUTHENTICATED` if the client is. The [`Error`] is the source of the status.
+/// 3. A call for which there is no token fails with `UNAVAILABLE` if the token endpoint is at
+///    fault, and with `UNAUTHENTICATED` if the client is. The [`Error`] is the source of the
+///    status.
 ///
 /// Calls have no host until the channel puts it in, so they are signed whatever it is. They go
 /// nowhere but to the channel's own address, so make that an https one beyond this machine. A

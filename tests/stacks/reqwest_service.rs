@@ -107,7 +107,7 @@ async fn a_client_that_is_built_here_follows_no_redirects() {
     let builder = Client::builder().redirect(reqwest::redirect::Policy::default());
     let response = ask(ReqwestService::build(builder).unwrap()).await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
-    // What that guards against.
+    // This is what it guards against.
     let followed = ask(ReqwestService::new(Client::new())).await;
     assert_eq!(followed.text().await.unwrap(), "true", "the token went elsewhere");
 }
