@@ -67,9 +67,9 @@
 //!
 //! A type of another crate fits only in the version that this crate uses. So crates that are not
 //! yet at 1.0, or are seldom named, are re-exported: [`secrecy`] for secrets, and with their
-//! features `rustls`, `hyper`, `hyper_util` and `jsonwebtoken`. `http` 1, `http-body` 1,
-//! `bytes` 1, `tokio` 1, `tower-service` 0.3 and `tower-layer` 0.3 are those of the whole
-//! ecosystem, so name them in your own `Cargo.toml`.
+//! features `rustls`, `hyper`, `hyper_util`, `jsonwebtoken`, `reqwest`, `reqwest_middleware` and
+//! `tonic`. `http` 1, `http-body` 1, `bytes` 1, `tokio` 1, `tower-service` 0.3 and `tower-layer` 0.3
+//! are those of the whole ecosystem, so name them in your own `Cargo.toml`.
 //!
 //! # Features
 //!
@@ -81,9 +81,10 @@
 //! - `file-store` adds `store::FileStore`, which shares a token between the processes of a machine.
 //! - `metrics` reports the cache's counters and times through the `metrics` facade.
 //! - `redis` adds `store::RedisStore`, by which processes share a token through Redis or Valkey.
+//! - `reqwest` adds `ReqwestService`, which makes a `reqwest::Client` a Tower service.
 //! - `reqwest-middleware` makes the layer a middleware of that crate.
-//! - `tonic` maps an [`Error`] to a `tonic::Status`, and adds `GrpcLayer`, which learns of a
-//!   refusal in the trailers of a gRPC call.
+//! - `tonic` adds `GrpcChannel`, a channel whose calls are signed, and `GrpcLayer`, which learns of
+//!   a refusal in the trailers of a gRPC call. It maps an [`Error`] to a `tonic::Status`.
 //! - `seal` adds `store::KeyRing`, which seals the tokens in a store with a key.
 //! - `sign` adds `assertion::SignedJwt`, which signs assertions with a key, and
 //!   `endpoint::SelfSigned`, for APIs whose token is such a JWT.
@@ -130,10 +131,19 @@ mod token;
 #[cfg(feature = "verify")]
 #[cfg_attr(docsrs, doc(cfg(feature = "verify")))]
 pub use jsonwebtoken;
+#[cfg(feature = "reqwest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+pub use reqwest;
+#[cfg(feature = "reqwest-middleware")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest-middleware")))]
+pub use reqwest_middleware;
 #[cfg(any(feature = "client", feature = "redis"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "client", feature = "redis"))))]
 pub use rustls;
 pub use secrecy;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub use tonic;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub use {hyper, hyper_util};
@@ -142,7 +152,10 @@ pub use {hyper, hyper_util};
 pub use crate::sign::refusal;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
-pub use crate::sign::{GrpcAuth, GrpcBody, GrpcFuture, GrpcLayer};
+pub use crate::sign::{GrpcAuth, GrpcBody, GrpcChannel, GrpcChannelFuture, GrpcFuture, GrpcLayer};
+#[cfg(feature = "reqwest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+pub use crate::sign::{ReqwestFuture, ReqwestService};
 // They are in public modules as well, and rustdoc would show their names alone here.
 #[doc(inline)]
 pub use crate::{
@@ -163,7 +176,7 @@ pub use crate::{
 #[cfg(all(
     doctest,
     feature = "client",
-    feature = "reqwest-middleware",
+    feature = "reqwest",
     feature = "sandbox",
     feature = "tonic"
 ))]

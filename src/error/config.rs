@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 /// A value that a builder can't work with.
 ///
-/// The text names the value and says which one would do. There may be more variants, and more fields
-/// of each, so a pattern ends with `..` and a `match` has an arm for the rest.
+/// The text names the value and says which one would do. There may be more variants later, and more
+/// fields of each, so a pattern ends with `..` and a `match` has an arm for the rest.
 ///
 /// # Examples
 ///
@@ -112,8 +112,8 @@ pub enum ConfigError {
     /// The TLS configuration of the built-in client can't be made, for example because the
     /// platform's trust roots can't be loaded.
     #[error(
-        "the HTTPS client can't be built: {0}; check the platform's trust roots, or give a TLS \
-         configuration with `client::https_with`"
+        "the HTTPS client can't be built: {0}; check the platform's trust roots, or give others \
+         with `client::builder`"
     )]
     Tls(String),
 }

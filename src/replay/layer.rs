@@ -129,6 +129,14 @@ impl<S> Replayable<S> {
     }
 }
 
+#[cfg(feature = "tonic")]
+impl<S> Replayable<S> {
+    /// Sets the cap of the bodies that follow.
+    pub(crate) fn with_cap(self, cap: usize) -> Self {
+        Self { cap, ..self }
+    }
+}
+
 impl<S, B> Service<Request<B>> for Replayable<S>
 where
     S: Service<Request<ReplayBody<B>>>,

@@ -30,9 +30,9 @@ pin_project! {
     /// Resolves to the response to a request that was made through [`Auth`](crate::Auth).
     ///
     /// If no new token can be obtained after a 401, the 401 is the response, body and all, and the
-    /// [`AuthError`](crate::AuthError) that says why is in its extensions. If the request body can't be sent again, a
-    /// [`Declined`](crate::replay::Declined) is there. The same goes for each response that the
-    /// layer's [`Classify`] calls a refusal.
+    /// [`AuthError`](crate::AuthError) that says why is in its extensions. If the request body
+    /// can't be sent again, a [`Declined`](crate::replay::Declined) is there. The same goes for
+    /// each response that the layer's [`Classify`] calls a refusal.
     ///
     /// # Cancel safety
     ///

@@ -157,7 +157,8 @@ async fn waiting_for_a_token_holds_no_slot_of_a_limit_below_and_sheds_no_load() 
     let answers = join_all(waiting).await;
     // All of them become ready at once; what the limit can't take then is shed, which is what was
     // asked for.
-    let shed = |error: &Error| matches!(error, Error::Inner { error: inner, .. } if inner.is::<Overloaded>());
+    let shed =
+        |error: &Error| matches!(error, Error::Inner { error, .. } if error.is::<Overloaded>());
     assert!(answers.iter().all(|answer| match answer.as_ref().unwrap() {
         Ok(response) => response.status() == 200,
         Err(error) => shed(error),

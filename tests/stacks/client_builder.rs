@@ -158,7 +158,7 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// What was tunnelled, and what was forwarded.
+    /// The numbers of tunnels and of forwarded requests.
     fn seen(&self) -> (usize, usize) {
         (self.tunnels.load(Ordering::SeqCst), self.forwards.load(Ordering::SeqCst))
     }

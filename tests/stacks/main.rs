@@ -17,5 +17,6 @@ mod real_sockets;
 mod refusal_layer;
 mod replay_bodies;
 mod reqwest_middleware;
+mod reqwest_service;
 mod sandbox;
 mod stack_http;

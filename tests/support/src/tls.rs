@@ -35,7 +35,7 @@ impl Tls {
         Self::start(router, protocols, false).await
     }
 
-    /// As `serve`, for clients with a certificate of the CA alone.
+    /// Serves as `serve` does, for clients with a certificate of the CA alone.
     pub async fn serve_known_clients(router: axum::Router, protocols: &[&[u8]]) -> Self {
         Self::start(router, protocols, true).await
     }
