@@ -92,16 +92,16 @@ use crate::{
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 /// use bytes::Bytes;
 /// use http_body_util::Full;
-/// use tower::{Layer, Service, ServiceExt};
+/// use tower::Layer;
 /// use tower_reauth::{AuthLayer, Credentials, client};
 ///
 /// let credentials = Credentials::new("my-client-id", "my-client-secret");
 /// let auth = AuthLayer::send_payments("https://api.example.com", credentials)?;
-/// let mut client = auth.layer(client::https()?);
+/// let client = auth.layer(client::https()?);
 ///
 /// let request = http::Request::get("https://api.example.com/accounts/1")
 ///     .body(Full::<Bytes>::default())?;
-/// let response = client.ready().await?.call(request).await?;
+/// let response = client.send(request).await?;
 /// # Ok(())
 /// # }
 /// ```
