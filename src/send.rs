@@ -46,8 +46,8 @@ use crate::error::BoxError;
     label = "this client does not take `http::Request<{B}>`",
     note = "the service inside of an `AuthLayer` must be a `Service<http::Request<{B}>, Response = \
             http::Response<_>>` whose error is `Into<BoxError>`",
-    note = "`reqwest::Client` takes requests of its own type: put a service around it that turns \
-            them, as the example `reqwest` does, or use the feature `reqwest-middleware`"
+    note = "`reqwest::Client` takes requests of its own type: put a `tower_reauth::ReqwestService` \
+            of the feature `reqwest` around it"
 )]
 pub trait InnerService<B>:
     Service<Request<B>, Response = Response<Self::ResponseBody>, Error: Into<BoxError>>

@@ -25,10 +25,10 @@ impl TokenCache {
     /// - A resource refused a token that a resource had accepted before. If there is no successor,
     ///   it is served on.
     ///
-    /// A process that shares its token with others is ready as soon as it has one of theirs. A token
-    /// that no resource ever accepted, and that one has refused, is not one that can be sent. A
-    /// resource that refuses every token does not change the readiness, because the others can be
-    /// reached. [`Counters::unauthorized_foreign`][foreign] counts such refusals.
+    /// A token that no resource ever accepted, and that one has refused, can't be sent. A resource
+    /// that refuses every token does not change the readiness, because the others can be reached.
+    /// [`Counters::unauthorized_foreign`][foreign] counts such refusals. A process that shares its
+    /// token with others is ready as soon as it has one of theirs.
     ///
     /// # Kubernetes
     ///

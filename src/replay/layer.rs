@@ -89,7 +89,7 @@ impl<S> Replayable<S> {
     ///
     /// # Errors
     ///
-    /// As those of the inner service.
+    /// Returns the errors of the inner service.
     ///
     /// # Cancel safety
     ///

@@ -211,6 +211,6 @@ impl fmt::Debug for SandboxBuilder {
             .field("resource_latency", &self.resource_latency)
             .field("clock", &self.offset)
             .field("bind", &self.bind)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -40,8 +40,8 @@
 //! ## Faults
 //!
 //! [`Sandbox::revoke`] and [`Sandbox::issue_elsewhere`] kill the token in use, and
-//! [`Sandbox::change_secret`] makes the credentials wrong. [`Sandbox::fail_next_auth`] and [`Sandbox::fail_every_auth`] make `POST /auth` fail in one of
-//! the ways of [`AuthFault`].
+//! [`Sandbox::change_secret`] makes the credentials wrong. [`Sandbox::fail_next_auth`] and
+//! [`Sandbox::fail_every_auth`] make `POST /auth` fail in one of the ways of [`AuthFault`].
 //!
 //! # OAuth 2
 //!

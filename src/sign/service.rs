@@ -68,11 +68,11 @@ impl<S, R, C> Auth<S, R, C> {
     ///
     /// # Errors
     ///
-    /// As [those of the service](Self#errors).
+    /// Returns the [errors of the service](Self#errors).
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time, as a [`ResponseFuture`]. Nothing happens before its
+    /// The future may be dropped at any time, like a [`ResponseFuture`]. Nothing happens before its
     /// first poll.
     ///
     /// # Examples

@@ -115,6 +115,12 @@ async fn a_refused_token_counts_if_a_resource_had_accepted_it() {
         assert_eq!(cache.token().await.is_ok(), is_accepted);
         assert_eq!(cache.is_ready(), is_accepted);
         assert!(cache.last_error().is_some());
+        if is_accepted {
+            // Refused once more after the failure. It is withheld until the next one has ended.
+            advance(LATER).await;
+            assert!(cache.invalidate(&token) && cache.current().is_none());
+            assert!(cache.is_ready());
+        }
     }
 }
 

@@ -37,11 +37,9 @@ fn probes(cache: TokenCache) -> Router {
 #[test]
 fn the_recipe_is_that_of_the_docs() {
     let docs = include_str!("../../src/cache/readiness.rs");
-    let shown: String = docs
-        .lines()
-        .filter_map(|line| line.trim_start().strip_prefix("///"))
-        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line)))
-        .collect();
+    let lines = docs.lines().filter_map(|line| line.trim_start().strip_prefix("///"));
+    let lines: Vec<_> = lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+    let shown = lines.join("\n");
     let here = include_str!("probes.rs");
     let begins = here.find("/// For `readinessProbe").unwrap();
     let ends = here.find("\n// The end of the recipe").unwrap();
