@@ -23,6 +23,7 @@ mod refusals;
 mod reissue;
 mod renewal;
 mod replay_property;
+mod request_lines;
 mod single_flight;
 mod stack_order;
 mod threads;
