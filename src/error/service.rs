@@ -87,7 +87,8 @@ impl Error {
 
     /// Returns the request, as `POST https://api.example.com/accounts`.
     ///
-    /// User information and query are left out, because either may hold a secret. The text is cut
+    /// User information and query are left out, because either may hold a secret. Of a request that
+    /// is not signed, the path is left out too: `POST https://hooks.example/...`. The text is cut
     /// after 200 characters. `None` if the client failed before it had a request.
     pub fn request(&self) -> Option<&str> {
         match self {

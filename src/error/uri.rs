@@ -37,6 +37,20 @@ pub(crate) fn request_line(method: &str, scheme: &str, authority: &str, path: &s
     }
 }
 
+/// Returns the [`request_line`] of a request that is not for the API, whose path may be a secret of
+/// somebody else.
+pub(crate) fn foreign_line(method: &str, scheme: &str, authority: &str) -> Box<str> {
+    request_line(method, scheme, authority, "/...")
+}
+
+/// Returns the [`foreign_line`] of a request.
+#[cold]
+pub(crate) fn foreign_line_of<B>(request: &Request<B>) -> Box<str> {
+    let (method, uri) = (request.method(), request.uri());
+    let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
+    foreign_line(method.as_str(), uri.scheme_str().unwrap_or_default(), authority)
+}
+
 /// Returns the [`request_line`] of a request.
 #[cold]
 pub(crate) fn line_of<B>(request: &Request<B>) -> Box<str> {
@@ -72,6 +86,9 @@ mod tests {
             "POST https://api.example.com:8443/v1/accounts"
         );
         assert_eq!(&*line("/v1?key=hunter4"), "POST /v1");
+        let foreign = Request::get("https://me:hunter2@evil.example/hunter3?key=hunter4");
+        let foreign = foreign_line_of(&foreign.body(()).unwrap());
+        assert_eq!(&*foreign, "GET https://evil.example/...");
         assert_eq!(
             &*request_line("POST", "http", "user:hunter2@api", "/v1?key=hunter4"),
             "POST http://api/v1"

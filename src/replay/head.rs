@@ -29,7 +29,10 @@ use http::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{error::request_line, route::Route};
+use crate::{
+    error::{foreign_line, request_line},
+    route::Route,
+};
 
 /// A request's method, URI, version and headers, kept without an allocation if they fit inline and
 /// the pool is not empty.
@@ -135,6 +138,13 @@ impl KeptHead {
     pub(crate) fn line(&self) -> Option<Box<str>> {
         let [method, scheme, authority, path] = self.line_parts()?;
         Some(request_line(method, scheme, authority, path))
+    }
+
+    /// Returns the request as an error names it if it is not for the API.
+    #[cold]
+    pub(crate) fn foreign_line(&self) -> Option<Box<str>> {
+        let [method, scheme, authority, _] = self.line_parts()?;
+        Some(foreign_line(method, scheme, authority))
     }
 
     /// Returns method, scheme, authority, and the path with its query.

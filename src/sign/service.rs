@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     cache::CachedLease,
-    error::{BoxError, Error, line_of},
+    error::{BoxError, Error, foreign_line_of},
     replay::{KeptHead, Replay, ReplayOnce},
     send::{self, CloneService, InnerService},
 };
@@ -208,7 +208,7 @@ impl<S, R, C> Auth<S, R, C> {
             }
             NotSigned::Refused(error) => {
                 drop(take_ready(&mut self.inner));
-                let error = Error::auth_of(error, Some(line_of(&request)));
+                let error = Error::auth_of(error, Some(foreign_line_of(&request)));
                 ResponseFuture::refused(error, classify)
             }
             NotSigned::NoToken => {

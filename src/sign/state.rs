@@ -106,7 +106,7 @@ where
                 // The response is the caller's, whatever it says.
                 StateProj::Passing { future, line } => {
                     let response = ready!(future.poll(cx));
-                    let named = |error| Error::inner_of(error, line.line());
+                    let named = |error| Error::inner_of(error, line.foreign_line());
                     return Poll::Ready(Some(response.map_err(named)));
                 }
                 // ## Acquiring => (Sending | Readying | Acquiring | done)

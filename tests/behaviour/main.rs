@@ -24,6 +24,7 @@ mod refusals;
 mod reissue;
 mod renewal;
 mod replay_property;
+mod request_lines;
 mod send;
 mod single_flight;
 mod stack_order;

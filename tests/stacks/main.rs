@@ -8,6 +8,8 @@ mod endpoint_answers;
 mod file_store;
 mod grpc;
 mod grpc_layer;
+// Some of them are those of Linux.
+#[cfg(target_os = "linux")]
 mod messages;
 mod oauth2;
 mod oauth2_server;

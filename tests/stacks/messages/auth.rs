@@ -18,11 +18,12 @@ use tower_reauth::{
     assertion::{self, AssertionAsk, AssertionSource, SignedJwt, SigningKey},
     credentials::{EnvCredentials, FileCredentials, from_fn},
     endpoint::TokenEndpoint,
+    store::StoreDown,
 };
 
 use super::{
     SECRET, Section, credentials,
-    fake::{Act, Fake, GOOD},
+    fake::{Act, Down, Fake, GOOD},
 };
 
 const API: &str = "https://api.example.com";
@@ -153,7 +154,24 @@ pub(super) async fn tokens() -> Section {
         runtime.block_on(async { cache(Fake::new(GOOD)).token().await.unwrap_err() })
     });
     section.row("a runtime without timers", timeless.join().unwrap());
+    let builder = TokenCache::builder(Fake::new(GOOD)).refresh_policy(at_once());
+    let shared = builder.shared(Down).store_down(StoreDown::Fail).build().unwrap();
+    section.row("a store that is down", super::chain(&shared.token().await.unwrap_err()));
+    section.row("a token that is refused and issued again", refused_for_good().await);
     section
+}
+
+/// The reason in the extensions of a 401 for a token that the endpoint issues again and again.
+async fn refused_for_good() -> AuthError {
+    let policy = RefreshPolicy::default().propagation_delay(Duration::ZERO);
+    let endpoint = Fake::at("https://api.example.com/auth", GOOD);
+    let cache = TokenCache::builder(endpoint).refresh_policy(policy).build().unwrap();
+    let client = AuthLayer::new(cache).layer(service_fn(|_: Request<Full<Bytes>>| {
+        ready(Response::builder().status(401).body(()))
+    }));
+    let request = Request::get("https://api.example.com/x").body(Full::default()).unwrap();
+    let response = client.oneshot(request).await.unwrap();
+    response.extensions().get::<AuthError>().expect("a reason").clone()
 }
 
 /// Credentials and assertions that can't be had, with the cause.

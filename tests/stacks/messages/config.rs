@@ -1,6 +1,6 @@
 //! Settings that builders can't work with.
 
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,6 +12,7 @@ use tower_reauth::{
     client,
     endpoint::{HttpService, OAuth2, oauth2::OAuth2Builder},
     refusal::{self, RefusalLayer},
+    store::{FileStore, KeyRing},
 };
 
 use super::{
@@ -36,6 +37,7 @@ pub(super) fn settings() -> Section {
     oauth2_settings(&mut section);
     clients(&mut section);
     refusals(&mut section);
+    stores(&mut section);
     section
 }
 
@@ -98,4 +100,21 @@ fn refusals(section: &mut Section) {
     section.row("a refusal by no status", refusal::statuses([]).unwrap_err());
     section.row("a challenge of two words", refusal::challenge("Be arer", "x").unwrap_err());
     section.row("a code nowhere", RefusalLayer::json("code", ["1"]).unwrap_err());
+}
+
+fn stores(section: &mut Section) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens");
+    std::fs::write(&path, SECRET).unwrap();
+    let shown = |error: tower_reauth::ConfigError| {
+        error.to_string().replace(folder.path().to_str().unwrap(), "/var/lib/send")
+    };
+    let file = FileStore::open(&path).unwrap_err();
+    section.row("a file in place of a store's directory", shown(file));
+    let open = folder.path().join("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let open = FileStore::open(open).unwrap_err();
+    section.row("a store's directory that others may read", shown(open));
+    section.row("keys that are not set", KeyRing::from_env("TOWER_REAUTH_UNSET").unwrap_err());
 }

@@ -2,10 +2,12 @@
 
 use std::{future::pending, time::Duration};
 
+use futures_util::{Stream, stream};
 use http::Uri;
 use tower_reauth::{
     AuthError,
-    endpoint::{IssuedToken, Rotation, TokenEndpoint},
+    endpoint::{Identity, IssuedToken, Rotation, TokenEndpoint},
+    store::{Name, Notice, StoreError, Swap, TokenStore, Versioned},
 };
 
 pub(super) struct Fake {
@@ -49,5 +51,33 @@ impl TokenEndpoint for Fake {
 
     fn uri(&self) -> Option<&Uri> {
         self.uri.as_ref()
+    }
+
+    async fn identity(&self) -> Result<Option<Identity>, AuthError> {
+        Ok(Some(Identity::new("my-client")))
+    }
+}
+
+/// A store that is down.
+pub(super) struct Down;
+
+impl TokenStore for Down {
+    async fn get(&self, _: &Name) -> Result<Option<Versioned>, StoreError> {
+        Err(StoreError::unavailable("no route to db:5432"))
+    }
+
+    async fn compare_and_set(
+        &self,
+        _: &Name,
+        _: u64,
+        _: u64,
+        _: &[u8],
+        _: Duration,
+    ) -> Result<Swap, StoreError> {
+        Err(StoreError::unavailable("no route to db:5432"))
+    }
+
+    fn watch(&self, _: &Name) -> impl Stream<Item = Notice> + Send + 'static {
+        stream::pending()
     }
 }
