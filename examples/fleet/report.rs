@@ -76,13 +76,15 @@ impl Run {
     pub(crate) fn verdict(&self) -> String {
         let Self { seen, errors, renewals, posts, .. } = self;
         if self.is_good() {
-            "As promised: no caller saw a 401, and each renewal cost one POST /auth.".to_owned()
+            format!(
+                "As promised: no caller saw a 401, and {renewals} tokens cost {posts} POST /auth."
+            )
         } else if !self.is_done {
             "NOT as promised: the renewals did not come in time.".to_owned()
         } else {
             format!(
                 "NOT as promised: callers saw {seen} 401s and {errors} errors, and {renewals} \
-                 renewals cost {posts} POST /auth."
+                 tokens cost {posts} POST /auth."
             )
         }
     }
