@@ -89,7 +89,10 @@ impl Error {
     ///
     /// User information and query are left out, because either may hold a secret. Of a request that
     /// is not signed, the path is left out too: `POST https://hooks.example/...`. The text is cut
-    /// after 200 characters. `None` if the client failed before it had a request.
+    /// after 200 characters.
+    ///
+    /// `None` if the client failed before it had a request, or in a request that was sent
+    /// [without replay](crate::AuthLayer::without_replay), of which nothing is kept.
     pub fn request(&self) -> Option<&str> {
         match self {
             Self::Auth { request, .. } | Self::Inner { request, .. } => request.as_deref(),

@@ -137,7 +137,7 @@ where
                 }
             }
             return polled.map_err(|error| {
-                Error::inner_of(error, R::line(replay.as_ref().map(|it| &it.kept), trace))
+                Error::inner_of(error, R::line(replay.as_ref().map(|it| &it.kept)))
             });
         }
     }

@@ -252,7 +252,7 @@ where
                 let result = result.map_err(|error| {
                     let replay = resent.as_ref().and_then(|resent| resent.replay.as_ref());
                     let kept = replay.map(|replay| &replay.kept);
-                    Error::inner_of(error, R::line(kept, &R::Trace::default()))
+                    Error::inner_of(error, R::line(kept))
                 });
                 let (Ok(response), Some(lease), Some(resent)) = (&result, lease, resent) else {
                     return Poll::Ready(Err(result));

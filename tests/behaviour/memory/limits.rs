@@ -22,10 +22,9 @@ const MOST_BYTES: usize = 200;
 /// for a reason that is worth that, and the reason goes into the commit.
 const BYTES: usize = 16;
 
-/// The same without replay. The future has the places for a route and for the request's line,
-/// because nothing else is kept of the request that could be asked which resource has refused it,
-/// or which request an error is of.
-const BYTES_WITHOUT_REPLAY: usize = 32;
+/// The same without replay. The future has the place for a route, because nothing else is kept of
+/// the request that could be asked which resource has refused it.
+const BYTES_WITHOUT_REPLAY: usize = 24;
 
 #[test]
 fn the_future_is_as_small_as_it_was() {
