@@ -9,8 +9,11 @@
 //! ```
 //!
 //! Without `--base-url` it starts the sandbox in this process and drives it over several token
-//! lives. With it, and with credentials in the environment, it makes one signed call against a real
-//! API. The exit status is 0 only if every request succeeded.
+//! lifetimes. The last line says if what the crate promises was kept: every request succeeded, and
+//! the token endpoint was asked once for each token. The exit status is 0 only then.
+//!
+//! With `--base-url`, and with credentials in the environment, it makes one signed call to a real
+//! API. The exit status is 0 only if that call succeeded.
 
 #![allow(
     clippy::unwrap_used,
@@ -132,9 +135,41 @@ async fn drive_sandbox(options: &Options) -> Result<bool, BoxError> {
     for sender in senders {
         sender.await?;
     }
-    report(&seen, &sandbox.counters(), &auth.cache().counters(), started.elapsed());
+    let (server, took) = (sandbox.counters(), started.elapsed());
+    report(&seen, &server, &auth.cache().counters(), took);
     sandbox.shutdown().await;
-    Ok(seen.succeeded() == seen.sent())
+    // Of the token's lifetime whole seconds are known, and three quarters of them pass before the
+    // next token is asked for.
+    let shortest = 0.7 * (options.token_lifetime - 1) as f64;
+    let broken = broken_promises(&seen, &server, 1.0 + took.as_secs_f64() / shortest);
+    if broken.is_empty() {
+        println!(
+            "As promised: all {} requests succeeded, with {} tokens and one POST /auth for each.",
+            seen.sent(),
+            server.tokens_issued
+        );
+    } else {
+        println!("NOT as promised: {}.", broken.join("; "));
+    }
+    Ok(broken.is_empty())
+}
+
+/// Returns what was not kept of the promises: every request succeeds, and there is one request for
+/// each token, of which there are `most`.
+fn broken_promises(seen: &Seen, server: &sandbox::SandboxCounters, most: f64) -> Vec<String> {
+    let mut broken = Vec::new();
+    let failed = seen.sent() - seen.succeeded();
+    if seen.sent() == 0 {
+        broken.push("no request was sent".to_owned());
+    }
+    if failed > 0 {
+        broken.push(format!("{failed} of {} requests failed", seen.sent()));
+    }
+    let (asked, issued) = (server.auth_requests, server.tokens_issued);
+    if asked != issued || asked as f64 > most {
+        broken.push(format!("{asked} POST /auth for {issued} tokens, where {most:.0} would do"));
+    }
+    broken
 }
 
 /// What the callers saw.
@@ -209,18 +244,20 @@ async fn create_account(client: &mut Client, base_url: &str) -> Result<StatusCod
     Ok(status)
 }
 
-/// Keeps one line up to date if somebody watches.
+/// Keeps one line up to date on a terminal. Elsewhere, such as in the log of a CI, prints a line
+/// each second.
 async fn show_progress(until: Instant, seen: &Seen) {
-    let is_watched = io::stderr().is_terminal();
-    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    let is_terminal = io::stderr().is_terminal();
+    let pause = if is_terminal { Duration::from_millis(100) } else { Duration::from_secs(1) };
+    let mut tick = tokio::time::interval(pause);
+    tick.tick().await;
     while Instant::now() < until {
         tick.tick().await;
-        if is_watched {
-            let left = until.saturating_duration_since(Instant::now()).as_secs_f64();
-            eprint!("\r{left:5.1} s left, {} requests ", seen.succeeded());
-        }
+        let left = until.saturating_duration_since(Instant::now()).as_secs_f64();
+        let (start, end) = if is_terminal { ("\r", "") } else { ("", "\n") };
+        eprint!("{start}{left:5.1} s left, {} requests {end}", seen.succeeded());
     }
-    if is_watched {
+    if is_terminal {
         eprint!("\r{:40}\r", "");
     }
 }

@@ -5,20 +5,24 @@
 //! cargo run --example sandbox -- --port 8080 --token-lifetime 20 --auth-latency-ms 500
 //! cargo run --example sandbox -- --port 8080 --auth-status 503 --retry-after 2 --times 3
 //! cargo run --example sandbox -- --port 8080 --fault reset-after-issuing
+//! cargo run --example sandbox -- --port 8080 --verbose
 //! ```
+//!
+//! It prints the line that puts its address and its credentials into the environment. Ctrl-C and
+//! SIGTERM end it with status 0, and it prints what it has counted.
 
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
 use http::StatusCode;
 use tower_reauth::sandbox::{AuthFault, Sandbox};
 
-/// Serves a double of the Send Payments API on 127.0.0.1 until Ctrl-C.
+/// Serves a double of the Send Payments API on 127.0.0.1 until Ctrl-C or SIGTERM.
 #[derive(Parser)]
 struct Arguments {
     /// The port to listen on; with 0 the system chooses one.
@@ -65,9 +69,13 @@ struct Arguments {
     #[arg(long, value_enum, value_name = "NAME")]
     fault: Option<FaultName>,
 
-    /// Only this many `POST /auth` go wrong, not all.
+    /// With --fault or --auth-status: only this many `POST /auth` go wrong, not all.
     #[arg(long, value_name = "COUNT")]
     times: Option<u16>,
+
+    /// Prints a line for each request.
+    #[arg(long, short)]
+    verbose: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -109,6 +117,11 @@ enum FaultName {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.times.is_some() && arguments.fault.is_none() && arguments.auth_status.is_none() {
+        let message = "--times says how many `POST /auth` go wrong, and nothing says in which way: \
+                       add --fault <NAME> or --auth-status <STATUS>";
+        Arguments::command().error(ErrorKind::MissingRequiredArgument, message).exit();
+    }
     match run(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -139,14 +152,43 @@ async fn run(arguments: &Arguments) -> io::Result<()> {
         builder = builder.client(other_id, other_secret);
         (id, secret) = (other_id, other_secret);
     }
+    if arguments.verbose {
+        let start = Instant::now();
+        builder = builder.on_request(move |line| {
+            println!("{:9.3} s  {line}", start.elapsed().as_secs_f64());
+        });
+    }
+    // From here on a signal ends it in order.
+    let stop = stop()?;
     let sandbox = builder.start().await?;
     set_faults(&sandbox, arguments);
     print_start(&sandbox.base_url(), id, secret);
 
-    tokio::signal::ctrl_c().await?;
+    stop.await;
     sandbox.shutdown().await;
     println!("\nStopped. {:#?}", sandbox.counters());
     Ok(())
+}
+
+/// Returns a future that ends with Ctrl-C or SIGTERM.
+#[cfg(unix)]
+fn stop() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+    })
+}
+
+/// Returns a future that ends with Ctrl-C.
+#[cfg(not(unix))]
+fn stop() -> io::Result<impl Future<Output = ()>> {
+    Ok(async { _ = tokio::signal::ctrl_c().await })
 }
 
 fn set_faults(sandbox: &Sandbox, arguments: &Arguments) {
@@ -185,7 +227,13 @@ fn fault(name: FaultName) -> AuthFault {
 
 fn print_start(base: &str, id: &str, secret: &str) {
     println!("Listening on {base}");
-    println!("Client id    {id}");
+    println!();
+    println!("Paste this where your program runs:");
+    println!(
+        "  export SEND_BASE_URL={base} SEND_CLIENT_ID={} SEND_CLIENT_SECRET={}",
+        quoted(id),
+        quoted(secret)
+    );
     println!();
     println!("Ask for a token, then use it:");
     println!(
@@ -201,4 +249,13 @@ fn print_start(base: &str, id: &str, secret: &str) {
     println!("  curl -s {base}/_sandbox/counters");
     println!();
     println!("Ctrl-C stops.");
+}
+
+/// Returns `value` as a word of a POSIX shell.
+fn quoted(value: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:@%+=,".contains(&byte);
+    if !value.is_empty() && value.bytes().all(is_plain) {
+        return value.to_owned();
+    }
+    format!("'{}'", value.replace('\'', r"'\''"))
 }

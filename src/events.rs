@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
 #[cfg(feature = "metrics")]
 use crate::isolate::isolate;
 
@@ -50,6 +52,11 @@ impl Count {
     fn get(&self) -> u64 {
         self.value.load(Ordering::Relaxed)
     }
+
+    /// Returns the number as it is serialized.
+    fn serialized(value: u64) -> u64 {
+        value
+    }
 }
 
 /// The longest of many times. The facade gets all of them, in seconds.
@@ -75,6 +82,11 @@ impl Longest {
     fn get(&self) -> Duration {
         Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
     }
+
+    /// Returns the time as it is serialized, in the unit of the facade.
+    fn serialized(value: Duration) -> f64 {
+        value.as_secs_f64()
+    }
 }
 
 macro_rules! tally {
@@ -85,18 +97,33 @@ macro_rules! tally {
         /// moment after its callers have their token. The feature `metrics` records drains and
         /// holds in histograms, in seconds.
         ///
+        /// With `serde` it is a map of each field's name to a number. Times are in seconds there.
+        ///
         /// # Examples
         ///
         /// ```
-        /// # fn f(cache: tower_reauth::TokenCache) {
+        /// # fn f(cache: tower_reauth::TokenCache) -> serde_json::Result<()> {
         /// let counters = cache.counters();
         /// println!("{} refreshes failed", counters.refreshes_failed);
+        ///
+        /// // For a page of a service that shows how it is.
+        /// let json = serde_json::to_string(&counters)?;
+        /// # Ok(())
         /// # }
         /// ```
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counters {
             $($(#[$doc])* pub $field: $value,)*
+        }
+
+        impl Serialize for Counters {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let fields = [$(stringify!($field)),*].len();
+                let mut map = serializer.serialize_struct("Counters", fields)?;
+                $(map.serialize_field(stringify!($field), &$kind::serialized(self.$field))?;)*
+                map.end()
+            }
         }
 
         /// The numbers themselves.

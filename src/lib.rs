@@ -22,7 +22,7 @@
 //! # async fn main() -> Result<(), tower_reauth::BoxError> {
 //! use bytes::Bytes;
 //! use http_body_util::Full;
-//! use tower::{Layer, ServiceExt};
+//! use tower::Layer;
 //! use tower_reauth::{AuthLayer, Credentials, client, sandbox::Sandbox};
 //!
 //! let sandbox = Sandbox::builder().start().await?;
@@ -34,7 +34,7 @@
 //! let request = http::Request::post(format!("{}/accounts", sandbox.base_url()))
 //!     .header("content-type", "application/json")
 //!     .body(Full::<Bytes>::from(r#"{"name": "Ada"}"#))?;
-//! let response = client.oneshot(request).await?;
+//! let response = client.send(request).await?;
 //! assert_eq!(response.status(), 201);
 //! assert_eq!(sandbox.counters().auth_requests, 1);
 //! # Ok(())
@@ -45,9 +45,13 @@
 //!
 //! # Where to look
 //!
+//! The [`guide`] explains the words and has a page each for errors, tests, probes, gRPC, many
+//! tenants, fleets, and for those who come from a mutex and a date.
+//!
 //! | for | see |
 //! |---|---|
 //! | signing requests, what happens on a 401, origins | [`AuthLayer`] |
+//! | the type to put into a struct, and how to send | [`Auth`] |
 //! | a token without the layer | [`TokenCache`] |
 //! | OAuth 2 | [`endpoint::OAuth2`] |
 //! | another provider's endpoint | [`endpoint`] |
@@ -57,6 +61,15 @@
 //! | what went wrong and whether to try again | [`Error`], [`AuthError`] |
 //! | APIs that refuse a token otherwise than with a 401 | [`refusal`] |
 //! | bounds: timeouts, retries | [`RefreshPolicy`] |
+//! | streaming bodies | [`replay`] |
+//!
+//! # Crates in the signatures
+//!
+//! A type of another crate fits only in the version that this crate uses. So crates that are not
+//! yet at 1.0, or are seldom named, are re-exported: `secrecy` for secrets, and with their
+//! features `rustls`, `hyper`, `hyper_util`, `jsonwebtoken`, `reqwest`, `reqwest_middleware` and
+//! `tonic`. `http` 1, `http-body` 1, `bytes` 1, `tokio` 1, `tower-service` 0.3 and `tower-layer` 0.3
+//! are those of the whole ecosystem, so name them in your own `Cargo.toml`.
 //!
 //! # Features
 //!
@@ -68,9 +81,10 @@
 //! - `file-store` adds `store::FileStore`, which shares a token between the processes of a machine.
 //! - `metrics` reports the cache's counters and times through the `metrics` facade.
 //! - `redis` adds `store::RedisStore`, by which processes share a token through Redis or Valkey.
+//! - `reqwest` adds `ReqwestService`, which makes a `reqwest::Client` a Tower service.
 //! - `reqwest-middleware` makes the layer a middleware of that crate.
-//! - `tonic` maps an [`Error`] to a `tonic::Status`, and adds `GrpcLayer`, which learns of a
-//!   refusal in the trailers of a gRPC call.
+//! - `tonic` adds `GrpcChannel`, a channel whose calls are signed, and `GrpcLayer`, which learns of
+//!   a refusal in the trailers of a gRPC call. It maps an [`Error`] to a `tonic::Status`.
 //! - `seal` adds `store::KeyRing`, which seals the tokens in a store with a key.
 //! - `sign` adds `assertion::SignedJwt`, which signs assertions with a key, and
 //!   `endpoint::SelfSigned`, for APIs whose token is such a JWT.
@@ -95,6 +109,8 @@ mod fleet;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod isolate;
 mod origin;
 mod reader;
@@ -104,6 +120,7 @@ mod route;
 #[cfg(feature = "sandbox")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub mod sandbox;
+mod send;
 mod sign;
 pub mod store;
 mod sync;
@@ -114,25 +131,55 @@ mod token;
 #[cfg(feature = "verify")]
 #[cfg_attr(docsrs, doc(cfg(feature = "verify")))]
 pub use jsonwebtoken;
+#[cfg(feature = "reqwest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+pub use reqwest;
+#[cfg(feature = "reqwest-middleware")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest-middleware")))]
+pub use reqwest_middleware;
+#[cfg(any(feature = "client", feature = "redis"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "client", feature = "redis"))))]
+pub use rustls;
+pub use secrecy;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub use tonic;
+#[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+pub use {hyper, hyper_util};
 
 #[doc(inline)]
 pub use crate::sign::refusal;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
-pub use crate::sign::{GrpcAuth, GrpcBody, GrpcFuture, GrpcLayer};
+pub use crate::sign::{GrpcAuth, GrpcBody, GrpcChannel, GrpcChannelFuture, GrpcFuture, GrpcLayer};
+#[cfg(feature = "reqwest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+pub use crate::sign::{ReqwestFuture, ReqwestService};
+// They are in public modules as well, and rustdoc would show their names alone here.
+#[doc(inline)]
 pub use crate::{
     cache::TokenCache,
     credentials::{Credentials, CredentialsSource},
     endpoint::{SendPayments, TokenEndpoint},
+};
+pub use crate::{
     error::{AuthError, BoxError, ConfigError, Error},
     events::Counters,
     refresh::RefreshPolicy,
+    send::{CloneService, InnerService},
     sign::{Auth, AuthLayer, CallerAuthorization, CrossOriginRequests, ResponseFuture},
     token::{AccessToken, ClaimsError},
 };
 
 /// The README's programs, compiled.
-#[cfg(all(doctest, feature = "client"))]
+#[cfg(all(
+    doctest,
+    feature = "client",
+    feature = "reqwest",
+    feature = "sandbox",
+    feature = "tonic"
+))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

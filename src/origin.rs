@@ -219,6 +219,9 @@ pub(crate) fn parse(url: &str) -> Result<Uri, ConfigError> {
     if authority.as_str().contains('@') {
         return Err(invalid("it has user information; give scheme, host and path only"));
     }
+    if uri.scheme().is_none() {
+        return Err(invalid("it has no scheme; give one such as https://host/path"));
+    }
     if uri.query().is_some() {
         return Err(invalid("it has a query; give scheme, host and path only"));
     }

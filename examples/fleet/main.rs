@@ -61,6 +61,10 @@ async fn watch_fleet(options: &Options) -> Result<bool, BoxError> {
     if options.without_store {
         let run = parent::run(options, None, Some(options.usual_time())).await?;
         run.print();
+        println!(
+            "Shown: without a store, {} requests were answered 401 to their callers.",
+            run.seen
+        );
         return Ok(run.is_good());
     }
     let folder = tempfile::tempdir()?;
@@ -74,6 +78,7 @@ async fn watch_fleet(options: &Options) -> Result<bool, BoxError> {
         fs::write(file, plot::draw(&run, &alone))?;
         println!("\n{} shows both.", file.display());
     }
+    println!("{}", run.verdict());
     Ok(run.is_good())
 }
 

@@ -70,8 +70,22 @@ impl Run {
                 self.takeover.map_or_else(|| "-".into(), |it| milliseconds(it.as_secs_f64() * 1e3));
             row("take-over", &takeover, "ms, from the kill until all had a new token");
         }
-        if !self.is_done {
-            println!("The renewals did not come in time.");
+    }
+
+    /// Returns what the run showed, as one line.
+    pub(crate) fn verdict(&self) -> String {
+        let Self { seen, errors, renewals, posts, .. } = self;
+        if self.is_good() {
+            format!(
+                "As promised: no caller saw a 401, and {renewals} tokens cost {posts} POST /auth."
+            )
+        } else if !self.is_done {
+            "NOT as promised: the renewals did not come in time.".to_owned()
+        } else {
+            format!(
+                "NOT as promised: callers saw {seen} 401s and {errors} errors, and {renewals} \
+                 tokens cost {posts} POST /auth."
+            )
         }
     }
 }

@@ -118,8 +118,8 @@ impl From<AuthError> for ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Auth(error) => error.into(),
-            Error::Inner(error) => Self::BadGateway(error),
+            Error::Auth { error, .. } => error.into(),
+            Error::Inner { error, .. } => Self::BadGateway(error),
         }
     }
 }
@@ -229,5 +229,6 @@ async fn demonstrate(url: &str, sandbox: &Sandbox) -> Result<(), BoxError> {
     sandbox.revoke(Sandbox::CLIENT_ID);
     call(get(id)?, 503).await?;
     call(get(id)?, 503).await?;
+    println!("As promised: callers see 200 after a revocation, and 503 while no token can be had.");
     Ok(())
 }

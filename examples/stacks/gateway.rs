@@ -156,8 +156,8 @@ async fn forward(State(gateway): State<Gateway>, request: Request) -> Response {
     };
     let response = match gateway.client.oneshot(request).await {
         Ok(response) => response,
-        Err(Error::Auth(error)) => return without_token(&error),
-        Err(Error::Inner(error)) => {
+        Err(Error::Auth { error, .. }) => return without_token(&error),
+        Err(Error::Inner { error, .. }) => {
             eprintln!("the upstream failed: {error}");
             return StatusCode::BAD_GATEWAY.into_response();
         }
@@ -375,5 +375,11 @@ async fn test_itself(sandbox: &Sandbox, gateway: Gateway) -> Result<(), BoxError
     let as_promised = grace.contains("Grace Hopper")
         && metrics.contains("tower_reauth_replays_total 1\n")
         && (counters.auth_requests, counters.accounts_created) == (2, 2);
-    if as_promised { Ok(()) } else { Err(format!("not as promised: {counters:#?}").into()) }
+    if !as_promised {
+        return Err(format!("not as promised: {counters:#?}").into());
+    }
+    println!(
+        "As promised: programs without a token were signed for, and pages of others were refused."
+    );
+    Ok(())
 }

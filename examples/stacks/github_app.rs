@@ -88,7 +88,11 @@ async fn main() -> Result<(), BoxError> {
     let (jwts, uses) = &*github.seen.lock().unwrap();
     let (tokens, jwts) = (uses.len(), jwts.len());
     println!("200 requests, {succeeded} answered 200; {tokens} tokens, {jwts} JWT to ask for them");
-    if (succeeded, tokens, jwts) == (200, 2, 1) { Ok(()) } else { Err("not as promised".into()) }
+    if (succeeded, tokens, jwts) != (200, 2, 1) {
+        return Err("not as promised".into());
+    }
+    println!("As promised: the revoked token was replaced, and its request was sent again.");
+    Ok(())
 }
 
 #[derive(Clone)]

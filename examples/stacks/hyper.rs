@@ -60,7 +60,13 @@ async fn main() -> Result<(), BoxError> {
         && counters.resource_ok == 3
         && counters.auth_requests == 2;
     sandbox.shutdown().await;
-    if as_promised { Ok(()) } else { Err(format!("{statuses:?}, {counters:#?}").into()) }
+    if !as_promised {
+        return Err(format!("{statuses:?}, {counters:#?}").into());
+    }
+    println!(
+        "As promised: the request whose token was revoked was sent again, and its caller saw a 200."
+    );
+    Ok(())
 }
 
 async fn send(

@@ -127,7 +127,7 @@ async fn main() -> Result<(), ConformanceError> {
     let database = Bucket::default();
     let (one, other) = (BucketStore::connect(database.clone()), BucketStore::connect(database));
     store::conformance_between(&one, &other).await?;
-    println!("the store keeps every rule");
+    println!("As promised: the store keeps every rule that processes need to share a token.");
     Ok(())
 }
 

@@ -14,44 +14,25 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{ServiceBuilder, ServiceExt};
 use tower_reauth::{
-    AuthLayer, BoxError, Credentials, SendPayments, TokenCache, replay::ReplayLayer,
-    sandbox::Sandbox,
+    AuthLayer, BoxError, Credentials, ReqwestService, SendPayments, TokenCache,
+    replay::ReplayLayer, sandbox::Sandbox,
 };
-
-/// reqwest's client as a service of the `http` crate's types, for request bodies of any kind.
-fn over_reqwest<B>(
-    client: reqwest::Client,
-) -> impl Service<Request<B>, Response = Response<reqwest::Body>, Error = reqwest::Error, Future: Send>
-+ Clone
-+ Send
-where
-    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Sync + 'static,
-{
-    service_fn(move |request: Request<B>| {
-        let client = client.clone();
-        async move {
-            let request = reqwest::Request::try_from(request.map(reqwest::Body::wrap))?;
-            Ok(client.oneshot(request).await?.into())
-        }
-    })
-}
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let sandbox = Sandbox::builder().start().await?;
     let url = format!("{}/accounts", sandbox.base_url());
 
-    // Redirects are not followed below the layer: they would take the secret, or the token, past
-    // its guard.
-    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+    // It follows no redirects. They would take the secret, or the token, past the layer's guard.
+    let http = ReqwestService::build(reqwest::Client::builder())?;
     let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
-    let endpoint = SendPayments::new(sandbox.base_url(), over_reqwest(http.clone()), credentials)?;
+    let endpoint = SendPayments::new(sandbox.base_url(), http.clone(), credentials)?;
     let auth = AuthLayer::new(TokenCache::new(endpoint));
 
     // A body that is `Clone` can be sent again as it is.
-    let client = ServiceBuilder::new().layer(auth.clone()).service(over_reqwest(http.clone()));
+    let client = ServiceBuilder::new().layer(auth.clone()).service(http.clone());
     let request = Request::post(&url)
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::<Bytes>::from(r#"{"name": "Ada"}"#))?;
@@ -59,8 +40,7 @@ async fn main() -> Result<(), BoxError> {
     println!("POST /accounts: {created} {}", account["name"]);
 
     // A stream can be sent again with a `ReplayLayer` above.
-    let client =
-        ServiceBuilder::new().layer(ReplayLayer::new()).layer(auth).service(over_reqwest(http));
+    let client = ServiceBuilder::new().layer(ReplayLayer::new()).layer(auth).service(http);
     sandbox.revoke(Sandbox::CLIENT_ID);
     let chunks =
         [r#"{"name": ""#, "Grace ", "Brewster ", "Hopper", r#""}"#].map(Ok::<_, Infallible>);
@@ -79,7 +59,11 @@ async fn main() -> Result<(), BoxError> {
     let as_promised = [created, uploaded] == [StatusCode::CREATED; 2]
         && account["name"] == "Grace Brewster Hopper"
         && (counters.resource_ok, counters.auth_requests, counters.accounts_created) == (2, 2, 2);
-    if as_promised { Ok(()) } else { Err(format!("not as promised: {counters:#?}").into()) }
+    if !as_promised {
+        return Err(format!("not as promised: {counters:#?}").into());
+    }
+    println!("As promised: the upload whose token was revoked was sent again, byte for byte.");
+    Ok(())
 }
 
 async fn answer(

@@ -28,41 +28,19 @@ use tonic::{
     client::{Grpc, GrpcService},
     metadata::MetadataMap,
     server,
-    transport::{Endpoint, Server, server::TcpIncoming},
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 use tonic_prost::ProstCodec;
-use tower::{ServiceBuilder, service_fn};
-use tower_reauth::{
-    AuthLayer, BoxError, Credentials, Error, GrpcBody, GrpcLayer,
-    replay::{ReplayBody, ReplayLayer},
-    sandbox::Sandbox,
-};
+use tower::service_fn;
+use tower_reauth::{AuthLayer, BoxError, Credentials, GrpcBody, GrpcChannel, sandbox::Sandbox};
 
 /// Returns a channel whose calls are signed. It goes where a plain channel does, into `new` of a
 /// client that tonic-build has generated. A call for which there is no token fails with UNAVAILABLE
 /// or UNAUTHENTICATED. The status's source is the `tower_reauth::Error` that says why.
-async fn connect(
-    grpc_url: String,
-    auth: AuthLayer,
-) -> Result<impl GrpcService<Body, ResponseBody = GrpcBody<Body>, Future: Send> + Clone, BoxError> {
+async fn connect(grpc_url: String, auth: &AuthLayer) -> Result<GrpcChannel<Channel>, BoxError> {
+    // Beyond this machine, an https address.
     let channel = Endpoint::from_shared(grpc_url)?.connect().await?;
-    Ok(ServiceBuilder::new()
-        // Without this, tonic would show such a failure as UNKNOWN.
-        .map_err(|error: Error| Status::from(error))
-        // gRPC's bodies are streams: up to 64 KiB of each are kept for a replay.
-        .layer(ReplayLayer::new())
-        // Requests have no host here, because the channel puts it in. They are signed all the same:
-        // they can go nowhere but to the channel's endpoint, so use https for that beyond this
-        // machine. Only with a client's `with_origin` they have one; it must be the token
-        // endpoint's then, or one that was named with
-        // `auth.allow_origin("https://grpc.example.com")?`.
-        .layer(auth.clone())
-        // A server may refuse a token in the trailers of its response, too late for a replay. The
-        // next call then has another token.
-        .layer(GrpcLayer::new(&auth))
-        // A channel takes tonic's own type of body.
-        .map_request(|request: http::Request<ReplayBody<Body>>| request.map(Body::new))
-        .service(channel))
+    Ok(GrpcChannel::new(channel, auth))
 }
 
 #[tokio::main]
@@ -71,7 +49,7 @@ async fn main() -> Result<(), BoxError> {
         Echo { sandbox: Arc::new(Sandbox::builder().start().await?), refused: Arc::default() };
     let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
     let auth = AuthLayer::send_payments(echo.sandbox.base_url(), credentials)?;
-    let mut client = Grpc::new(connect(serve(echo.clone())?, auth).await?);
+    let mut client = Grpc::new(connect(serve(echo.clone())?, &auth).await?);
 
     unary(&mut client).await?;
     bidirectional(&mut client).await?;
@@ -86,7 +64,11 @@ async fn main() -> Result<(), BoxError> {
     // two seconds before it is replaced.
     println!("refused with status 16, and sent again: {refused}");
     println!("POST /auth: {asked}");
-    if asked == 3 { Ok(()) } else { Err("3 POSTs were expected".into()) }
+    if asked != 3 {
+        return Err("3 POSTs were expected".into());
+    }
+    println!("As promised: both calls whose token was revoked were sent again with a new one.");
+    Ok(())
 }
 
 async fn unary<S: GrpcService<Body, ResponseBody = GrpcBody<Body>>>(

@@ -113,7 +113,9 @@ impl SigningKey {
     pub fn hs256(secret: impl Into<SecretString>) -> Result<Self, ConfigError> {
         let secret = secret.into();
         if secret.expose_secret().is_empty() {
-            return Err(ConfigError::InvalidSigningKey("the secret is empty"));
+            return Err(ConfigError::InvalidSigningKey(
+                "the secret is empty; give the one that the server has",
+            ));
         }
         Ok(Self::new(Algorithm::Hs256, Pair::hmac(secret.expose_secret().as_bytes())))
     }
@@ -128,8 +130,11 @@ impl SigningKey {
     /// Returns an error if the text is no such key. The error shows nothing of it.
     pub fn from_jwk(json: &str) -> Result<Self, ConfigError> {
         // The parser's message may quote the key.
-        let jwk: Jwk = serde_json::from_str(json)
-            .map_err(|_| ConfigError::InvalidSigningKey("it is not the JSON of one JWK"))?;
+        let jwk: Jwk = serde_json::from_str(json).map_err(|_| {
+            ConfigError::InvalidSigningKey(
+                "it is not the JSON of one JWK; give one key, and no set of keys",
+            )
+        })?;
         let (algorithm, pair) = jwk::read(&jwk).map_err(ConfigError::InvalidSigningKey)?;
         let x5t_s256 = jwk.x5t_s256.map(Arc::from);
         Ok(Self { x5t_s256, kid: jwk.kid.map(Arc::from), ..Self::new(algorithm, pair) })

@@ -167,7 +167,10 @@ impl<K: SignerSource> SignedJwt<K> {
         }
         claims.insert("aud".into(), audience.into());
         let start = ask.now.checked_sub(self.skew).unwrap_or(ask.now);
-        let end = ask.now.checked_add(self.lifetime).ok_or("the lifetime is too long")?;
+        let end = ask
+            .now
+            .checked_add(self.lifetime)
+            .ok_or("the lifetime is too long; give a shorter one")?;
         claims.insert("iat".into(), jwt::date(start));
         claims.insert("exp".into(), jwt::date(end));
         claims.insert("jti".into(), jwt::random_id()?.into());

@@ -139,8 +139,8 @@ fn no_runtime() -> AuthError {
 pub(super) fn issued_again() -> AuthError {
     AuthError::new(
         Kind::CoolingDown,
-        "the token endpoint issued the refused token again, so the request is not sent again; has \
-         the client no right to this resource?",
+        "the token endpoint issued the refused token again, so the request is not sent again; \
+         check that the client may use this resource",
     )
 }
 
@@ -148,7 +148,7 @@ fn cooling_down() -> AuthError {
     AuthError::new(
         Kind::CoolingDown,
         "the token was refused soon after it was issued, as the one before it, so no new one is \
-         asked for yet; is the client id used by another process, or has the client no right to \
-         this resource?",
+         asked for yet; check that no other process uses the client id, and that the client may \
+         use this resource",
     )
 }

@@ -179,7 +179,9 @@ impl<E: TokenEndpoint> TokenCacheBuilder<E> {
         }
         self.policy.check()?;
         if self.sharing.lease.is_some_and(|lease| lease < SHORTEST_LEASE) {
-            return Err(ConfigError::InvalidPolicy("the lease is shorter than 100 ms"));
+            return Err(ConfigError::InvalidPolicy(
+                "the lease is shorter than 100 ms; give a longer one",
+            ));
         }
         if self.fleet.is_some() && !self.endpoint.is_shareable() {
             return Err(ConfigError::InvalidSetting {

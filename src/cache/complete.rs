@@ -58,6 +58,7 @@ pub(super) fn complete(
         Ok(token) if is_newer => {
             adopt(state, token, sequence, completion.arrival, inputs, &mut effects);
         }
+        Ok(_) if in_flight => state.set_last_error(None, &mut effects),
         // A flight that was abandoned may complete after its successor.
         Ok(_) => {}
         Err(error) if in_flight => {
@@ -192,6 +193,7 @@ fn adopt(
         state.cooldown.take(shared);
     }
     state.set_gate(None, effects);
+    state.set_last_error(None, effects);
     state.panics = 0;
     effects.leases = Some(NewLeases::Of(token.clone()));
 }
@@ -204,6 +206,7 @@ fn fail(
     effects: &mut Effects,
 ) {
     let Inputs { rules, now, random, .. } = inputs;
+    state.set_last_error(Some(error.clone()), effects);
     may_have_died(state, completion.fate, inputs, effects);
     if let Some(current) = &mut state.current
         && current.standing == Standing::Refused

@@ -79,8 +79,8 @@ pub(super) fn interrupted(panicked: bool) -> AuthError {
     if panicked {
         AuthError::new(
             Kind::Interrupted,
-            "the refresh panicked; the panic's own message names the place. The next call starts \
-             afresh",
+            "the refresh panicked; look for the message of the panic, which names the place, or \
+             call again, which starts another refresh",
         )
     } else {
         AuthError::new(

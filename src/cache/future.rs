@@ -212,7 +212,7 @@ fn judge<T>(
         }
         (Ok(None), _) => Some(Err(AuthError::new(
             Kind::Expired,
-            "the token expired before it could be used; is this task polled too rarely?",
+            "the token expired before it could be used; check that nothing blocks the task",
         ))),
         // The refresh failed, but this caller only needs a token, and there still is one.
         (Err(_), Some(standing))

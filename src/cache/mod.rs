@@ -43,6 +43,7 @@ mod hold;
 mod invalidate;
 mod lease;
 mod locked;
+mod readiness;
 mod report;
 mod respond;
 mod slot;
@@ -82,7 +83,21 @@ use crate::{
 ///
 /// Make one for each set of credentials, and give clones of it to every
 /// [`AuthLayer`](crate::AuthLayer) that uses them. Two caches for the same credentials would kill
-/// each other's tokens at an exclusive endpoint. See the [module](self) for an example.
+/// each other's tokens at an exclusive endpoint.
+///
+/// # Examples
+///
+/// ```
+/// use tower_reauth::{TokenCache, endpoint};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower_reauth::AuthError> {
+/// // An endpoint for tests. `OAuth2` and `SendPayments` are two for APIs.
+/// let cache = TokenCache::new(endpoint::fixed("a-token"));
+/// assert_eq!(cache.token().await?.header_value(), "Bearer a-token");
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Runtimes
 ///

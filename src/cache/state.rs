@@ -48,6 +48,8 @@ pub(super) struct State {
     /// Private, because the error in it must not be dropped here: see
     /// [`set_gate`](Self::set_gate).
     gate: Option<Gate>,
+    /// The error of the last flight that ended. Private for the same reason.
+    last_error: Option<AuthError>,
 }
 
 /// The newest token.
@@ -318,6 +320,18 @@ impl State {
     pub(super) fn set_gate(&mut self, gate: Option<Gate>, effects: &mut Effects) {
         if let Some(old) = std::mem::replace(&mut self.gate, gate) {
             effects.then.push(Effect::Discard(old.error));
+        }
+    }
+
+    /// Returns the error of the last flight that ended.
+    pub(super) fn last_error(&self) -> Option<&AuthError> {
+        self.last_error.as_ref()
+    }
+
+    /// Notes how the last flight ended. The error before it is dropped by an effect.
+    pub(super) fn set_last_error(&mut self, error: Option<AuthError>, effects: &mut Effects) {
+        if let Some(old) = std::mem::replace(&mut self.last_error, error) {
+            effects.then.push(Effect::Discard(old));
         }
     }
 

@@ -360,10 +360,10 @@ fn an_error_that_is_no_longer_needed_is_left_to_an_effect() {
     let discards = |effects: &Effects| {
         effects.then.iter().filter(|effect| matches!(effect, Effect::Discard(_))).count()
     };
-    assert_eq!(discards(&effects), 1, "the error of the back-off before");
+    assert_eq!(discards(&effects), 2, "the error before, of the back-off and as the last one");
     world.advance(60);
     world.acquire(&Requirement::Usable);
-    assert_eq!(discards(&world.issue()), 1, "the last error");
+    assert_eq!(discards(&world.issue()), 2, "the error of both");
 }
 
 #[test]

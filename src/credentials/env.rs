@@ -72,6 +72,9 @@ mod tests {
         // Cargo sets these two for every test.
         let source = EnvCredentials::new("CARGO_PKG_NAME", "CARGO_PKG_LICENSE");
         let credentials = source.credentials().await.unwrap();
-        assert_eq!((credentials.client_id(), credentials.expose_secret()), ("tower-reauth", "MIT"));
+        assert_eq!(
+            (credentials.client_id(), credentials.expose_secret()),
+            ("tower-reauth", "MIT OR Apache-2.0")
+        );
     }
 }

@@ -8,26 +8,34 @@ use crate::error::BoxError;
 /// Creates a source from an async function, which is called each time a token is requested.
 ///
 /// The text of an error that it returns is shown to users and logged, so it must hold no secret.
-/// The function must not block. For files there is [`FileCredentials`](super::FileCredentials).
+/// The function must not block. Where it ends in `?`, name the error, as in the second example. For
+/// files there is [`FileCredentials`](super::FileCredentials).
 ///
 /// # Examples
 ///
 /// ```
-/// use tower_reauth::credentials::{self, Credentials};
+/// use tower_reauth::{
+///     BoxError,
+///     credentials::{self, Credentials},
+/// };
 ///
-/// async fn ask_vault() -> Result<String, std::io::Error> {
-///     Ok("the current secret".into())
+/// async fn ask_vault() -> Result<Credentials, std::io::Error> {
+///     Ok(Credentials::new("my-client-id", "the current secret"))
 /// }
 ///
+/// let source = credentials::from_fn(ask_vault);
+///
 /// let source = credentials::from_fn(|| async {
-///     Ok(Credentials::new("my-client-id", ask_vault().await?))
+///     let id = std::env::var("CLIENT_ID")?;
+///     Ok::<_, BoxError>(Credentials::new(id, ask_vault().await?.expose_secret()))
 /// });
 /// # let _ = source;
 /// ```
-pub fn from_fn<F, Fut>(function: F) -> FromFn<F>
+pub fn from_fn<F, Fut, E>(function: F) -> FromFn<F>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Credentials, BoxError>> + Send,
+    Fut: Future<Output = Result<Credentials, E>> + Send,
+    E: Into<BoxError>,
 {
     FromFn(function)
 }
@@ -36,13 +44,14 @@ where
 #[derive(Clone, Copy)]
 pub struct FromFn<F>(F);
 
-impl<F, Fut> CredentialsSource for FromFn<F>
+impl<F, Fut, E> CredentialsSource for FromFn<F>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Credentials, BoxError>> + Send,
+    Fut: Future<Output = Result<Credentials, E>> + Send,
+    E: Into<BoxError>,
 {
     async fn credentials(&self) -> Result<Credentials, BoxError> {
-        (self.0)().await
+        (self.0)().await.map_err(Into::into)
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! | source | for |
 //! |---|---|
-//! | [`Credentials`] itself | fixed values |
+//! | [`Credentials`] itself | fixed values, which may be read from a configuration with serde |
 //! | [`EnvCredentials`] | environment variables |
 //! | [`FileCredentials`] | files, as Docker and Kubernetes mount secrets |
 //! | [`ClientId`] | a client without a secret |
@@ -19,13 +19,11 @@
 //! ```
 //! use tower_reauth::credentials::{self, Credentials};
 //!
-//! async fn ask_vault() -> Result<String, std::io::Error> {
-//!     Ok("the current secret".into())
+//! async fn ask_vault() -> Result<Credentials, std::io::Error> {
+//!     Ok(Credentials::new("my-client-id", "the current secret"))
 //! }
 //!
-//! let source = credentials::from_fn(|| async {
-//!     Ok(Credentials::new("my-client-id", ask_vault().await?))
-//! });
+//! let source = credentials::from_fn(ask_vault);
 //! # let _ = source;
 //! ```
 
@@ -33,6 +31,7 @@ mod bounded;
 mod boxed;
 mod client_credentials;
 mod client_id;
+mod deserialize;
 mod env;
 mod file;
 mod from_fn;

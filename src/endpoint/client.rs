@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{http_service::HttpService, response::TokenResponse};
 use crate::{
     credentials::Credentials,
-    error::{AuthError, Kind},
+    error::{AuthError, Kind, endpoint_at},
     origin::Origin,
 };
 
@@ -197,11 +197,13 @@ impl<S: HttpService> TokenClient<S> {
         headers.entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
         let identity = HeaderValue::from_static("identity");
         headers.entry(header::ACCEPT_ENCODING).or_insert(identity);
+        let endpoint = endpoint_at(request.uri());
         let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let secrets: Vec<SecretString> = secrets.iter().map(|it| (*it).into()).collect();
         let (parts, body) =
             service.exchange(request, self.max_response_size, &secrets).await?.into_parts();
-        Ok(TokenResponse::new(parts.status, parts.headers, wiped_on_drop(body), secrets))
+        let body = wiped_on_drop(body);
+        Ok(TokenResponse::new(endpoint, parts.status, parts.headers, body, secrets))
     }
 }
 

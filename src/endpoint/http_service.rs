@@ -18,7 +18,7 @@ use super::{
     spelling,
 };
 use crate::{
-    error::{AuthError, BoxError, Fate, Kind, host_and_port},
+    error::{AuthError, BoxError, Fate, Kind, endpoint_at},
     isolate::isolate,
 };
 
@@ -98,8 +98,8 @@ where
         let body = body.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 let text = format!(
-                    "the token endpoint answered {} with more than {limit} bytes{}; check its \
-                     address",
+                    "{} answered {} with more than {limit} bytes{}; check its address",
+                    endpoint_at(&uri),
                     parts.status,
                     content_type(&parts.headers),
                 );
@@ -107,7 +107,7 @@ where
             } else {
                 AuthError::caused_by(
                     Kind::Transient,
-                    "the token endpoint's response was cut off; try again later",
+                    format!("the response of {} was cut off; try again later", endpoint_at(&uri)),
                     without_secret(error, secrets),
                 )
             }
@@ -125,39 +125,49 @@ enum Fault {
     Tls,
     /// The server does not speak HTTP.
     Protocol,
+    /// The proxy in front of it made no connection.
+    Proxy,
     /// Any other.
     Unreachable,
 }
 
 fn connection_error(error: BoxError, uri: &Uri, secrets: &[SecretString]) -> AuthError {
     let fault = fault(&*error);
-    let address = host_and_port(uri).map(|address| format!(" {address}")).unwrap_or_default();
+    let endpoint = endpoint_at(uri);
     let (kind, text) = match fault {
         Fault::Unresolved => (
             Kind::Unresolved,
             format!(
-                "the host of the token endpoint{address} can't be resolved, so it can't be \
+                "the host of {endpoint} can't be resolved, so it can't be \
                  reached; check the name in its address, and the name server"
             ),
         ),
         Fault::Tls => (
             Kind::Permanent,
             format!(
-                "the TLS handshake with the token endpoint{address} failed; check its address and \
+                "the TLS handshake with {endpoint} failed; check its address and \
                  its certificate, and which authorities this client trusts"
             ),
         ),
         Fault::Protocol => (
             Kind::Permanent,
             format!(
-                "the token endpoint{address} did not answer in HTTP; check the scheme and the port \
+                "{endpoint} did not answer in HTTP; check the scheme and the port \
                  of its address"
+            ),
+        ),
+        Fault::Proxy => (
+            Kind::Transient,
+            format!(
+                "the proxy{} made no connection to {endpoint}; check the proxy's \
+                 address, user and password, or name the host in NO_PROXY",
+                proxy(&*error).map(|proxy| format!(" {proxy}")).unwrap_or_default(),
             ),
         ),
         Fault::Unreachable => (
             Kind::Transient,
             format!(
-                "the token endpoint{address} can't be reached; check its address and the network, \
+                "{endpoint} can't be reached; check its address and the network, \
                  or try again later"
             ),
         ),
@@ -204,7 +214,10 @@ fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
 /// The errors of hyper and rustls are known, and so of each client that is made of them. Those of
 /// other clients count as passing.
 fn fault(error: &(dyn Error + 'static)) -> Fault {
-    if has_cause(error, &is_unresolved) {
+    // First, since its own cause would be blamed on the token endpoint.
+    if proxy(error).is_some() {
+        Fault::Proxy
+    } else if has_cause(error, &is_unresolved) {
         Fault::Unresolved
     } else if has_cause(error, &is_tls_fault) {
         Fault::Tls
@@ -213,6 +226,15 @@ fn fault(error: &(dyn Error + 'static)) -> Fault {
     } else {
         Fault::Unreachable
     }
+}
+
+/// Returns host and port of the proxy that made no connection, if that is the fault.
+fn proxy<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
+    #[cfg(feature = "client")]
+    if let Some(error) = error.downcast_ref::<crate::client::ProxyError>() {
+        return Some(error.proxy());
+    }
+    proxy(error.source()?)
 }
 
 fn is_unresolved(error: &(dyn Error + 'static)) -> bool {

@@ -5,6 +5,7 @@
 //! | [`TokenEndpoint`] | the trait of every endpoint |
 //! | [`OAuth2`] | OAuth 2: client credentials, and every grant that needs no person |
 //! | [`SendPayments`] | the Send Payments API |
+//! | [`fixed`] | a token that never changes, as in tests |
 //! | [`TokenFile`] | a token that somebody else writes to a file, such as that of Kubernetes |
 //! | `SelfSigned` (feature `sign`) | a JWT that is signed here and is the token |
 //! | [`TokenClient`] | the HTTP part of an endpoint of your own |
@@ -69,6 +70,7 @@
 //! ```
 
 mod client;
+mod fixed;
 mod form;
 mod http_service;
 pub mod oauth2;
@@ -89,6 +91,7 @@ pub use self::self_signed::SelfSigned;
 pub(crate) use self::token_endpoint::{DynEndpoint, NoEndpoint};
 pub use self::{
     client::TokenClient,
+    fixed::{FixedToken, fixed},
     http_service::HttpService,
     oauth2::OAuth2,
     response::TokenResponse,

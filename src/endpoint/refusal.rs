@@ -74,7 +74,7 @@ fn by_status(status: StatusCode, is_json: bool) -> Class {
         400 | 401 | 403 => (Kind::Rejected, "check the client id and the secret"),
         408 | 409 | 410 | 425 | 429 | 500..=599 => (Kind::Transient, "try again later"),
         404 | 405 => (Kind::Permanent, "check the token endpoint's address"),
-        _ => (Kind::Permanent, "this status is not part of the contract; check the address"),
+        _ => (Kind::Permanent, "no token endpoint answers with this status; check the address"),
     }
 }
 

@@ -54,6 +54,8 @@ use crate::{
 /// }
 /// ```
 pub struct TokenResponse {
+    /// The endpoint as an error names it.
+    endpoint: String,
     status: StatusCode,
     headers: HeaderMap,
     /// In UTF-8, unless it is in a content coding.
@@ -66,13 +68,14 @@ pub struct TokenResponse {
 
 impl TokenResponse {
     pub(super) fn new(
+        endpoint: String,
         status: StatusCode,
         headers: HeaderMap,
         body: Zeroizing<Vec<u8>>,
         secrets: Vec<SecretString>,
     ) -> Self {
         let coding = content_coding(&headers, &body);
-        Self { status, headers, body: utf8(body), coding, secrets }
+        Self { endpoint, status, headers, body: utf8(body), coding, secrets }
     }
 
     /// Parses the body as JSON.
@@ -149,7 +152,7 @@ impl TokenResponse {
             if self.status.is_redirection() { Documented::default() } else { self.documented() };
         let (code, kind) = code.map_or((None, None), |(code, kind)| (Some(code), kind));
         let code = code.filter(|code| may_be_shown(code, &self.secrets));
-        let mut start = format!("the token endpoint answered {}", self.status);
+        let mut start = self.start();
         if let Some(code) = code
             && documented.code.as_deref() != Some(&*code)
         {
@@ -176,8 +179,7 @@ impl TokenResponse {
         let documented = self.documented();
         let class = documented.code.as_deref().and_then(by_code);
         let by_kind = if kind == Kind::Transient { "try again later" } else { "check its address" };
-        let status = self.status;
-        let start = format!("the token endpoint answered {status} with {found}");
+        let start = format!("{} with {found}", self.start());
         self.error(&start, class.unwrap_or((kind, by_kind)), documented)
     }
 
@@ -211,7 +213,17 @@ impl TokenResponse {
         let documented =
             if self.status.is_redirection() { Documented::default() } else { self.documented() };
         let class = classify(self.status, documented.code.as_deref(), documented.is_json);
-        self.error(&format!("the token endpoint answered {}", self.status), class, documented)
+        self.error(&self.start(), class, documented)
+    }
+
+    /// Returns the endpoint as an error names it.
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Returns the first words of an error.
+    fn start(&self) -> String {
+        format!("{} answered {}", self.endpoint, self.status)
     }
 
     /// Returns `true` if `text`, which is the server's, holds no part of a secret that was sent.

@@ -8,7 +8,13 @@ fn response(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     let status = StatusCode::from_u16(status).unwrap();
-    TokenResponse::new(status, headers, Zeroizing::new(body.into()), vec![SECRET.into()])
+    TokenResponse::new(
+        "the token endpoint".into(),
+        status,
+        headers,
+        Zeroizing::new(body.into()),
+        vec![SECRET.into()],
+    )
 }
 
 fn refusal(status: u16, body: &str) -> AuthError {
@@ -169,7 +175,13 @@ fn a_body_in_an_encoding_that_nobody_asked_for_is_named() {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
         }
         let status = StatusCode::from_u16(status).unwrap();
-        TokenResponse::new(status, headers, Zeroizing::new(body.to_vec()), vec![SECRET.into()])
+        TokenResponse::new(
+            "the token endpoint".into(),
+            status,
+            headers,
+            Zeroizing::new(body.to_vec()),
+            vec![SECRET.into()],
+        )
     };
     let gzip: &[u8] = &[0x1f, 0x8b, 8, 0, 0];
     for (coding, body, named) in [

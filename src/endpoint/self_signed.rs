@@ -108,7 +108,9 @@ impl<K: SignerSource> SelfSigned<K> {
         claims.remove("exp");
         claims.insert("iat".into(), jwt::date(issued));
         if self.has_exp {
-            let end = issued.checked_add(self.lifetime).ok_or("the lifetime is too long")?;
+            let end = issued
+                .checked_add(self.lifetime)
+                .ok_or("the lifetime is too long; give a shorter one")?;
             claims.insert("exp".into(), jwt::date(end));
         }
         Ok(claims)

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin};
 use http::Uri;
 
 use crate::{
-    error::{AuthError, Kind},
+    error::{AuthError, Kind, endpoint_at},
     origin::ApiOrigins,
     token::{AccessToken, Identity, IssuedToken},
 };
@@ -14,6 +14,7 @@ use crate::{
 ///
 /// It decides how the cache renews a token before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Rotation {
     /// A request for a new token kills the one in use, for every process that shares the
     /// credentials.
@@ -162,6 +163,8 @@ pub(crate) trait DynEndpoint: Send + Sync + 'static {
         previous: &'a AccessToken,
     ) -> BoxFuture<'a, Result<IssuedToken, AuthError>>;
     fn credentials_changed(&self) -> BoxFuture<'_, bool>;
+    /// Returns the endpoint as an error names it.
+    fn name(&self) -> String;
     fn identity(&self) -> BoxFuture<'_, Result<Option<Identity>, AuthError>>;
 }
 
@@ -182,6 +185,10 @@ impl<E: TokenEndpoint> DynEndpoint for E {
 
     fn credentials_changed(&self) -> BoxFuture<'_, bool> {
         Box::pin(TokenEndpoint::credentials_changed(self))
+    }
+
+    fn name(&self) -> String {
+        self.uri().map_or_else(|| "the token endpoint".into(), endpoint_at)
     }
 
     fn identity(&self) -> BoxFuture<'_, Result<Option<Identity>, AuthError>> {

@@ -169,7 +169,7 @@ impl AuthError {
     pub fn transient(source: impl Into<BoxError>) -> Self {
         Self::caused_by(
             Kind::Transient,
-            "the token endpoint failed in passing; try again later",
+            "the token endpoint failed for now; try again later",
             source,
         )
     }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 /// A value that a builder can't work with.
 ///
-/// The text names the value and says which one would do.
+/// The text names the value and says which one would do. There may be more variants later, and more
+/// fields of each, so a pattern ends with `..` and a `match` has an arm for the rest.
 ///
 /// # Examples
 ///
@@ -24,6 +25,7 @@ pub enum ConfigError {
     /// The URL can't be parsed, has no scheme or host, has a scheme that can't be used there, or
     /// carries a query, a fragment, or user information where none may be.
     #[error("{url:?} can't be used: {reason}")]
+    #[non_exhaustive]
     InvalidUrl {
         /// The scheme, host and port of the URL.
         ///
@@ -37,6 +39,7 @@ pub enum ConfigError {
     #[error(
         "{origin} is plain http and not this machine; use https, or allow it by name with `{allow}`"
     )]
+    #[non_exhaustive]
     PlainHttp {
         /// The origin of the URL.
         origin: String,
@@ -48,6 +51,7 @@ pub enum ConfigError {
         "{address} is plain Redis and not this machine; use rediss, or allow it by name with \
          `{allow}`"
     )]
+    #[non_exhaustive]
     PlainRedis {
         /// The scheme, host and port of the URL.
         address: String,
@@ -65,6 +69,7 @@ pub enum ConfigError {
     InvalidPolicy(&'static str),
     /// A setting of an OAuth 2 endpoint that can't be used, or that another one contradicts.
     #[error("{setting} can't be used: {reason}")]
+    #[non_exhaustive]
     InvalidSetting {
         /// The setting, such as `the grant type` or `the header "x-tenant"`. Never the value of a
         /// parameter or header.
@@ -74,6 +79,7 @@ pub enum ConfigError {
     },
     /// A status, challenge, JSON pointer or code that can't tell a refusal.
     #[error("{given:?} can't tell a refusal: {reason}")]
+    #[non_exhaustive]
     InvalidRefusal {
         /// The value. Empty if there is none.
         given: String,
@@ -82,6 +88,7 @@ pub enum ConfigError {
     },
     /// The environment variable with the keys that seal tokens in a store can't be used.
     #[error("the keys in the environment variable {variable} can't be used: {reason}")]
+    #[non_exhaustive]
     InvalidKeys {
         /// The name of the variable.
         variable: String,
@@ -96,6 +103,7 @@ pub enum ConfigError {
     ),
     /// The directory of a file store can't be used, or the platform has no such store.
     #[error("the file store can't be used: {} {reason}", path.display())]
+    #[non_exhaustive]
     FileStore {
         /// The path of the directory.
         path: PathBuf,
@@ -105,8 +113,8 @@ pub enum ConfigError {
     /// The TLS configuration of the built-in client can't be made, for example because the
     /// platform's trust roots can't be loaded.
     #[error(
-        "the HTTPS client can't be built: {0}; check the platform's trust roots, or give a TLS \
-         configuration with `client::https_with`"
+        "the HTTPS client can't be built: {0}; check the platform's trust roots, or give others \
+         with `client::builder`"
     )]
     Tls(String),
 }

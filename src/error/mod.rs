@@ -18,8 +18,10 @@ mod predicates;
 mod service;
 mod uri;
 
+#[cfg(feature = "client")]
+pub(crate) use self::uri::host_and_port;
 pub use self::{auth::AuthError, boxed::BoxError, config::ConfigError, service::Error};
 pub(crate) use self::{
     kind::{Fate, Kind},
-    uri::{host_and_port, shown},
+    uri::{endpoint_at, foreign_line, foreign_line_of, line_of, request_line, shown},
 };

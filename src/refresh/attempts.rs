@@ -65,7 +65,7 @@ impl Attempts<'_> {
             Ok(Err(error)) => RefreshResult { result: Err(error), fate, issued_to: None },
             // The deadline cut off an attempt, whose fate is unknown, or a pause before one.
             Err(_) => RefreshResult {
-                result: Err(last.unwrap_or_else(|| timed_out(self.policy.deadline))),
+                result: Err(last.unwrap_or_else(|| self.timed_out(self.policy.deadline))),
                 fate: fate.max(Fate::Unknown),
                 issued_to: None,
             },
@@ -134,7 +134,7 @@ impl Attempts<'_> {
         let issuing = credentials::bounded(ends.min(deadline), asking);
         let issued = timeout_at(ends, issuing)
             .await
-            .map_err(|_| timed_out(time))?
+            .map_err(|_| self.timed_out(time))?
             .map_err(|error| error.with_retry_after_at_most(self.policy.max_retry_after))?;
         let times = self.times(&issued, &sent)?;
         let scheme = self.scheme_of(&issued)?;
@@ -144,7 +144,7 @@ impl Attempts<'_> {
 
     fn times(&self, issued: &IssuedToken, sent: &Sent) -> Result<Times, AuthError> {
         let lifetime = lifetime::observed(issued, issued.secret.expose_secret(), sent.wall)
-            .map_err(|_| expired())?;
+            .map_err(|_| self.expired())?;
         let mut schedule = schedule::schedule(lifetime, &self.policy.windows, fastrand::f64());
         if let Some(hint) = issued.renew_in {
             schedule.due_by(hint, lifetime);
@@ -157,32 +157,45 @@ impl Attempts<'_> {
         if is_scheme(scheme) {
             return Ok(scheme);
         }
-        Err(AuthError::new(
-            Kind::InvalidResponse,
-            "the endpoint names an authentication scheme that no header can carry; check its \
-             address",
-        ))
+        Err(self.said("names an authentication scheme that no header can carry; check its address"))
     }
 
     fn adopt(&self, scheme: &str, secret: &str, times: Times) -> Result<AccessToken, AuthError> {
         let token = AccessToken::new(scheme, secret, self.token_sequence, times);
         let token = token.map_err(|why| {
-            AuthError::new(
-                Kind::InvalidResponse,
-                match why {
-                    Unsendable::Empty => {
-                        "the token endpoint issued an empty access token; check its address and \
-                         the client's rights"
-                    }
-                    Unsendable::Characters => {
-                        "the token endpoint issued an access token with characters that a header \
-                         can't carry; check its address"
-                    }
-                },
-            )
+            self.said(match why {
+                Unsendable::Empty => {
+                    "issued an empty access token; check its address and the client's rights"
+                }
+                Unsendable::Characters => {
+                    "issued an access token with characters that a header can't carry; check its \
+                     address"
+                }
+            })
         })?;
         // The lifetime counts from the request. A token may have spent all of it on the way.
-        if token.is_usable() { Ok(token) } else { Err(expired()) }
+        if token.is_usable() { Ok(token) } else { Err(self.expired()) }
+    }
+
+    /// Returns the error of a success that brought no usable token.
+    fn said(&self, fault: &str) -> AuthError {
+        AuthError::new(Kind::InvalidResponse, format!("{} {fault}", self.endpoint.name()))
+    }
+
+    fn expired(&self) -> AuthError {
+        let fault = "issued a token that had expired when it arrived; check its clock";
+        AuthError::new(Kind::Expired, format!("{} {fault}", self.endpoint.name()))
+    }
+
+    fn timed_out(&self, after: Duration) -> AuthError {
+        AuthError::new(
+            Kind::Timeout,
+            format!(
+                "{} did not answer within {}; check the network, or try again later",
+                self.endpoint.name(),
+                clock::in_seconds(after),
+            ),
+        )
     }
 }
 
@@ -190,21 +203,4 @@ impl Attempts<'_> {
 struct Sent {
     at: Moment,
     wall: SystemTime,
-}
-
-fn expired() -> AuthError {
-    AuthError::new(
-        Kind::Expired,
-        "the token endpoint issued a token that had expired when it arrived; check its clock",
-    )
-}
-
-fn timed_out(after: Duration) -> AuthError {
-    AuthError::new(
-        Kind::Timeout,
-        format!(
-            "the token endpoint did not answer within {}; check the network, or try again later",
-            clock::in_seconds(after),
-        ),
-    )
 }

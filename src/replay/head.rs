@@ -29,7 +29,10 @@ use http::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::route::Route;
+use crate::{
+    error::{foreign_line, request_line},
+    route::Route,
+};
 
 /// A request's method, URI, version and headers, kept without an allocation if they fit inline and
 /// the pool is not empty.
@@ -118,14 +121,40 @@ impl KeptHead {
         Self(Some(head))
     }
 
+    /// Keeps method and URI alone.
+    #[inline(never)]
+    pub(crate) fn line_of(method: &Method, uri: &Uri) -> Self {
+        Self::visiting(|_| (), method, uri, Version::default(), &HeaderMap::new())
+    }
+
     /// Returns the route of the request. Returns `None` if nothing was kept.
     pub(super) fn route(&self) -> Option<Route> {
+        let [method, scheme, authority, path] = self.line_parts()?;
+        Some(Route::new(method, scheme, authority, path))
+    }
+
+    /// Returns the request as an error names it. Returns `None` if nothing was kept.
+    #[cold]
+    pub(crate) fn line(&self) -> Option<Box<str>> {
+        let [method, scheme, authority, path] = self.line_parts()?;
+        Some(request_line(method, scheme, authority, path))
+    }
+
+    /// Returns the request as an error names it if it is not for the API.
+    #[cold]
+    pub(crate) fn foreign_line(&self) -> Option<Box<str>> {
+        let [method, scheme, authority, _] = self.line_parts()?;
+        Some(foreign_line(method, scheme, authority))
+    }
+
+    /// Returns method, scheme, authority, and the path with its query.
+    fn line_parts(&self) -> Option<[&str; 4]> {
         let head = self.0.as_ref()?;
         let (mut inline, mut overflow) = (&head.inline[..head.used], &head.overflow[..]);
         let mut next = || if inline.is_empty() { take(&mut overflow) } else { take(&mut inline) };
         let ((method, scheme, _), (authority, path, _)) = (next()?, next()?);
         let text = |bytes| std::str::from_utf8(bytes).ok();
-        Some(Route::new(text(method)?, text(scheme)?, text(authority)?, text(path)?))
+        Some([text(method)?, text(scheme)?, text(authority)?, text(path)?])
     }
 
     /// Makes a request with this head and `body`. Returns `None` if nothing was kept, because a

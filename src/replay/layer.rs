@@ -2,12 +2,13 @@
 
 use std::task::{Context, Poll};
 
-use http::Request;
+use http::{Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{body::ReplayBody, recorder::DEFAULT_CAP};
+use crate::send::{self, CloneService, InnerService};
 
 /// Turns the body of each request into a [`ReplayBody`], so that requests with streaming bodies can
 /// be replayed after a 401.
@@ -80,6 +81,60 @@ impl<S> Layer<S> for ReplayLayer {
 pub struct Replayable<S> {
     inner: S,
     cap: usize,
+}
+
+impl<S> Replayable<S> {
+    /// Sends a request through a clone of this service, once that is ready, as
+    /// [`Auth::send`](crate::Auth::send) does.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of the inner service.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time, if that of the inner service may be.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "client")]
+    /// # async fn f(auth: tower_reauth::AuthLayer) -> Result<(), tower_reauth::BoxError> {
+    /// use bytes::Bytes;
+    /// use http_body_util::{BodyExt, Empty, combinators::BoxBody};
+    /// use tower::ServiceBuilder;
+    /// use tower_reauth::{BoxError, client, replay::{ReplayBody, ReplayLayer}};
+    ///
+    /// type Streaming = BoxBody<Bytes, BoxError>;
+    ///
+    /// let client = ServiceBuilder::new()
+    ///     .layer(ReplayLayer::new())
+    ///     .layer(auth)
+    ///     .service(client::https::<ReplayBody<Streaming>>()?);
+    /// let body: Streaming = Empty::new().map_err(|never| match never {}).boxed();
+    /// let request = http::Request::post("https://api.example.com/uploads").body(body)?;
+    /// println!("{}", client.send(request).await?.status());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn send<B>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<S::ResponseBody>, S::Error>> + use<S, B>
+    where
+        S: CloneService + InnerService<ReplayBody<B>>,
+        B: Body,
+    {
+        send::oneshot(self.clone(), request)
+    }
+}
+
+#[cfg(feature = "tonic")]
+impl<S> Replayable<S> {
+    /// Sets the cap of the bodies that follow.
+    pub(crate) fn with_cap(self, cap: usize) -> Self {
+        Self { cap, ..self }
+    }
 }
 
 impl<S, B> Service<Request<B>> for Replayable<S>

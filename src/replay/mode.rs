@@ -17,7 +17,9 @@ use crate::route::Route;
     message = "requests with the body `{B}` can't be replayed after a 401",
     note = "put a `tower_reauth::replay::ReplayLayer` above the `AuthLayer`, use a body that is \
             `Clone`, such as `http_body_util::Full<Bytes>`, or switch replay off with \
-            `AuthLayer::without_replay`"
+            `AuthLayer::without_replay`",
+    note = "a `ReplayLayer` below the `AuthLayer` comes too late: `ServiceBuilder` has the outer \
+            layer first, `.layer(ReplayLayer::new()).layer(auth)`"
 )]
 pub trait Replay<B>: Clone + sealed::Sealed {
     #[doc(hidden)]
@@ -54,6 +56,10 @@ pub trait Replay<B>: Clone + sealed::Sealed {
     /// Returns the route of a request.
     #[doc(hidden)]
     fn route(kept: Option<&Self::Kept>, trace: &Self::Trace) -> Option<Route>;
+
+    /// Returns the request as an error names it, if it was kept.
+    #[doc(hidden)]
+    fn line(kept: Option<&Self::Kept>) -> Option<Box<str>>;
 
     /// Pauses the body of the attempt in flight until `kept` is restored or dropped. Returns
     /// `false` if the body can't be sent again.
@@ -134,6 +140,10 @@ impl<B: ReplayableBody> Replay<B> for ReplayOnce {
         kept?.head.route()
     }
 
+    fn line(kept: Option<&KeptRequest<B::Kept>>) -> Option<Box<str>> {
+        kept?.head.line()
+    }
+
     fn pause(kept: &KeptRequest<B::Kept>) -> bool {
         B::pause(&kept.body)
     }
@@ -162,6 +172,11 @@ impl<B> Replay<B> for NoReplay {
 
     fn route(_: Option<&Infallible>, trace: &Option<Route>) -> Option<Route> {
         *trace
+    }
+
+    fn line(_: Option<&Infallible>) -> Option<Box<str>> {
+        // A copy of method and URI would add a third to the instructions of a call.
+        None
     }
 
     fn pause(kept: &Infallible) -> bool {

@@ -29,7 +29,9 @@
     message = "the request body `{Self}` can't be replayed after a 401",
     note = "put a `tower_reauth::replay::ReplayLayer` above the `AuthLayer`, use a body that is \
             `Clone`, such as `http_body_util::Full<Bytes>`, or switch replay off with \
-            `AuthLayer::without_replay`"
+            `AuthLayer::without_replay`",
+    note = "a `ReplayLayer` below the `AuthLayer` comes too late: `ServiceBuilder` has the outer \
+            layer first, `.layer(ReplayLayer::new()).layer(auth)`"
 )]
 pub trait ReplayableBody: Sized {
     #[doc(hidden)]

@@ -13,6 +13,7 @@ use super::{
     auth_response::AuthOutcome,
     clock, damage,
     faults::AuthFault,
+    log::Reason,
     problem::Problem,
     server::ConnectionReset,
     state::SandboxState,
@@ -24,6 +25,7 @@ pub(super) async fn issue_token(
 ) -> Response {
     let in_flight = state.tally.start_auth();
     let fault = state.faults.next();
+    let is_fault = fault.is_some();
     let (parts, body) = request.into_parts();
     let credentials = auth_request::read_credentials(&parts.headers, body).await;
 
@@ -36,7 +38,12 @@ pub(super) async fn issue_token(
     // is closed.
     let Ok((outcome, _in_flight)) = processed else { return Problem::internal().into_response() };
     match outcome {
-        AuthOutcome::Respond(response) => response,
+        AuthOutcome::Respond(mut response) => {
+            if is_fault {
+                response.extensions_mut().insert(Reason("a fault that was asked for"));
+            }
+            response
+        }
         AuthOutcome::Hang => std::future::pending().await,
         AuthOutcome::Reset => match parts.extensions.get::<ConnectionReset>() {
             Some(connection) => connection.reset().await,

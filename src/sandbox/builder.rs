@@ -13,6 +13,7 @@ use tokio::{net::TcpListener, sync::watch};
 use super::{
     clock::{Clock, Offset},
     handle::Sandbox,
+    log::Log,
     router, server,
     state::SandboxState,
     token::Signer,
@@ -55,6 +56,7 @@ pub struct SandboxBuilder {
     resource_latency: Duration,
     offset: Offset,
     bind: SocketAddr,
+    log: Option<Log>,
 }
 
 impl SandboxBuilder {
@@ -69,6 +71,7 @@ impl SandboxBuilder {
             resource_latency: Duration::ZERO,
             offset: Offset::Ahead(Duration::ZERO),
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            log: None,
         }
     }
 
@@ -142,6 +145,32 @@ impl SandboxBuilder {
         self
     }
 
+    /// Hands one line for each request to `log`, when the response is there, or when there will be
+    /// none. It must not block, and it must not panic.
+    ///
+    /// A line has the method, the path and the status, and says why a request was refused, as in
+    /// `GET /accounts/1 401 Unauthorized: the token has expired`. It is for people, and may change.
+    /// No token, no secret and no query is in it.
+    ///
+    /// Defaults to no log.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_reauth::sandbox::Sandbox;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// // The harness shows it if the test fails.
+    /// let sandbox = Sandbox::builder().on_request(|line| eprintln!("{line}")).start().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_request(mut self, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.log = Some(Arc::new(log));
+        self
+    }
+
     /// Binds the address and serves it on a task of the current Tokio runtime, whose I/O and time
     /// must be enabled.
     ///
@@ -163,6 +192,7 @@ impl SandboxBuilder {
             Clock::new(self.offset),
             Signer::new(self.token_lifetime),
             self.clients,
+            self.log,
             self.auth_latency,
             self.resource_latency,
         ));
@@ -181,6 +211,6 @@ impl fmt::Debug for SandboxBuilder {
             .field("resource_latency", &self.resource_latency)
             .field("clock", &self.offset)
             .field("bind", &self.bind)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -33,6 +33,11 @@ impl Clients {
         self.lock().get(id).is_some_and(|client| client.secret == secret)
     }
 
+    /// Replaces the secret. Returns `false` if the client is unknown.
+    pub(super) fn change_secret(&self, id: &str, secret: String) -> bool {
+        self.lock().get_mut(id).map(|client| client.secret = secret).is_some()
+    }
+
     /// Puts a new token in use, which kills the one before it.
     pub(super) fn replace(&self, id: &str, token_id: String) {
         if let Some(client) = self.lock().get_mut(id) {

@@ -42,6 +42,7 @@ use http::StatusCode;
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+// A test makes a fault from its fields, so the fields are not `non_exhaustive`.
 pub enum AuthFault {
     /// Issues nothing, and answers with the documented error body.
     Status {

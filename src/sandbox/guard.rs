@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::{
     clock,
     counters::SandboxCounters,
+    log::Reason,
     problem::{self, Problem},
     state::SandboxState,
 };
@@ -113,6 +114,16 @@ impl Rejection {
         };
         *counter += 1;
     }
+
+    /// Returns the reason for the log.
+    fn reason(self) -> Reason {
+        Reason(match self {
+            Self::Missing => "there is no bearer token",
+            Self::Unknown => "the token was not issued by this sandbox",
+            Self::Expired => "the token has expired",
+            Self::Replaced => "the token was replaced or revoked",
+        })
+    }
 }
 
 impl IntoResponse for Rejection {
@@ -129,6 +140,7 @@ impl IntoResponse for Rejection {
         response
             .headers_mut()
             .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        response.extensions_mut().insert(self.reason());
         response
     }
 }

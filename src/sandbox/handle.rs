@@ -106,6 +106,36 @@ impl Sandbox {
         self.state.clients.revoke(client_id)
     }
 
+    /// Changes the client's secret. Returns `false` if the client is unknown.
+    ///
+    /// A `POST /auth` with the old secret is answered 401 from then on. The token in use lives on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http_body_util::Full;
+    /// use tower_reauth::{Credentials, SendPayments, TokenCache, sandbox::Sandbox};
+    ///
+    /// # #[cfg(feature = "client")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_reauth::BoxError> {
+    /// let sandbox = Sandbox::builder().start().await?;
+    /// let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
+    /// let http = tower_reauth::client::https::<Full<Bytes>>()?;
+    /// let cache = TokenCache::new(SendPayments::new(sandbox.base_url(), http, credentials)?);
+    ///
+    /// sandbox.change_secret(Sandbox::CLIENT_ID, "another-secret");
+    /// assert!(cache.warm_up().await.is_err_and(|error| error.is_rejected()));
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "client"))]
+    /// # fn main() {}
+    /// ```
+    pub fn change_secret(&self, client_id: &str, secret: impl Into<String>) -> bool {
+        self.state.clients.change_secret(client_id, secret.into())
+    }
+
     /// Returns `true` if `token`, without its scheme, is alive.
     ///
     /// Such a token was issued by this sandbox, has not expired, and was neither replaced nor

@@ -39,8 +39,9 @@
 //!
 //! ## Faults
 //!
-//! [`Sandbox::fail_next_auth`] and [`Sandbox::fail_every_auth`] make `POST /auth` fail in one of
-//! the ways of [`AuthFault`].
+//! [`Sandbox::revoke`] and [`Sandbox::issue_elsewhere`] kill the token in use, and
+//! [`Sandbox::change_secret`] makes the credentials wrong. [`Sandbox::fail_next_auth`] and
+//! [`Sandbox::fail_every_auth`] make `POST /auth` fail in one of the ways of [`AuthFault`].
 //!
 //! # OAuth 2
 //!
@@ -101,6 +102,7 @@ mod faults;
 mod guard;
 mod handle;
 mod idempotency;
+mod log;
 mod oauth2;
 mod problem;
 mod resources;

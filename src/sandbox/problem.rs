@@ -1,7 +1,7 @@
 //! The documented error body, and the limit of request bodies.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     response::{IntoResponse, Response},
 };
@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
+
+use super::log::Reason;
 
 /// In bytes.
 const MAX_REQUEST_BODY: usize = 1024 * 1024;
@@ -76,8 +78,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, Json(ProblemBody { message: self.message, errors: self.details }))
-            .into_response()
+        let body = ProblemBody { message: self.message, errors: self.details };
+        (self.status, Extension(Reason(self.message)), Json(body)).into_response()
     }
 }
 

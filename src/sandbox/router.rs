@@ -12,7 +12,7 @@ use axum::{
 use http::header;
 
 use super::{
-    auth, counters::SandboxCounters, guard, problem::Problem, resources, state::SandboxState,
+    auth, counters::SandboxCounters, guard, log, problem::Problem, resources, state::SandboxState,
 };
 
 /// Returns the routes over `state`, the guard in front of all that need a token.
@@ -32,6 +32,7 @@ pub(super) fn router(state: &Arc<SandboxState>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(state), guard::require_token));
     open.merge(guarded)
         .layer(middleware::map_response_with_state(Arc::clone(state), stamp_date))
+        .layer(middleware::from_fn_with_state(Arc::clone(state), log::log_request))
         .with_state(Arc::clone(state))
 }
 

@@ -8,6 +8,7 @@ use super::{
     clock::Clock,
     counters::Tally,
     faults::Faults,
+    log::Log,
     token::{SignedToken, Signer},
 };
 
@@ -19,6 +20,7 @@ pub(super) struct SandboxState {
     pub(super) accounts: Accounts,
     pub(super) faults: Faults,
     pub(super) tally: Arc<Tally>,
+    pub(super) log: Option<Log>,
     pub(super) auth_latency: Duration,
     pub(super) resource_latency: Duration,
 }
@@ -28,6 +30,7 @@ impl SandboxState {
         clock: Clock,
         signer: Signer,
         secrets: HashMap<String, String>,
+        log: Option<Log>,
         auth_latency: Duration,
         resource_latency: Duration,
     ) -> Self {
@@ -38,6 +41,7 @@ impl SandboxState {
             accounts: Accounts::default(),
             faults: Faults::default(),
             tally: Arc::default(),
+            log,
             auth_latency,
             resource_latency,
         }

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     cache::Lease,
-    error::{AuthError, BoxError, Error},
-    replay::Replay,
+    error::{BoxError, Error},
+    replay::{KeptHead, Replay},
     sync,
 };
 
@@ -30,9 +30,9 @@ pin_project! {
     /// Resolves to the response to a request that was made through [`Auth`](crate::Auth).
     ///
     /// If no new token can be obtained after a 401, the 401 is the response, body and all, and the
-    /// [`AuthError`] that says why is in its extensions. If the request body can't be sent again, a
-    /// [`Declined`](crate::replay::Declined) is there. The same goes for each response that the
-    /// layer's [`Classify`] calls a refusal.
+    /// [`AuthError`](crate::AuthError) that says why is in its extensions. If the request body
+    /// can't be sent again, a [`Declined`](crate::replay::Declined) is there. The same goes for
+    /// each response that the layer's [`Classify`] calls a refusal.
     ///
     /// # Cancel safety
     ///
@@ -55,12 +55,12 @@ where
     S: Service<Request<B>>,
     R: Replay<B>,
 {
-    pub(crate) fn refused(error: AuthError, classify: C) -> Self {
-        Self { state: State::Refusing { error: Some(error) }, classify }
+    pub(crate) fn refused(error: Error, classify: C) -> Self {
+        Self { state: State::Refusing { error: Some(Box::new(error)) }, classify }
     }
 
-    pub(crate) fn passing(future: S::Future, classify: C) -> Self {
-        Self { state: State::Passing { future }, classify }
+    pub(crate) fn passing(future: S::Future, line: KeptHead, classify: C) -> Self {
+        Self { state: State::Passing { future, line }, classify }
     }
 
     #[inline]
@@ -136,7 +136,9 @@ where
                     }
                 }
             }
-            return polled.map_err(|error| Error::Inner(error.into()));
+            return polled.map_err(|error| {
+                Error::inner_of(error, R::line(replay.as_ref().map(|it| &it.kept)))
+            });
         }
     }
 }

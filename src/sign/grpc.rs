@@ -246,19 +246,19 @@ impl<B: Default> Default for GrpcBody<B> {
 ///
 /// ```
 /// use tonic::{Code, Status};
-/// use tower_reauth::{AuthError, Error};
+/// use tower_reauth::AuthError;
 ///
-/// let status = Status::from(Error::Auth(AuthError::transient("connection reset")));
+/// let status = Status::from(AuthError::transient("connection reset"));
 /// assert_eq!(status.code(), Code::Unavailable);
 ///
-/// let status = Status::from(Error::Auth(AuthError::rejected("unknown client")));
+/// let status = Status::from(AuthError::rejected("unknown client"));
 /// assert_eq!(status.code(), Code::Unauthenticated);
 /// ```
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let auth = match error {
-            Error::Inner(inner) => return Self::from_error(inner),
-            Error::Auth(auth) => auth,
+        let (auth, request) = match error {
+            Error::Inner { error, .. } => return Self::from_error(error),
+            Error::Auth { error, request } => (error, request),
         };
         let is_the_endpoints = auth.is_transient() || auth.is_invalid_response();
         let mut status = if is_the_endpoints {
@@ -266,7 +266,7 @@ impl From<Error> for Status {
         } else {
             Self::unauthenticated(auth.to_string())
         };
-        status.set_source(Arc::new(Error::Auth(auth)));
+        status.set_source(Arc::new(Error::auth_of(auth, request)));
         status
     }
 }
@@ -274,6 +274,6 @@ impl From<Error> for Status {
 /// The status of a call for which [`TokenCache::token`] brought no token, as for an [`Error`].
 impl From<AuthError> for Status {
     fn from(error: AuthError) -> Self {
-        Error::Auth(error).into()
+        Error::from(error).into()
     }
 }

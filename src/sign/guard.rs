@@ -21,6 +21,7 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CrossOriginRequests {
     /// The request is not sent. The caller gets an [`AuthError::is_refused_origin`], which names
     /// the origin and nothing else of the URI.

@@ -15,6 +15,7 @@ use crate::{
     cache::TokenCache,
     endpoint::{HttpService, OAuth2},
     error::ConfigError,
+    refresh::RefreshPolicy,
     replay::{NoReplay, ReplayOnce},
 };
 
@@ -92,16 +93,16 @@ use crate::{
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 /// use bytes::Bytes;
 /// use http_body_util::Full;
-/// use tower::{Layer, Service, ServiceExt};
+/// use tower::Layer;
 /// use tower_reauth::{AuthLayer, Credentials, client};
 ///
 /// let credentials = Credentials::new("my-client-id", "my-client-secret");
 /// let auth = AuthLayer::send_payments("https://api.example.com", credentials)?;
-/// let mut client = auth.layer(client::https()?);
+/// let client = auth.layer(client::https()?);
 ///
 /// let request = http::Request::get("https://api.example.com/accounts/1")
 ///     .body(Full::<Bytes>::default())?;
-/// let response = client.ready().await?.call(request).await?;
+/// let response = client.send(request).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -167,6 +168,18 @@ impl AuthLayer {
         Self::new(TokenCache::new(endpoint))
     }
 
+    /// Creates a layer as [`oauth2`](Self::oauth2) does, with bounds of your own for the refresh.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::InvalidPolicy`] if the policy contradicts itself.
+    pub fn oauth2_with(
+        endpoint: OAuth2<impl HttpService>,
+        policy: RefreshPolicy,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self::new(TokenCache::builder(endpoint).refresh_policy(policy).build()?))
+    }
+
     /// Creates a layer for the Send Payments API at `base_url`. It asks for tokens through the
     /// [built-in client](crate::client).
     ///
@@ -192,9 +205,41 @@ impl AuthLayer {
         base_url: impl AsRef<str>,
         credentials: impl crate::credentials::CredentialsSource,
     ) -> Result<Self, ConfigError> {
+        Self::send_payments_with(base_url, credentials, RefreshPolicy::default())
+    }
+
+    /// Creates a layer as [`send_payments`](Self::send_payments) does, with bounds of your own for
+    /// the refresh.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`send_payments`](Self::send_payments), and
+    /// [`ConfigError::InvalidPolicy`] if the policy contradicts itself.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use tower_reauth::{AuthLayer, Credentials, RefreshPolicy};
+    ///
+    /// # fn f() -> Result<(), tower_reauth::ConfigError> {
+    /// let credentials = Credentials::new("my-client-id", "my-client-secret");
+    /// let policy = RefreshPolicy::default().attempt_timeout(Duration::from_secs(3));
+    /// let auth = AuthLayer::send_payments_with("https://api.example.com", credentials, policy)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "client")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+    pub fn send_payments_with(
+        base_url: impl AsRef<str>,
+        credentials: impl crate::credentials::CredentialsSource,
+        policy: RefreshPolicy,
+    ) -> Result<Self, ConfigError> {
         let endpoint =
             crate::endpoint::SendPayments::new(base_url, crate::client::https()?, credentials)?;
-        Ok(Self::new(TokenCache::new(endpoint)))
+        Ok(Self::new(TokenCache::builder(endpoint).refresh_policy(policy).build()?))
     }
 }
 

@@ -90,10 +90,12 @@ where
                 response.extensions_mut().extend(parts.extensions);
                 Ok(response)
             }
-            Err(Error::Inner(error)) => Err(match error.downcast::<MiddlewareError>() {
-                Ok(error) => *error,
-                Err(error) => MiddlewareError::middleware(Error::Inner(error)),
-            }),
+            Err(Error::Inner { error, request }) => {
+                Err(match error.downcast::<MiddlewareError>() {
+                    Ok(error) => *error,
+                    Err(error) => MiddlewareError::middleware(Error::inner_of(error, request)),
+                })
+            }
             Err(error) => Err(MiddlewareError::middleware(error)),
         }
     }

@@ -20,8 +20,9 @@ use super::{
 };
 use crate::{
     cache::CachedLease,
-    error::{BoxError, Error},
-    replay::{Replay, ReplayOnce},
+    error::{BoxError, Error, foreign_line_of},
+    replay::{KeptHead, Replay, ReplayOnce},
+    send::{self, CloneService, InnerService},
 };
 
 /// A service that signs its requests. Made by [`AuthLayer`](crate::AuthLayer), which says what it
@@ -35,15 +36,16 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`Error::Auth`] if the request could not be authenticated, and [`Error::Inner`] if the inner
-/// service failed.
+/// [`Error::Auth`] if the request could not be signed, and [`Error::Inner`] if the inner service
+/// failed.
 ///
 /// If the compiler says that `oneshot`, `ready` or `call` exists "but its trait bounds were not
 /// satisfied", then `S` is not `Clone`, its error is not `Into<BoxError>`, or its request body
-/// can't be replayed: see [`replay`](crate::replay).
+/// can't be replayed: see [`replay`](crate::replay). Write [`send`](Self::send) in place of it, and
+/// the compiler says which of them it is.
 // The compiler shows the line of the name in that case, and no other word of this crate.
 #[rustfmt::skip]
-pub struct Auth<S, R = ReplayOnce, C = Unauthorized> { // `S`: Clone; body too, or ReplayLayer
+pub struct Auth<S, R = ReplayOnce, C = Unauthorized> { // Why? See `.send(..)`. No ReplayLayer?
     inner: S,
     shared: Arc<Inner<S>>,
     cached: CachedLease,
@@ -55,6 +57,74 @@ impl<S, R, C> Auth<S, R, C> {
     pub(crate) fn new(inner: S, signer: Arc<Signer>, classify: C) -> Self {
         let shared = Arc::new(Inner::new(signer));
         Self { inner, shared, cached: CachedLease::default(), replay: PhantomData, classify }
+    }
+
+    /// Sends a request through a clone of this service, once that is ready.
+    ///
+    /// The future borrows nothing, and is `Send` if the service and the body are. It does the same
+    /// as `clone()` and the `oneshot` of Tower's `ServiceExt`. A service that is used for many
+    /// requests one after the other, as under a retry, is quicker with `ready` and `call`, because
+    /// it keeps the lease that it had.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [errors of the service](Self#errors).
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time, like a [`ResponseFuture`]. Nothing happens before its
+    /// first poll.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "client", feature = "sandbox"))]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_reauth::BoxError> {
+    /// use bytes::Bytes;
+    /// use http_body_util::Full;
+    /// use tower::Layer;
+    /// use tower_reauth::{Auth, AuthLayer, Credentials, client, sandbox::Sandbox};
+    ///
+    /// /// Cheap to clone, and shared by all tasks.
+    /// #[derive(Clone)]
+    /// struct Accounts {
+    ///     base_url: String,
+    ///     client: Auth<client::HttpsClient<Full<Bytes>>>,
+    /// }
+    ///
+    /// impl Accounts {
+    ///     async fn create(&self, json: &'static str) -> Result<u16, tower_reauth::BoxError> {
+    ///         let request = http::Request::post(format!("{}/accounts", self.base_url))
+    ///             .header("content-type", "application/json")
+    ///             .body(Full::from(json))?;
+    ///         Ok(self.client.send(request).await?.status().as_u16())
+    ///     }
+    /// }
+    ///
+    /// let sandbox = Sandbox::builder().start().await?;
+    /// let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
+    /// let auth = AuthLayer::send_payments(sandbox.base_url(), credentials)?;
+    /// let accounts = Accounts {
+    ///     base_url: sandbox.base_url(),
+    ///     client: auth.layer(client::https()?),
+    /// };
+    /// assert_eq!(accounts.create(r#"{"name": "Ada"}"#).await?, 201);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(all(feature = "client", feature = "sandbox")))]
+    /// # fn main() {}
+    /// ```
+    pub fn send<B>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<S::ResponseBody>, Error>> + use<S, R, C, B>
+    where
+        R: Replay<B>,
+        S: CloneService + InnerService<B>,
+        C: Classify,
+    {
+        send::oneshot(self.clone(), request)
     }
 
     /// Returns the inner service. To change what its clones do not share, use
@@ -88,7 +158,7 @@ where
     type Future = ResponseFuture<S, B, R, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx).map_err(|error| Error::Inner(error.into()))
+        self.inner.poll_ready(cx).map_err(Error::inner)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
@@ -132,9 +202,13 @@ impl<S, R, C> Auth<S, R, C> {
     {
         let classify = self.classify.clone();
         match unsigned {
-            NotSigned::PassThrough => ResponseFuture::passing(self.inner.call(request), classify),
+            NotSigned::PassThrough => {
+                let line = KeptHead::line_of(request.method(), request.uri());
+                ResponseFuture::passing(self.inner.call(request), line, classify)
+            }
             NotSigned::Refused(error) => {
                 drop(take_ready(&mut self.inner));
+                let error = Error::auth_of(error, Some(foreign_line_of(&request)));
                 ResponseFuture::refused(error, classify)
             }
             NotSigned::NoToken => {

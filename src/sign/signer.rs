@@ -13,6 +13,7 @@ use crate::{
 /// Decides over an `Authorization` header, or whichever header carries the token, that the caller
 /// has set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CallerAuthorization {
     /// The token replaces it, so the header is never doubled.
     #[default]

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     cache::{DoubtFuture, DoubtOutcome, Granted, Lease, Probe, Requirement, Wait},
     clock::{self, Alarm},
-    error::{AuthError, BoxError, Error},
-    replay::Replay,
+    error::{BoxError, Error, line_of},
+    replay::{KeptHead, Replay},
     sync,
 };
 
@@ -30,9 +30,9 @@ pin_project! {
         R: Replay<B>,
     {
         // The guard does not let the request carry the token, or there is no place for it.
-        Refusing { error: Option<AuthError> },
+        Refusing { error: Option<Box<Error>> },
         // The request is not signed.
-        Passing { #[pin] future: S::Future },
+        Passing { #[pin] future: S::Future, line: KeptHead },
         // The request waits for a token. It has no service meanwhile, so that it holds no permit of
         // a limit below.
         Acquiring { unsent: Option<Unsent<S, B>>, wait: Wait },
@@ -99,14 +99,15 @@ where
                 // The request is not sent. The caller gets the reason.
                 StateProj::Refusing { error } => {
                     let Some(error) = error.take() else { return Poll::Pending };
-                    return Poll::Ready(Some(Err(error.into())));
+                    return Poll::Ready(Some(Err(*error)));
                 }
                 // ## Passing => done
                 //
                 // The response is the caller's, whatever it says.
-                StateProj::Passing { future } => {
+                StateProj::Passing { future, line } => {
                     let response = ready!(future.poll(cx));
-                    return Poll::Ready(Some(response.map_err(inner)));
+                    let named = |error| Error::inner_of(error, line.foreign_line());
+                    return Poll::Ready(Some(response.map_err(named)));
                 }
                 // ## Acquiring => (Sending | Readying | Acquiring | done)
                 //
@@ -129,12 +130,15 @@ where
                         Ok(Granted::Token(_)) => (unsent.handle.service(), None, false),
                         Ok(Granted::Flown((service, lease))) => (service, lease, false),
                         Ok(Granted::Scout(lease)) => (unsent.handle.service(), Some(lease), true),
-                        Err(error) => return Poll::Ready(Some(Err(error.into()))),
+                        Err(error) => {
+                            let error = Error::auth_of(error, Some(line_of(&unsent.request)));
+                            return Poll::Ready(Some(Err(error)));
+                        }
                     };
                     match service.poll_ready(cx) {
                         Poll::Ready(Ok(())) => unsent.send(service, lease),
                         Poll::Ready(Err(error)) => {
-                            return Poll::Ready(Some(Err(inner(error))));
+                            return Poll::Ready(Some(Err(unsent.failed(error))));
                         }
                         // The lease is dropped here. Held for longer, it would delay a renewal.
                         Poll::Pending => {
@@ -158,7 +162,7 @@ where
                         return Poll::Pending;
                     };
                     if let Err(error) = result {
-                        return Poll::Ready(Some(Err(inner(error))));
+                        return Poll::Ready(Some(Err(unsent.failed(error))));
                     }
                     unsent.send(*service, None)
                 }
@@ -243,8 +247,13 @@ where
                 if resent.is_none() {
                     return Poll::Pending;
                 }
-                let result = ready!(future.poll(cx)).map_err(inner);
+                let result = ready!(future.poll(cx));
                 let (lease, resent) = (lease.take(), resent.take());
+                let result = result.map_err(|error| {
+                    let replay = resent.as_ref().and_then(|resent| resent.replay.as_ref());
+                    let kept = replay.map(|replay| &replay.kept);
+                    Error::inner_of(error, R::line(kept))
+                });
                 let (Ok(response), Some(lease), Some(resent)) = (&result, lease, resent) else {
                     return Poll::Ready(Err(result));
                 };
@@ -301,6 +310,12 @@ where
 }
 
 impl<S, B> Unsent<S, B> {
+    /// Returns the error of a service that is not ready for the request.
+    #[cold]
+    fn failed(&self, error: impl Into<BoxError>) -> Error {
+        Error::inner_of(error, Some(line_of(&self.request)))
+    }
+
     /// Signs the request and hands it to the ready service. Without a lease it waits for another
     /// token.
     fn send<R>(mut self, mut service: S, lease: Option<sync::Arc<Lease>>) -> State<S, B, R>
@@ -318,7 +333,8 @@ impl<S, B> Unsent<S, B> {
         let trace = R::trace(|| lease.is_watched(), &self.request);
         let kept = R::keep(&self.request);
         if let Err(error) = signer.sign(self.request.headers_mut(), &lease) {
-            return State::Refusing { error: Some(error) };
+            let error = Error::auth_of(error, Some(line_of(&self.request)));
+            return State::Refusing { error: Some(Box::new(error)) };
         }
         let future = service.call(*self.request);
         let replay = kept.map(|kept| Replayable { kept, handle: self.handle });
@@ -332,8 +348,4 @@ impl<S, B> Unsent<S, B> {
             },
         }
     }
-}
-
-fn inner(error: impl Into<BoxError>) -> Error {
-    Error::Inner(error.into())
 }

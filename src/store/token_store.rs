@@ -99,6 +99,8 @@ pub trait TokenStore: Send + Sync + 'static {
 }
 
 /// A value with its revision. `Debug` does not show the value, which may hold a secret.
+///
+/// A store makes it from its fields, so it gets no further ones.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Versioned {
     /// The number that the change gave to the value. It only grows.
@@ -115,6 +117,8 @@ pub struct Versioned {
 }
 
 /// The result of a [compare-and-set](TokenStore::compare_and_set).
+///
+/// There is no third one, so a store around another can match both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Swap {
     /// The value was replaced.
@@ -125,6 +129,8 @@ pub enum Swap {
 
 /// An item of a [watch](TokenStore::watch). `Debug` does not show the value, which may hold a
 /// secret.
+///
+/// A store makes it, so its variants get no further fields.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {

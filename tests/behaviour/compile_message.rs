@@ -1,4 +1,4 @@
-//! What the compiler says of a body that can't be replayed: it has to name the way out.
+//! What the compiler says of the commonest mistakes: it has to name the way out.
 
 use std::{
     env, fs,
@@ -107,4 +107,124 @@ fn a_body_that_can_not_be_replayed_is_an_error_that_names_the_replay_layer() {
             "Request<support::tower_reauth::replay::ReplayBody<Upload>>",
         ));
     assert!(compiles, "{message}");
+}
+
+/// `Auth::send` among services of each kind.
+const SENDING: &str = r#"
+#![allow(unused)]
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use support::{
+    http::{Request, Response},
+    http_body::{Body, Frame},
+    tower::{Layer, Service, ServiceBuilder},
+    tower_reauth::{AuthLayer, BoxError, replay::ReplayLayer},
+};
+
+/// Not `Clone`, as most streams.
+pub struct Upload;
+
+impl Body for Upload {
+    type Data = &'static [u8];
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<&'static [u8]>, Infallible>>> {
+        Poll::Ready(None)
+    }
+}
+
+macro_rules! service {
+    ($name:ty, $request:ty, $($body:ident)?) => {
+        impl$(<$body>)? Service<$request> for $name {
+            type Response = Response<()>;
+            type Error = BoxError;
+            type Future = Ready<Result<Response<()>, BoxError>>;
+
+            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn call(&mut self, _: $request) -> Self::Future {
+                ready(Err("nothing there".into()))
+            }
+        }
+    };
+}
+
+#[derive(Clone)]
+pub struct Client;
+service!(Client, Request<B>, B);
+
+pub struct Connection;
+service!(Connection, Request<B>, B);
+
+/// As the crate `reqwest`: its client is a service for requests of its own type.
+pub mod reqwest {
+    #[derive(Clone, Default)]
+    pub struct Client;
+    pub struct Request;
+}
+service!(reqwest::Client, reqwest::Request,);
+
+pub async fn f(auth: AuthLayer, text: Request<String>, upload: Request<Upload>) {
+    let client = CLIENT;
+    let _ = client.send(REQUEST).await;
+}
+"#;
+
+/// Compiles [`SENDING`] with this client and this request.
+fn send(client: &str, request: &str) -> (bool, String) {
+    check(&SENDING.replace("CLIENT", client).replace("REQUEST", request))
+}
+
+/// Checks that sending fails, and that the compiler says each line of `expected` in this order,
+/// and the first one before anything else. What else it says differs from compiler to compiler.
+#[track_caller]
+fn says(client: &str, request: &str, expected: &str) {
+    let (compiles, message) = send(client, request);
+    assert!(!compiles);
+    assert!(message.starts_with(expected.lines().next().unwrap()), "{message}");
+    let mut lines = message.lines().map(|line| line.trim_start_matches([' ', '|', '^', '=']));
+    for line in expected.lines() {
+        assert!(lines.any(|said| said == line), "not said in this place: {line}\n\n{message}");
+    }
+}
+
+#[test]
+fn sending_a_body_that_is_not_clone_says_to_put_a_replay_layer_above() {
+    says("auth.layer(Client)", "upload", include_str!("compile_message/body.txt"));
+    // The ways out, in one program.
+    let ways = "auth.clone().layer(Client);
+        client.send(text).await;
+        let client = auth.clone().without_replay().layer(Client);
+        client.send(upload).await;
+        let client =
+            ServiceBuilder::new().layer(ReplayLayer::new()).layer(auth).service(Client)";
+    let (compiles, message) = send(ways, "Request::new(Upload)");
+    assert!(compiles, "{message}");
+}
+
+#[test]
+fn sending_through_a_service_that_is_not_clone_says_to_wrap_it() {
+    says("auth.layer(Connection)", "text", include_str!("compile_message/service.txt"));
+}
+
+#[test]
+fn sending_through_reqwests_client_says_what_it_is_not() {
+    says("auth.layer(reqwest::Client)", "text", include_str!("compile_message/reqwest.txt"));
+}
+
+#[test]
+fn sending_with_the_replay_layer_below_says_that_it_comes_too_late() {
+    let client = "ServiceBuilder::new().layer(auth).layer(ReplayLayer::new()).service(Client)";
+    says(client, "upload", include_str!("compile_message/order.txt"));
 }

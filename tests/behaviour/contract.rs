@@ -163,8 +163,10 @@ async fn a_service_that_fails_to_become_ready_is_the_callers_error_wherever_it_h
         AuthLayer::new(TokenCache::new(Endpoint::exclusive()))
             .layer(Strict::new(Kind::Forgetful, left))
     };
-    let is_inner =
-        |error: &Error| matches!(error, Error::Inner(error) if error.to_string() == "no more");
+    let is_inner = |error: &Error| match error {
+        Error::Inner { error, .. } => error.to_string() == "no more",
+        Error::Auth { .. } => false,
+    };
     // Before the first attempt: `poll_ready` itself.
     assert!(is_inner(&broken(0).ready().await.err().unwrap()));
     // Before the replay: the request's error.

@@ -97,7 +97,7 @@ async fn a_corrected_secret_is_used_without_a_restart_and_without_waiting_for_th
     let credentials = from_fn(move || {
         counter.fetch_add(1, Ordering::SeqCst);
         let credentials = Credentials::new("id", *source.lock().unwrap());
-        async { Ok(credentials) }
+        async { Ok::<_, BoxError>(credentials) }
     });
     let cache =
         TokenCache::new(SendPayments::new("https://api.example.com", http, credentials).unwrap());
@@ -339,7 +339,7 @@ async fn a_credentials_source_that_hangs_when_looked_at_keeps_nobody() {
             if hangs {
                 std::future::pending::<()>().await;
             }
-            Ok(Credentials::new("id", "wrong"))
+            Ok::<_, BoxError>(Credentials::new("id", "wrong"))
         }
     });
     let cache =

@@ -205,7 +205,7 @@ async fn readiness_is_the_inner_services_own() {
     assert_ready_ok!(service.enter(|cx, mut service| service.poll_ready(cx)));
     handle.send_error("broken");
     let error: Error = assert_ready_err!(service.enter(|cx, mut service| service.poll_ready(cx)));
-    assert!(matches!(error, Error::Inner(_)), "{error:?}");
+    assert!(matches!(error, Error::Inner { .. }), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -366,8 +366,8 @@ async fn a_service_that_fails_to_become_ready_for_the_replay_is_the_callers_erro
     }
     let service = AuthLayer::new(cache()).layer(BreaksAfterOne(Arc::default()));
     match service.oneshot(get(URI)).await.unwrap_err() {
-        Error::Inner(inner) => assert!(inner.is::<std::io::Error>()),
-        Error::Auth(error) => panic!("{error:?}"),
+        Error::Inner { error: inner, .. } => assert!(inner.is::<std::io::Error>()),
+        Error::Auth { error, .. } => panic!("{error:?}"),
     }
 }
 

@@ -96,7 +96,7 @@ async fn the_api_sees_the_token_and_the_authorization_server_does_not() {
     assert_eq!(response.status(), StatusCode::OK);
     for uri in ["https://login.example.com/userinfo", TOKEN_URI, "https://evil.example/"] {
         let error = service.clone().oneshot(get(uri)).await.unwrap_err();
-        assert!(matches!(error, Error::Auth(error) if error.is_refused_origin()), "{uri}");
+        assert!(matches!(error, Error::Auth { error, .. } if error.is_refused_origin()), "{uri}");
     }
     assert_eq!(resource.tokens(), ["Bearer token-1"]);
     // The request for a token passes, unsigned.
@@ -107,7 +107,7 @@ async fn the_api_sees_the_token_and_the_authorization_server_does_not() {
     let server = Server::default();
     let nowhere = AuthLayer::oauth2(builder!(server).build().unwrap());
     let error = nowhere.clone().layer(resource.clone()).oneshot(get(API)).await.unwrap_err();
-    let Error::Auth(error) = error else { panic!("it was sent") };
+    let Error::Auth { error, .. } = error else { panic!("it was sent") };
     assert!(error.to_string().contains("OAuth2Builder::for_api"), "{error}");
     assert!(server.forms().is_empty(), "a refused request costs no token");
     let named = nowhere.allow_origin("https://login.example.com").unwrap();

@@ -58,8 +58,8 @@ async fn a_timeout_below_counts_each_attempt_and_not_the_wait_for_a_token() {
         .layer(TimeoutLayer::new(Duration::from_secs(1)))
         .service(Resource::new(|_, _| ok()).taking(Duration::from_secs(2)));
     match slow.oneshot(get(URI)).await.unwrap_err() {
-        Error::Inner(error) => assert!(error.is::<Elapsed>()),
-        Error::Auth(error) => panic!("{error:?}"),
+        Error::Inner { error, .. } => assert!(error.is::<Elapsed>()),
+        Error::Auth { error, .. } => panic!("{error:?}"),
     }
 }
 
@@ -157,7 +157,8 @@ async fn waiting_for_a_token_holds_no_slot_of_a_limit_below_and_sheds_no_load() 
     let answers = join_all(waiting).await;
     // All of them become ready at once; what the limit can't take then is shed, which is what was
     // asked for.
-    let shed = |error: &Error| matches!(error, Error::Inner(inner) if inner.is::<Overloaded>());
+    let shed =
+        |error: &Error| matches!(error, Error::Inner { error, .. } if error.is::<Overloaded>());
     assert!(answers.iter().all(|answer| match answer.as_ref().unwrap() {
         Ok(response) => response.status() == 200,
         Err(error) => shed(error),

@@ -205,7 +205,7 @@ async fn create_account(client: Client, url: &str) -> Result<StatusCode, Error> 
         .unwrap();
     let response = client.oneshot(request).await?;
     let status = response.status();
-    response.into_body().collect().await.map_err(|error| Error::Inner(error.into()))?;
+    response.into_body().collect().await.map_err(Error::inner)?;
     Ok(status)
 }
 

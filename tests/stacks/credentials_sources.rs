@@ -182,7 +182,7 @@ async fn a_source_that_hangs_is_blamed_and_the_token_in_use_is_not_suspect() {
             while vault.load(Ordering::SeqCst) {
                 sleep(Duration::from_millis(50)).await;
             }
-            Ok(Credentials::new("id", "right"))
+            Ok::<_, BoxError>(Credentials::new("id", "right"))
         }
     }));
     let token = source.token().await.unwrap();
@@ -220,7 +220,7 @@ async fn an_empty_variable_is_named_and_nothing_is_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn credentials_that_can_not_be_sent_are_no_news() {
-    let (cache, posts) = cache(from_fn(|| async { Ok(Credentials::new("id", "")) }));
+    let (cache, posts) = cache(from_fn(|| async { Ok::<_, BoxError>(Credentials::new("id", "")) }));
     fail_for(&cache, Duration::from_secs(60)).await;
     let attempts = cache.counters().token_requests;
     assert!(attempts < 12, "{attempts} attempts in a minute");

@@ -27,7 +27,8 @@ use tonic::{
     transport::Channel,
 };
 use tower_reauth::{
-    AuthError, AuthLayer, Credentials, SendPayments, TokenCache, client::https, sandbox::Sandbox,
+    AuthError, AuthLayer, Credentials, GrpcChannel, SendPayments, TokenCache, client::https,
+    sandbox::Sandbox,
 };
 
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3);
@@ -171,7 +172,7 @@ async fn a_refused_call_of_each_kind_is_replayed_whole() {
 #[tokio::test]
 async fn unauthenticated_after_a_message_is_the_callers() {
     let (relay, channel, cache) = start().await;
-    let mut client = client::client(channel, &cache);
+    let mut client = Grpc::new(client::signed(channel, AuthLayer::new(cache.clone())));
     client.ready().await.unwrap();
     let request = Request::new(Piece::new(0, 0));
     let answer = client.server_streaming(request, path(BREAK_OFF), codec()).await.unwrap();
@@ -200,7 +201,7 @@ async fn a_call_that_is_always_refused_is_sent_twice() {
 fn auth_error(status: &Status) -> &AuthError {
     assert_eq!(status.code(), Code::Unknown);
     match status.source().and_then(|source| source.downcast_ref()) {
-        Some(tower_reauth::Error::Auth(error)) => error,
+        Some(tower_reauth::Error::Auth { error, .. }) => error,
         other => panic!("{other:?}"),
     }
 }
@@ -208,7 +209,8 @@ fn auth_error(status: &Status) -> &AuthError {
 #[tokio::test]
 async fn a_call_for_which_there_is_no_token_fails_with_the_reason_as_its_source() {
     let (relay, channel, cache) = start_with("another secret").await;
-    let status = ask(client::client(channel, &cache), UNARY).await.unwrap_err();
+    let client = Grpc::new(client::signed(channel, AuthLayer::new(cache)));
+    let status = ask(client, UNARY).await.unwrap_err();
     assert!(auth_error(&status).is_rejected());
     assert_eq!(relay.arrived(), 0);
 }
@@ -216,11 +218,11 @@ async fn a_call_for_which_there_is_no_token_fails_with_the_reason_as_its_source(
 #[test]
 fn a_failed_token_is_not_an_unknown_grpc_status() {
     let code = |error: AuthError| {
-        let status = Status::from(tower_reauth::Error::Auth(error.clone()));
+        let status = Status::from(tower_reauth::Error::from(error.clone()));
         let text = error.to_string();
         assert!(matches!(
             status.source().and_then(|source| source.downcast_ref()),
-            Some(tower_reauth::Error::Auth(source)) if source.to_string() == text
+            Some(tower_reauth::Error::Auth { error: source, .. }) if source.to_string() == text
         ));
         assert_eq!((status.code(), status.message()), (Status::from(error).code(), &*text));
         status.code()
@@ -235,14 +237,14 @@ fn a_failed_token_is_not_an_unknown_grpc_status() {
         assert_eq!(code(error), expected);
     }
     // What is no error of the layer is the status that tonic finds in it.
-    let inner = tower_reauth::Error::Inner(Status::data_loss("gone").into());
+    let inner = tower_reauth::Error::inner(Status::data_loss("gone"));
     assert_eq!(Status::from(inner).code(), Code::DataLoss);
 }
 
 #[tokio::test]
 async fn a_call_without_a_token_has_the_mapped_status() {
     let (relay, channel, cache) = start_with("another secret").await;
-    let client = Grpc::new(client::watched(channel, &AuthLayer::new(cache)));
+    let client = client::client(channel, &cache);
     let status = ask(client, UNARY).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     assert_eq!(relay.arrived(), 0);
@@ -251,7 +253,7 @@ async fn a_call_without_a_token_has_the_mapped_status() {
 #[tokio::test]
 async fn unauthenticated_in_the_trailers_marks_the_token_and_replays_nothing() {
     let (relay, channel, cache) = start().await;
-    let mut client = Grpc::new(client::watched(channel, &AuthLayer::new(cache.clone())));
+    let mut client = client::client(channel, &cache);
     client.ready().await.unwrap();
     let request = Request::new(Piece::new(0, 0));
     let answer = client.server_streaming(request, path(BREAK_OFF), codec()).await.unwrap();
@@ -266,6 +268,21 @@ async fn unauthenticated_in_the_trailers_marks_the_token_and_replays_nothing() {
     // The next call has another token.
     assert!(ask(client, UNARY).await.is_ok());
     assert!(cache.current().unwrap().sequence() > refused.sequence());
+}
+
+#[tokio::test]
+async fn a_stream_beyond_the_cap_of_a_channel_is_not_sent_again() {
+    // The first message of the call alone is longer than 100 bytes.
+    for (cap, is_replayed) in [(100, false), (64 * 1024, true)] {
+        let (relay, channel, cache) = start().await;
+        cache.token().await.unwrap();
+        relay.sandbox().revoke(Sandbox::CLIENT_ID);
+        let channel = GrpcChannel::new(channel, &AuthLayer::new(cache)).replay_cap(cap);
+        // The server reads a message before it refuses the call.
+        let result = Kind::ClientStreaming.call(Grpc::new(channel), 1).await;
+        assert_eq!(result.is_ok(), is_replayed, "{cap}: {result:?}");
+        assert_eq!(relay.arrived(), 1 + usize::from(is_replayed), "{cap}");
+    }
 }
 
 #[tokio::test]

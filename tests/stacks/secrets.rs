@@ -147,7 +147,7 @@ async fn sources_and_panics(log: &Log) {
     let http: HttpsClient<Full<Bytes>> = client::https().unwrap();
     log.add_debug(&TokenClient::new(http.clone()));
     let base = "https://api.example.com";
-    let broken = from_fn(|| async { Err("the vault is sealed".into()) });
+    let broken = from_fn(|| async { Err("the vault is sealed") });
     log.add_debug(&broken);
     for cache in [
         TokenCache::new(

@@ -24,7 +24,7 @@ pub enum ClientAuth {
     Assertion(BoxAssertionSource),
     /// The client id alone, because the HTTP service shows a certificate (RFC 8705;
     /// `tls_client_auth`, `self_signed_tls_client_auth`). The built-in client takes one with
-    /// `client::https_with`.
+    /// `client_certificate` of `client::builder`.
     Tls,
     /// Nothing at all (`none`). A public client's id is a
     /// [`param`](super::OAuth2Builder::param).

@@ -279,7 +279,7 @@ fn corrected_credentials_and_a_corrected_key_are_news() {
     let (secret, supplied) = watch::channel("wrong");
     let source = crate::credentials::from_fn(move || {
         let secret = *supplied.borrow();
-        async move { Ok(Credentials::new(ID, secret)) }
+        async move { Ok::<_, BoxError>(Credentials::new(ID, secret)) }
     });
     let endpoint = OAuth2::client_credentials(URI, server.clone(), source).build().unwrap();
     now(endpoint.issue()).unwrap_err();

@@ -122,8 +122,9 @@ impl Settings {
         let granted = granted.scope().filter(|scope| response.may_show(scope));
         let granted: String = granted.unwrap_or_default().chars().take(200).collect();
         let text = format!(
-            "the token endpoint granted the scope {granted:?}, and of the scope {:?} that was \
-             asked for it lacks {:?}; check what this client may ask for",
+            "{} granted the scope {granted:?}, and of the scope {:?} that was asked for it lacks \
+             {:?}; check what this client may ask for",
+            response.endpoint(),
             self.scope.join(" "),
             lacking.join(" "),
         );

@@ -43,7 +43,7 @@ pub(super) fn check_client(
 ) -> Result<AuthMethod, String> {
     let algorithm = algorithm(jwt)?;
     let (method, claims) = if WITH_SECRET.contains(&algorithm) {
-        let secret = client.secret.as_ref().ok_or("the client has no secret")?;
+        let secret = state.secret(client).ok_or("the client has no secret")?;
         let key = DecodingKey::from_secret(secret.as_bytes());
         (AuthMethod::SecretJwt, verify(jwt, algorithm, &key).ok_or("the signature is wrong")?)
     } else {

@@ -46,7 +46,7 @@ pub(super) fn authenticate<'a>(
         Presented::Nothing => return Ok(None),
         Presented::Secret { id, secret, method } => {
             let client = find(state, &id)?;
-            if client.secret.as_ref() != Some(&secret) {
+            if state.secret(client) != Some(secret) {
                 return Err(Refusal::invalid_client("the secret is wrong"));
             }
             (client, method)

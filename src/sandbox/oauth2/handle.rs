@@ -99,6 +99,28 @@ impl OAuth2Server {
         self.state.tokens().kill(client_id);
     }
 
+    /// Changes the client's secret. Returns `false` if the client is unknown, or has no secret.
+    ///
+    /// A request with the old secret, or with an assertion that is signed with it, is an
+    /// `invalid_client` from then on. The tokens of the client live on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_reauth::sandbox::OAuth2Server;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let server = OAuth2Server::builder().start().await?;
+    /// assert!(server.change_secret(OAuth2Server::CLIENT_ID, "another-secret"));
+    /// assert!(!server.change_secret("nobody", "another-secret"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn change_secret(&self, client_id: &str, secret: impl Into<String>) -> bool {
+        self.state.change_secret(client_id, secret.into())
+    }
+
     /// Makes the resource refuse all tokens that the client has got so far, although the token
     /// endpoint takes them for living. With [`Issuance::Same`](super::Issuance::Same) the client
     /// gets a refused token again.

@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) settings: Settings,
     pub(super) clock: Clock,
     pub(super) clients: BTreeMap<String, OAuth2Client>,
+    /// The secrets that were changed since the start.
+    secrets: Mutex<HashMap<String, String>>,
     tokens: Mutex<Tokens>,
     /// The `jti` of each assertion that was accepted, with its issuer.
     ids: Mutex<BoundedMap<()>>,
@@ -71,6 +73,7 @@ impl State {
             settings,
             clock,
             clients,
+            secrets: Mutex::default(),
             tokens: Mutex::default(),
             ids: Mutex::new(BoundedMap::new(MAX_IDS, MAX_ID_BYTES)),
             refresh_tokens: Mutex::new(refresh_tokens),
@@ -78,6 +81,21 @@ impl State {
             counters: Mutex::default(),
             requests: Mutex::default(),
         }
+    }
+
+    /// Returns the secret that `client` has now, if it has one.
+    pub(super) fn secret(&self, client: &OAuth2Client) -> Option<String> {
+        let first = client.secret.as_ref()?;
+        Some(lock(&self.secrets).get(&client.id).unwrap_or(first).clone())
+    }
+
+    /// Replaces the secret of a client. Returns `false` if no client of this id has one.
+    pub(super) fn change_secret(&self, client_id: &str, secret: String) -> bool {
+        let has_secret = self.clients.get(client_id).is_some_and(|it| it.secret.is_some());
+        if has_secret {
+            lock(&self.secrets).insert(client_id.to_owned(), secret);
+        }
+        has_secret
     }
 
     pub(super) fn tokens(&self) -> MutexGuard<'_, Tokens> {

@@ -33,8 +33,8 @@ impl Codes {
         let has_bad_escape =
             || pointer.split('~').skip(1).any(|part| !part.starts_with(['0', '1']));
         if !pointer.starts_with('/') || has_bad_escape() {
-            let reason = "a JSON pointer (RFC 6901) begins with a slash, such as \"/code\", and \
-                          has \"~0\" for \"~\" and \"~1\" for a slash in a name";
+            let reason = "it is no JSON pointer (RFC 6901); begin it with a slash, as \"/code\", \
+                          and write \"~0\" for \"~\" and \"~1\" for a slash in a name";
             return Err(invalid(pointer, reason));
         }
         let codes: Vec<_> = codes.into_iter().map(|code| code.to_string()).collect();

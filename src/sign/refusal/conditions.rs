@@ -39,7 +39,7 @@ pub fn statuses<const N: usize>(statuses: [u16; N]) -> Result<Statuses<N>, Confi
             .ok()
             .filter(|status| !status.is_informational() && !status.is_success())
             .ok_or_else(|| {
-                let reason = "a status that refuses a request is from 300 to 999";
+                let reason = "it is no status of a refusal; name one from 300 to 999";
                 invalid(&status.to_string(), reason)
             })?;
     }
@@ -86,11 +86,11 @@ impl<const N: usize> Classify for Statuses<N> {
 /// ```
 pub fn challenge(scheme: &'static str, error: &'static str) -> Result<Challenge, ConfigError> {
     if !is_scheme(scheme) {
-        let reason = "a scheme has letters, digits and hyphens, such as \"Bearer\"";
+        let reason = "it is no scheme; use letters, digits and hyphens, such as \"Bearer\"";
         return Err(invalid(scheme, reason));
     }
     if error.is_empty() {
-        return Err(invalid("", "an error is a word, such as \"invalid_token\""));
+        return Err(invalid("", "it is no error; give a word such as \"invalid_token\""));
     }
     Ok(Challenge { scheme, error })
 }

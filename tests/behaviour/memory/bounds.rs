@@ -141,7 +141,10 @@ async fn a_request_without_a_place_for_the_token_is_a_typed_error_and_is_not_sen
             auth.without_replay().layer(inner.clone()).oneshot(full_of_headers()).await
         };
         let error = result.unwrap_err();
-        assert!(matches!(&error, Error::Auth(auth) if !auth.is_transient()), "{error:?}");
+        assert!(
+            matches!(&error, Error::Auth { error: auth, .. } if !auth.is_transient()),
+            "{error:?}"
+        );
         assert!(error.as_auth().unwrap().to_string().contains("headers"), "{error:?}");
         assert_eq!(sent.load(Ordering::SeqCst), 0);
         // The token is none the worse, and no request counts as in flight.

@@ -17,7 +17,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::{ServiceBuilder, util::MapRequest};
 use tower_reauth::{
-    Auth, AuthLayer, BoxError, Error, GrpcBody, GrpcLayer, TokenCache,
+    Auth, AuthLayer, BoxError, GrpcChannel, TokenCache,
     replay::{ReplayBody, ReplayLayer, Replayable},
 };
 
@@ -25,11 +25,12 @@ use super::relay::{CONVERSE, GATHER, Piece, REFUSE_AFTER, SCATTER, UNARY};
 
 type Sent = http::Request<ReplayBody<Body>>;
 pub(crate) type Signed = Replayable<Auth<MapRequest<Channel, fn(Sent) -> http::Request<Body>>>>;
-pub(crate) type Client = Grpc<Signed>;
+pub(crate) type Client = Grpc<GrpcChannel<Channel>>;
 
 /// Messages of each stream: about 15 KiB.
 pub(crate) const PIECES: u64 = 20;
 
+/// By hand, without statuses for calls without a token, and without a look at the trailers.
 pub(crate) fn signed(channel: Channel, auth: AuthLayer) -> Signed {
     // What goes into a channel must be tonic's own body type.
     let into_body: fn(Sent) -> _ = |request| request.map(Body::new);
@@ -40,23 +41,8 @@ pub(crate) fn signed(channel: Channel, auth: AuthLayer) -> Signed {
         .service(channel)
 }
 
-/// As `signed`, with statuses for calls without a token, and with the trailers read.
-pub(crate) fn watched(
-    channel: Channel,
-    auth: &AuthLayer,
-) -> impl GrpcService<Body, Error = Status, ResponseBody = GrpcBody<Body>> + Clone + use<> {
-    let into_body: fn(Sent) -> _ = |request| request.map(Body::new);
-    ServiceBuilder::new()
-        .map_err(|error: Error| Status::from(error))
-        .layer(ReplayLayer::new())
-        .layer(auth.clone())
-        .layer(GrpcLayer::new(auth))
-        .map_request(into_body)
-        .service(channel)
-}
-
 pub(crate) fn client(channel: Channel, cache: &TokenCache) -> Client {
-    Grpc::new(signed(channel, AuthLayer::new(cache.clone())))
+    Grpc::new(GrpcChannel::new(channel, &AuthLayer::new(cache.clone())))
 }
 
 /// One unary call, without a check of its answer.

@@ -189,3 +189,22 @@ async fn the_assertion_of_a_trusted_issuer_is_a_grant() {
     other["iss"] = "stranger".into();
     send(&other).await.assert_error(400, "invalid_grant", "trusted");
 }
+
+#[tokio::test]
+async fn an_assertion_is_signed_with_the_secret_that_the_client_has_now() {
+    let server = builder().start().await.unwrap();
+    let ask = async |jti: &str| {
+        let claims = json!({
+            "iss": "hmac", "sub": "hmac", "aud": server.issuer(), "jti": jti,
+            "iat": now() - 5, "exp": now() + 60,
+        });
+        let header = Header::new(Algorithm::HS256);
+        post(&server, &[FORM], request(&sign(&header, &claims))).await
+    };
+    ask("one").await.token();
+    assert!(server.change_secret("hmac", "another secret of thirty-two bytes"));
+    ask("two").await.assert_error(401, "invalid_client", "signature");
+    assert!(server.change_secret("hmac", SECRET));
+    ask("three").await.token();
+    assert!(!server.change_secret("signs", "a client with a key has none"));
+}

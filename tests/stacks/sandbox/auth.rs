@@ -93,6 +93,21 @@ async fn a_revoked_token_is_dead() {
 }
 
 #[tokio::test]
+async fn a_secret_that_is_changed_is_wrong_from_then_on_and_kills_no_token() {
+    let sandbox = start().await;
+    let token = authenticate(&sandbox).await.token();
+    assert!(sandbox.change_secret(Sandbox::CLIENT_ID, "another"));
+    let refused = send(&sandbox, Method::POST, "/auth", &[JSON], credentials()).await;
+    refused.assert_problem(StatusCode::UNAUTHORIZED);
+    assert_eq!(use_token(&sandbox, &token).await, StatusCode::NOT_FOUND);
+    let body = json!({"clientId": Sandbox::CLIENT_ID, "clientSecret": "another"}).to_string();
+    let new = send(&sandbox, Method::POST, "/auth", &[JSON], body).await.token();
+    assert_eq!(use_token(&sandbox, &new).await, StatusCode::NOT_FOUND);
+    assert!(!sandbox.change_secret("nobody", "another"));
+    assert_eq!(sandbox.counters().auth_refused, 1);
+}
+
+#[tokio::test]
 async fn a_token_is_dead_from_its_exp_on() {
     let sandbox =
         Sandbox::builder().token_lifetime(Duration::from_millis(900)).start().await.unwrap();

@@ -1,10 +1,15 @@
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use http::{Method, StatusCode, Version};
 use tower_reauth::sandbox::{AuthFault, Sandbox};
 
 use super::client::{
     JSON, authenticate, create_account, credentials, send, start, try_authenticate, try_send,
+    until, use_token,
 };
 
 #[tokio::test]
@@ -134,5 +139,43 @@ async fn debug_output_shows_no_secret_and_no_token() {
         !shown.contains("hunter2")
             && !shown.contains(Sandbox::CLIENT_SECRET)
             && !shown.contains(&token)
+    );
+}
+
+#[tokio::test]
+async fn each_request_is_a_line_that_says_why_it_was_refused_and_holds_no_secret() {
+    let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = Arc::clone(&lines);
+    let sandbox = Sandbox::builder()
+        .on_request(move |line| log.lock().unwrap().push(line.to_owned()))
+        .start()
+        .await
+        .unwrap();
+    let token = authenticate(&sandbox).await.token();
+    use_token(&sandbox, &token).await;
+    send(&sandbox, Method::GET, "/accounts/1?key=hidden", &[], "").await;
+    use_token(&sandbox, "hidden").await;
+    sandbox.revoke(Sandbox::CLIENT_ID);
+    use_token(&sandbox, &token).await;
+    let wrong = credentials().replace(Sandbox::CLIENT_SECRET, "hidden");
+    send(&sandbox, Method::POST, "/auth", &[JSON], wrong).await;
+    sandbox.fail_next_auth(AuthFault::Garbage);
+    authenticate(&sandbox).await;
+    sandbox.fail_next_auth(AuthFault::ResetAfterIssuing);
+    try_authenticate(&sandbox).await.unwrap_err();
+    until(|| lines.lock().unwrap().len() == 8).await;
+    let lines = lines.lock().unwrap().clone();
+    assert_eq!(
+        lines,
+        [
+            "POST /auth 201 Created",
+            "GET /accounts/none 404 Not Found: Nothing is here",
+            "GET /accounts/1 401 Unauthorized: there is no bearer token",
+            "GET /accounts/none 401 Unauthorized: the token was not issued by this sandbox",
+            "GET /accounts/none 401 Unauthorized: the token was replaced or revoked",
+            "POST /auth 401 Unauthorized: The credentials are wrong",
+            "POST /auth 201 Created: a fault that was asked for",
+            "POST /auth got no response",
+        ]
     );
 }

@@ -7,7 +7,7 @@ pub mod log;
 pub mod tls;
 
 /// For programs that a test compiles against this package alone.
-pub use {http, tower, tower_reauth};
+pub use {http, http_body, tower, tower_reauth};
 
 use std::{
     collections::VecDeque,

@@ -8,7 +8,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, pki_types::PrivateKeyDer,
+    server::WebPkiClientVerifier,
+};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -19,23 +22,47 @@ pub struct Tls {
     addr: SocketAddr,
     /// For clients that trust its CA.
     pub trusting: ClientConfig,
+    /// Its CA.
+    pub ca_pem: String,
+    /// A certificate of the CA for a client, and its key.
+    pub client_pem: [String; 2],
 }
 
 impl Tls {
     /// Serves `router` for `localhost` by these ALPN protocols, with a certificate of a CA made for
     /// the occasion.
     pub async fn serve(router: axum::Router, protocols: &[&[u8]]) -> Self {
+        Self::start(router, protocols, false).await
+    }
+
+    /// Serves as `serve` does, for clients with a certificate of the CA alone.
+    pub async fn serve_known_clients(router: axum::Router, protocols: &[&[u8]]) -> Self {
+        Self::start(router, protocols, true).await
+    }
+
+    async fn start(router: axum::Router, protocols: &[&[u8]], only_known: bool) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
         let certificate =
             CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
+        let client_key = KeyPair::generate().unwrap();
+        let client = CertificateParams::new(Vec::new()).unwrap().signed_by(&client_key, &ca);
+        let client_pem = [client.unwrap().pem(), client_key.serialize_pem()];
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der().clone()).unwrap();
+        let verifier = if only_known {
+            let roots = Arc::new(roots.clone());
+            WebPkiClientVerifier::builder_with_provider(roots, provider()).build().unwrap()
+        } else {
+            WebPkiClientVerifier::no_client_auth()
+        };
         let mut server = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
         server.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
@@ -54,14 +81,12 @@ impl Tls {
                 });
             }
         });
-        let mut roots = RootCertStore::empty();
-        roots.add(ca.der().clone()).unwrap();
         let trusting = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { addr, trusting }
+        Self { addr, trusting, ca_pem: ca.pem(), client_pem }
     }
 
     pub fn base_url(&self) -> String {

@@ -1,0 +1,109 @@
+//! The example `sandbox` as a process: what it prints, and how it ends.
+
+#![cfg(unix)]
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+/// The example, which `cargo test` has built beside this test.
+fn sandbox(arguments: &[&str]) -> Command {
+    let test = env::current_exe().unwrap();
+    let path = test.parent().unwrap().with_file_name("examples").join("sandbox");
+    assert!(path.exists(), "run `cargo build -p examples --example sandbox` first");
+    let mut command = Command::new(path);
+    command.args(arguments);
+    command
+}
+
+/// A sandbox that runs. It is killed if a test fails.
+struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = sandbox(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout }
+    }
+
+    /// Reads up to the line that begins with this, and returns that line.
+    fn line(&mut self, begin: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.stdout.read_line(&mut line).unwrap(), 0, "no line has {begin}");
+            if line.trim_start().starts_with(begin) {
+                return line.trim().to_owned();
+            }
+        }
+    }
+
+    /// Sends it this signal. Returns its exit code, and what else it printed.
+    fn end(mut self, signal: &str) -> (Option<i32>, String) {
+        let process = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_signal_ends_it_with_its_counters_and_status_0() {
+    for signal in ["-TERM", "-INT"] {
+        let mut sandbox = Running::start(&["--port", "0", "--verbose"]);
+        let export = sandbox.line("export ");
+        let address = export
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("SEND_BASE_URL=http://"))
+            .unwrap();
+        sandbox.line("Ctrl-C stops.");
+        let mut connection = TcpStream::connect(address).unwrap();
+        connection
+            .write_all(b"GET /accounts/1 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        let mut response = String::new();
+        connection.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 401 "), "{response}");
+        let (code, rest) = sandbox.end(signal);
+        assert_eq!(code, Some(0), "{rest}");
+        assert!(rest.contains("s  GET /accounts/1 401 Unauthorized: there is no bearer"), "{rest}");
+        assert!(rest.contains("unauthorized_missing: 1"), "{rest}");
+    }
+}
+
+#[test]
+fn the_line_to_paste_puts_each_value_into_the_environment() {
+    let id = "acme_0a1b2c3d-0000-4000-8000-0123456789ab";
+    let secret = "it's; a $(secret)";
+    let mut sandbox =
+        Running::start(&["--port", "0", "--client-id", id, "--client-secret", secret]);
+    let export = sandbox.line("export ");
+    let script = format!("{export}; printf '%s|' \"$SEND_CLIENT_ID\" \"$SEND_CLIENT_SECRET\"");
+    let shown = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(String::from_utf8(shown.stdout).unwrap(), format!("{id}|{secret}|"));
+}
+
+#[test]
+fn a_number_of_faults_without_a_fault_is_refused() {
+    let refused = sandbox(&["--port", "0", "--times", "3"]).output().unwrap();
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(message.contains("add --fault <NAME> or --auth-status <STATUS>"), "{message}");
+    for fault in [["--fault", "hang"], ["--auth-status", "503"]] {
+        let arguments: Vec<_> = ["--port", "0", "--times", "3"].into_iter().chain(fault).collect();
+        Running::start(&arguments).line("Listening on ");
+    }
+}
