@@ -2,7 +2,7 @@
 //!
 //! - It speaks HTTP/1.1 and HTTP/2 over pooled connections. It follows no redirects and keeps no
 //!   cookies.
-//! - It uses a proxy only if its [builder] was told to, by
+//! - It uses a proxy only if its [`builder`] was told to, by
 //!   [`proxy_from_env`](ClientBuilder::proxy_from_env) or [`proxy`](ClientBuilder::proxy).
 //! - It speaks plain http too. The layer and the endpoint above it decide where that may go.
 //! - A connection has 5 seconds to be established, the look-up of the host's name, the tunnel
