@@ -115,6 +115,9 @@ mod token;
 #[cfg_attr(docsrs, doc(cfg(feature = "verify")))]
 pub use jsonwebtoken;
 
+// A secret is supplied and taken in these types, so nobody needs the crate `secrecy` by name.
+pub use secrecy::{ExposeSecret, SecretString};
+
 #[doc(inline)]
 pub use crate::sign::refusal;
 #[cfg(feature = "tonic")]

@@ -9,8 +9,7 @@ use crate::error::BoxError;
 
 /// Supplies a signed assertion each time one is sent, and each time a new one.
 ///
-/// - The assertion is a `SecretString` of the crate `secrecy`, version 0.10, which a `String` turns
-///   into.
+/// - The assertion is a [`SecretString`](crate::SecretString), which a `String` turns into.
 /// - A source is asked at each attempt at a token, on the task of the refresh. It must not block
 ///   the thread.
 /// - The time it takes counts towards the
@@ -21,9 +20,8 @@ use crate::error::BoxError;
 /// # Examples
 ///
 /// ```
-/// use secrecy::SecretString;
 /// use tower_reauth::{
-///     BoxError,
+///     BoxError, SecretString,
 ///     assertion::{AssertionAsk, AssertionSource},
 /// };
 ///

@@ -69,6 +69,7 @@
 //! ```
 
 mod client;
+mod date;
 mod form;
 mod http_service;
 pub mod oauth2;
@@ -83,12 +84,15 @@ mod token_endpoint;
 mod token_file;
 mod unicode;
 
+#[cfg(fuzzing)]
+pub(crate) use self::refusal::retry_after;
 #[cfg(feature = "sign")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sign")))]
 pub use self::self_signed::SelfSigned;
 pub(crate) use self::token_endpoint::{DynEndpoint, NoEndpoint};
 pub use self::{
     client::TokenClient,
+    date::parse_rfc3339,
     http_service::HttpService,
     oauth2::OAuth2,
     response::TokenResponse,
@@ -96,8 +100,6 @@ pub use self::{
     token_endpoint::{Rotation, TokenEndpoint, Trigger},
     token_file::TokenFile,
 };
-#[cfg(fuzzing)]
-pub(crate) use self::{refusal::retry_after, send_payments::parse_date};
 pub use crate::{
     origin::ApiOrigins,
     token::{Identity, IssuedToken},

@@ -8,12 +8,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 
 use super::{
     clock::{Clock, Offset},
     handle::Sandbox,
-    router, server,
+    router,
+    server::Running,
     state::SandboxState,
     token::Signer,
 };
@@ -166,9 +167,8 @@ impl SandboxBuilder {
             self.auth_latency,
             self.resource_latency,
         ));
-        let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(server::serve(listener, router::router(&state), stopped));
-        Ok(Sandbox::new(addr, state, stop, server))
+        let server = Running::start(listener, addr, router::router(&state));
+        Ok(Sandbox::new(state, server))
     }
 }
 

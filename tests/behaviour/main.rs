@@ -16,6 +16,7 @@ mod metrics;
 mod oauth2;
 mod origins;
 mod outage_log;
+mod readme;
 mod refusal_bodies;
 mod refusal_proofs;
 mod refusal_shapes;

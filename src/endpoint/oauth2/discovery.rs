@@ -1,11 +1,13 @@
 //! [`Discovery`]: finds the token endpoint of an issuer when a token is first asked for.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use http::{HeaderValue, Request, Uri, header};
 use http_body_util::Full;
 use tokio::time::{Instant, timeout};
@@ -24,6 +26,9 @@ const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a renewal waits for metadata where there is an older one.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the first address is asked alone.
+const HEAD_START: Duration = Duration::from_secs(1);
 
 /// The metadata of one issuer.
 pub(super) struct Discovery {
@@ -100,15 +105,22 @@ impl Discovery {
         *self.found() = None;
     }
 
+    /// Fetches the document from the first address, or from the second one where the first has none
+    /// or hangs. Many servers have only the second one, and say so in many ways.
     async fn fetch<S: HttpService>(&self, client: &TokenClient<S>) -> Result<Metadata, AuthError> {
         let [first, second] = &self.addresses;
-        match self.fetch_from(client, first).await {
-            // Many servers have only the second one, and say so in many ways.
-            Err(error) if !error.is_transient() => self.fetch_from(client, second).await,
-            // Or they fail at a path that they do not know. Any other server is busy.
-            Err(error) if error.status().is_some_and(|it| matches!(it.as_u16(), 500..=502)) => {
-                self.fetch_from(client, second).await.map_err(|_| error)
-            }
+        let mut first = pin!(self.fetch_from(client, first));
+        let second = pin!(self.fetch_from(client, second));
+        let (fetched, other) = match timeout(HEAD_START, first.as_mut()).await {
+            Ok(fetched) => (fetched, Either::Left(second)),
+            // A slow one may still come first.
+            Err(_) => select(first, second).await.factor_first(),
+        };
+        match fetched {
+            Err(error) if may_be_elsewhere(&error) => other.await.map_err(|other| {
+                let is_telling = error.is_transient() || error.status().is_none();
+                if is_telling { error } else { other }
+            }),
             fetched => fetched,
         }
     }
@@ -129,7 +141,8 @@ impl Discovery {
             Ok(document) if response.status().is_success() => document,
             _ => return Err(self.not_found(&response)),
         };
-        metadata::read(&document.0, &self.issuer).map_err(|unusable| self.unusable(unusable))
+        metadata::read(&document.0, &self.issuer, client.allows_plain_http())
+            .map_err(|unusable| self.unusable(unusable))
     }
 
     fn not_found(&self, response: &TokenResponse) -> AuthError {
@@ -158,6 +171,11 @@ impl Discovery {
                 "the metadata at {origin} names no token endpoint; give its address instead of the \
                  issuer"
             ),
+            Unusable::Downgrade => format!(
+                "the metadata at {origin} names a token endpoint over plain http, although the \
+                 issuer has https, so nothing was sent there; have the server name its https \
+                 address, or use OAuth2Builder::allow_plain_http"
+            ),
         };
         AuthError::new(Kind::Permanent, text)
     }
@@ -166,6 +184,12 @@ impl Discovery {
         // Every change under this lock is one assignment.
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns `true` if the other address may have the document after this error.
+fn may_be_elsewhere(error: &AuthError) -> bool {
+    // Some servers fail at a path that they do not know. Any other failing server is busy.
+    !error.is_transient() || error.status().is_some_and(|it| matches!(it.as_u16(), 500..=502))
 }
 
 #[cfg(test)]

@@ -191,9 +191,11 @@ impl<S: HttpService> OAuth2<S> {
         let Some(kept) = self.settings.grant.refresh_token() else { return Ok(()) };
         let body = response.value().ok().filter(|_| response.status().is_success());
         let brought = body.and_then(|it| response::refresh_token(&it.0, &self.settings.fields));
-        match brought.filter(|token| sent != Some(token.expose_secret())) {
-            Some(new) => kept.keep(new).await,
-            None => Ok(()),
+        match (brought, sent) {
+            (Some(new), Some(sent)) if new.expose_secret() != sent => {
+                kept.keep(new, sent.into()).await
+            }
+            _ => Ok(()),
         }
     }
 

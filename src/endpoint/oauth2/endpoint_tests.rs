@@ -63,7 +63,7 @@ fn two_requests_that_differ_never_share_a_token() {
     let base = || server.builder();
     let (assertion, ..) = noted();
     let bearer = OAuth2::jwt_bearer(URI, server.clone(), assertion);
-    let others = [
+    let others = vec![
         base(),
         base().scope("read"),
         base().scope("write"),

@@ -14,6 +14,7 @@ use tower_reauth::{
     endpoint::{
         HttpService, IssuedToken, OAuth2, Rotation, SelfSigned, TokenClient, TokenFile,
         oauth2::{ClientAuth, ResponseFields},
+        parse_rfc3339,
     },
     refusal::{self, Statuses},
     replay::ReplayOnce,
@@ -151,6 +152,7 @@ pub(super) struct Installation<S> {
 #[derive(Deserialize)]
 struct InstallationToken {
     token: String,
+    expires_at: String,
 }
 
 impl<S: HttpService> TokenEndpoint for Installation<S> {
@@ -162,7 +164,8 @@ impl<S: HttpService> TokenEndpoint for Installation<S> {
             return Err(response.refusal());
         }
         let token: InstallationToken = response.json()?;
-        Ok(IssuedToken::new(token.token).expires_in(Duration::from_secs(3600)))
+        let end = parse_rfc3339(&token.expires_at);
+        Ok(IssuedToken::new(token.token).expires_at(end).server_date(response.date()))
     }
 
     fn rotation(&self) -> Rotation {

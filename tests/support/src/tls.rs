@@ -8,7 +8,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, pki_types::PrivateKeyDer,
+    server::WebPkiClientVerifier,
+};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -19,24 +22,49 @@ pub struct Tls {
     addr: SocketAddr,
     /// For clients that trust its CA.
     pub trusting: ClientConfig,
+    /// For clients that trust its CA, and show a certificate of it.
+    pub known: ClientConfig,
 }
 
 impl Tls {
     /// Serves `router` for `localhost` by these ALPN protocols, with a certificate of a CA made for
     /// the occasion.
     pub async fn serve(router: axum::Router, protocols: &[&[u8]]) -> Self {
+        Self::serve_to(router, protocols, false).await
+    }
+
+    /// The same, but for clients alone that show a certificate of the CA (RFC 8705, section 2.1).
+    pub async fn serve_known(router: axum::Router, protocols: &[&[u8]]) -> Self {
+        Self::serve_to(router, protocols, true).await
+    }
+
+    async fn serve_to(router: axum::Router, protocols: &[&[u8]], known: bool) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate =
-            CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let signed = |name: &str| {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new([name.to_owned()]).unwrap();
+            let certificate = params.signed_by(&key, &ca).unwrap();
+            let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+            (vec![certificate.der().clone()], key)
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der().clone()).unwrap();
+        let roots = Arc::new(roots);
+        let clients = if known {
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider());
+            verifier.build().unwrap()
+        } else {
+            WebPkiClientVerifier::no_client_auth()
+        };
+        let (certificate, key) = signed("localhost");
         let mut server = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
+            .with_client_cert_verifier(clients)
+            .with_single_cert(certificate, key)
             .unwrap();
         server.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         let acceptor = TlsAcceptor::from(Arc::new(server));
@@ -54,14 +82,15 @@ impl Tls {
                 });
             }
         });
-        let mut roots = RootCertStore::empty();
-        roots.add(ca.der().clone()).unwrap();
-        let trusting = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self { addr, trusting }
+        let trusting = || {
+            ClientConfig::builder_with_provider(provider())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(Arc::clone(&roots))
+        };
+        let (certificate, key) = signed("client.example.com");
+        let known = trusting().with_client_auth_cert(certificate, key).unwrap();
+        Self { addr, trusting: trusting().with_no_client_auth(), known }
     }
 
     pub fn base_url(&self) -> String {
