@@ -78,7 +78,10 @@ pub trait AssertionSource: Send + Sync + 'static {
     }
 
     /// Returns what sets the tokens of this source's assertions apart from those of another one,
-    /// such as issuer, subject and claims. It must not change with the key.
+    /// such as issuer, subject and claims.
+    ///
+    /// It must not change with the key. Two keys of one client get tokens of the same client, so
+    /// processes that sign with different keys share them, as during the rollout of a new key.
     ///
     /// It matters where an assertion is the grant itself, and processes share the token through a
     /// [store](crate::store). Those that return something else do not share. Only a hash of it is

@@ -40,7 +40,7 @@ mod source;
 mod watched;
 
 pub(crate) use self::{
-    bounded::{bounded, within},
+    bounded::{bounded, in_time, within},
     boxed::BoxCredentialsSource,
     watched::Watched,
 };

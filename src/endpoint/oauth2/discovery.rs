@@ -17,7 +17,7 @@ use super::{
     metadata::{self, Metadata, Unusable},
 };
 use crate::{
-    clock,
+    clock, credentials,
     error::{AuthError, ConfigError, Fate, Kind, shown},
 };
 
@@ -87,7 +87,9 @@ impl Discovery {
         &self,
         client: &TokenClient<S>,
     ) -> Result<Arc<Metadata>, AuthError> {
-        let metadata = Arc::new(self.fetch(client).await?);
+        // In a box, because hardly any request for a token needs its room.
+        let fetched = credentials::in_time(Box::pin(self.fetch(client))).await;
+        let metadata = Arc::new(fetched.map_err(|waited| self.timed_out(waited))??);
         let fresh_until = Some(clock::later(clock::now(), KEPT_FOR));
         *self.found() = Some(Found { metadata: Arc::clone(&metadata), fresh_until });
         Ok(metadata)
@@ -135,14 +137,43 @@ impl Discovery {
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::ACCEPT, json);
         let response = client.exchange(request, &[]).await;
-        // Nothing was asked for that the server could have issued.
-        let response = response.map_err(|error| error.with_fate(Fate::NotIssued))?;
+        let response = response.map_err(|error| self.not_fetched(error))?;
         let document = match response.value() {
             Ok(document) if response.status().is_success() => document,
             _ => return Err(self.not_found(&response)),
         };
         metadata::read(&document.0, &self.issuer, client.allows_plain_http())
             .map_err(|unusable| self.unusable(unusable))
+    }
+
+    // Nothing was asked for by then that a server could have issued, so the token in use is as good
+    // as before.
+    fn timed_out(&self, waited: Duration) -> AuthError {
+        let text = format!(
+            "the metadata of the issuer at {} was not there within {}, so no token was asked for; \
+             check the network, or try again later",
+            shown(&self.addresses[0]),
+            clock::in_seconds(waited),
+        );
+        AuthError::new(Kind::Transient, text).with_fate(Fate::NotIssued)
+    }
+
+    /// Names what was asked for, of which the client below knows nothing.
+    fn not_fetched(&self, error: AuthError) -> AuthError {
+        let text = format!(
+            "the metadata of the issuer at {} can't be fetched, so no token was asked for; check \
+             the issuer and the network, or give the token endpoint's address instead",
+            shown(&self.addresses[0]),
+        );
+        let kind = match error.kind() {
+            Kind::InvalidResponse => Kind::Permanent,
+            kind => kind,
+        };
+        let named = match error.status() {
+            Some(status) => AuthError::responded(kind, text, status),
+            None => AuthError::new(kind, text),
+        };
+        named.with_fate(Fate::NotIssued).with_source(error.into())
     }
 
     fn not_found(&self, response: &TokenResponse) -> AuthError {
@@ -168,8 +199,8 @@ impl Discovery {
                  not trusted; give the issuer exactly as the server writes it"
             ),
             Unusable::NoTokenEndpoint => format!(
-                "the metadata at {origin} names no token endpoint; give its address instead of the \
-                 issuer"
+                "the metadata at {origin} names no token endpoint that can be used; give its \
+                 address instead of the issuer"
             ),
             Unusable::Downgrade => format!(
                 "the metadata at {origin} names a token endpoint over plain http, although the \

@@ -242,6 +242,28 @@ async fn an_address_that_hangs_holds_up_the_other_one_for_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn metadata_that_can_not_be_fetched_is_named_and_the_token_in_use_is_as_good_as_before() {
+    let huge = || Some(Ok("a".repeat(70_000)));
+    let reset = || Some(Err(BoxError::from("connection reset")));
+    let credentials = Credentials::new(ID, SECRET);
+    for (name, answer) in
+        [("hangs", None), ("huge", Some(huge as fn() -> _)), ("reset", Some(reset))]
+    {
+        let service = odd_server(move |_| answer.and_then(|answer| answer()));
+        let issuer = Issuer::new(ISSUER);
+        let endpoint = OAuth2::client_credentials(issuer, service, credentials.clone());
+        let endpoint = endpoint.build().unwrap();
+        let ends = clock::later(clock::now(), Duration::from_secs(5));
+        let attempt = timeout(Duration::from_secs(6), credentials::bounded(ends, endpoint.issue()));
+        let error = attempt.await.unwrap().map(|_| ()).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("the metadata of the issuer at https://login"), "{name}: {text}");
+        assert_eq!(error.fate(), Fate::NotIssued, "{name}");
+        assert_eq!(error.is_transient(), name != "huge", "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_endpoint_whose_host_is_gone_is_looked_for_again() {
     let has_moved = Arc::new(AtomicBool::new(false));
     let moved = Arc::clone(&has_moved);

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use tower_reauth::{
     AuthError, AuthLayer, ConfigError, Credentials, RefreshPolicy, TokenCache, TokenEndpoint,
     assertion::{self, Audience, SignedJwt, SigningKey},
+    credentials::ClientId,
     endpoint::{
         HttpService, IssuedToken, OAuth2, Rotation, SelfSigned, TokenClient, TokenFile,
         oauth2::{ClientAuth, ResponseFields},
@@ -36,7 +37,7 @@ pub(super) fn okta(
     key: SigningKey,
 ) -> Result<OAuth2<impl HttpService>, ConfigError> {
     let jwt = SignedJwt::new(key).audience(Audience::TokenUri);
-    let client = Credentials::new(client_id, "");
+    let client = ClientId::new(client_id);
     OAuth2::client_credentials("https://acme.okta.com/oauth2/v1/token", http, client)
         .client_auth(ClientAuth::assertion(jwt))
         .scope("okta.users.read")
@@ -71,7 +72,7 @@ pub(super) fn entra_certificate(
 ) -> Result<OAuth2<impl HttpService>, ConfigError> {
     let key = SigningKey::ps256_pem(key_and_certificate)?;
     let uri = "https://login.microsoftonline.com/my-tenant/oauth2/v2.0/token";
-    OAuth2::client_credentials(uri, http, Credentials::new(client_id, ""))
+    OAuth2::client_credentials(uri, http, ClientId::new(client_id))
         .client_auth(ClientAuth::assertion(SignedJwt::new(key)))
         .issuer("https://login.microsoftonline.com/my-tenant/v2.0")
         .scope("https://graph.microsoft.com/.default")
@@ -85,7 +86,7 @@ pub(super) fn entra_federated(
     token_file: &Path,
 ) -> Result<OAuth2<impl HttpService>, ConfigError> {
     let uri = "https://login.microsoftonline.com/my-tenant/oauth2/v2.0/token";
-    OAuth2::client_credentials(uri, http, Credentials::new(client_id, ""))
+    OAuth2::client_credentials(uri, http, ClientId::new(client_id))
         .client_auth(ClientAuth::assertion(assertion::file(token_file)))
         .scope("https://graph.microsoft.com/.default")
         .for_api("https://graph.microsoft.com")
