@@ -32,6 +32,7 @@ use std::{
     time::Duration,
 };
 
+use ::rustls::ClientConfig;
 use http::Uri;
 use http_body::Body;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
@@ -39,7 +40,6 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use rustls::ClientConfig;
 use tokio::{net::TcpStream, time::timeout};
 use tower_service::Service;
 
@@ -48,6 +48,9 @@ use crate::{
     error::{BoxError, ConfigError},
     tls,
 };
+
+/// The crate of the TLS configuration.
+pub use rustls;
 
 /// hyper's pooled client over rustls, for requests with the body `B`.
 pub type HttpsClient<B> = Client<Connector, B>;
@@ -101,14 +104,29 @@ where
 ///
 /// # Examples
 ///
-/// ```
+/// A client that shows a certificate, by which `ClientAuth::Tls` of OAuth 2 is known (RFC 8705):
+///
+/// ```no_run
 /// use bytes::Bytes;
 /// use http_body_util::Full;
-/// use tower_reauth::client::{self, HttpsClient};
+/// use tower_reauth::client::{
+///     self, HttpsClient,
+///     rustls::{
+///         ClientConfig, RootCertStore,
+///         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+///     },
+/// };
 ///
-/// # fn f(config: rustls::ClientConfig) {
+/// # fn f() -> Result<(), tower_reauth::BoxError> {
+/// let mut authorities = RootCertStore::empty();
+/// authorities.add(CertificateDer::from_pem_file("ca.pem")?)?;
+/// let certificate = CertificateDer::from_pem_file("client.pem")?;
+/// let config = ClientConfig::builder()
+///     .with_root_certificates(authorities)
+///     .with_client_auth_cert(vec![certificate], PrivateKeyDer::from_pem_file("client.key")?)?;
 /// let client: HttpsClient<Full<Bytes>> = client::https_with(config);
 /// # let _ = client;
+/// # Ok(())
 /// # }
 /// ```
 pub fn https_with<B>(mut config: ClientConfig) -> HttpsClient<B>

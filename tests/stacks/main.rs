@@ -3,6 +3,7 @@
 
 mod credentials_sources;
 mod endpoint_answers;
+mod exact;
 #[cfg(target_os = "linux")]
 mod file_store;
 mod grpc;
