@@ -90,7 +90,8 @@ async fn main() -> Result<(), BoxError> {
         "{sent} requests, {succeeded} answered 200; {logins} logins; a path that the role may not \
          read: {status}, logins for it: {more}"
     );
-    let as_promised = succeeded == sent && (2..=4).contains(&logins) && more <= 1;
+    // A renewal may fall due while the layer asks again with the same token.
+    let as_promised = succeeded == sent && (2..=4).contains(&logins) && more <= 2;
     if as_promised && status == 403 { Ok(()) } else { Err("not as promised".into()) }
 }
 
