@@ -133,7 +133,7 @@ async fn a_document_of_another_issuer_is_not_trusted() {
     }
 }
 
-/// Nor does it name a token endpoint where anybody on the way, or on this machine, reads the secret.
+/// Anybody on the way, or on this machine, would read the secret.
 #[tokio::test(start_paused = true)]
 async fn an_https_issuer_with_a_token_endpoint_over_plain_http_is_sent_no_secret() {
     for token_endpoint in ["http://tokens.internal/token", "http://localhost:8080/token"] {

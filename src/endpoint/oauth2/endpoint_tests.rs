@@ -219,6 +219,15 @@ fn an_assertion_is_new_each_time_and_asked_again_only_where_that_may_help() {
 }
 
 #[test]
+fn no_other_way_to_authenticate_is_tried_after_a_refusal() {
+    for auth in [ClientAuth::Basic, ClientAuth::BasicUnencoded, ClientAuth::Post] {
+        let server = Server::answering(401, INVALID_CLIENT);
+        assert!(issue(server.builder().client_auth(auth)).unwrap_err().is_rejected());
+        assert_eq!(server.bodies().len(), 1);
+    }
+}
+
+#[test]
 fn a_refusal_of_the_second_assertion_is_the_end() {
     let ahead = clock::wall() + Duration::from_secs(600);
     let server = Server::default().then_this(dated(401, INVALID_CLIENT, ahead));

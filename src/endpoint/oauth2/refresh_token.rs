@@ -62,7 +62,7 @@ use crate::{
 ///     }
 ///
 ///     async fn store(&self, token: &SecretString, former: &SecretString) -> Result<(), BoxError> {
-///         // No row is updated if another refresh token is kept by now, and that is as it should be.
+///         // No row is updated if another refresh token is kept by now, as it should be.
 ///         Ok(update(self.0, token.expose_secret(), former.expose_secret()).await?)
 ///     }
 ///
@@ -89,9 +89,9 @@ pub trait RefreshTokens: Send + Sync + 'static {
 
     /// Keeps a new refresh token, which takes the place of `former`: the one that was sent for it.
     ///
-    /// If the one that is kept is no longer `former`, it stays, and that is no error. Another process
-    /// has had it replaced, or a person has allowed the integration anew, or an earlier call for the
-    /// same `token` succeeded after all.
+    /// If the one that is kept is no longer `former`, it stays, and that is no error. Another
+    /// process has had it replaced, or a person has allowed the integration anew, or an earlier
+    /// call for the same `token` succeeded after all.
     ///
     /// # Errors
     ///
