@@ -43,9 +43,9 @@ use crate::{
 /// - Processes share a token only if client id, grant, scope, resource, audience, parameters,
 ///   headers and subject are the same. Secrets and the keys of assertions may differ, because the
 ///   token is the client's.
-/// - The refusal of a secret holds back only the processes that have the same secret. The refusal of
-///   an assertion holds back all that share the token until back-off is over, because a source does
-///   not tell which key it signs with.
+/// - A refused secret holds back only the processes that have the same secret. A refused assertion
+///   holds back all that share the token until back-off is over, because a source does not tell
+///   which key it signs with.
 /// - A call makes one request. If the server refuses an assertion that was dated by a clock more
 ///   than 30 seconds off the server's, or whose key has changed since, it makes one more, with a
 ///   new assertion that is dated by the other clock.
