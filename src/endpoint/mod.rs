@@ -8,6 +8,7 @@
 //! | [`TokenFile`] | a token that somebody else writes to a file, such as that of Kubernetes |
 //! | `SelfSigned` (feature `sign`) | a JWT that is signed here and is the token |
 //! | [`TokenClient`] | the HTTP part of an endpoint of your own |
+//! | [`parse_rfc3339`] | the `expires_at` of most APIs |
 //!
 //! - The cache asks an endpoint for one token at a time.
 //! - [`rotation`](TokenEndpoint::rotation) tells the cache what a new token does to the one in use.
