@@ -78,7 +78,7 @@ pub fn later(from: Instant, by: Duration) -> Instant {
 
 /// Parses an `expiresAt`.
 pub fn parse_date(text: &str) -> Option<SystemTime> {
-    endpoint::parse_date(text)
+    endpoint::parse_rfc3339(text)
 }
 
 /// Returns the lifetime of a token, or `None` if it had expired when it was issued.

@@ -66,9 +66,9 @@
 //! # Crates in the signatures
 //!
 //! A type of another crate fits only in the version that this crate uses. So crates that are not
-//! yet at 1.0, or are seldom named, are re-exported: `secrecy` for secrets, and with their
-//! features `rustls`, `hyper`, `hyper_util`, `jsonwebtoken`, `reqwest`, `reqwest_middleware` and
-//! `tonic`. `http` 1, `http-body` 1, `bytes` 1, `tokio` 1, `tower-service` 0.3 and `tower-layer` 0.3
+//! yet at 1.0, or are seldom named, are re-exported with their features: `rustls`, `hyper`,
+//! `hyper_util`, `jsonwebtoken`, `reqwest`, `reqwest_middleware` and `tonic`. Of `secrecy` there are
+//! the two items that a secret takes, [`SecretString`] and [`ExposeSecret`]. `http` 1, `http-body` 1, `bytes` 1, `tokio` 1, `tower-service` 0.3 and `tower-layer` 0.3
 //! are those of the whole ecosystem, so name them in your own `Cargo.toml`.
 //!
 //! # Features
@@ -140,13 +140,15 @@ pub use reqwest_middleware;
 #[cfg(any(feature = "client", feature = "redis"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "client", feature = "redis"))))]
 pub use rustls;
-pub use secrecy;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use tonic;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub use {hyper, hyper_util};
+
+// A secret is supplied and taken in these types, so nobody needs the crate `secrecy` by name.
+pub use secrecy::{ExposeSecret, SecretString};
 
 #[doc(inline)]
 pub use crate::sign::refusal;

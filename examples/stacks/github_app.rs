@@ -28,7 +28,7 @@ use tower_reauth::{
     AuthError, AuthLayer, BoxError, TokenCache, TokenEndpoint,
     assertion::SigningKey,
     client,
-    endpoint::{HttpService, IssuedToken, Rotation, SelfSigned, TokenClient},
+    endpoint::{HttpService, IssuedToken, Rotation, SelfSigned, TokenClient, parse_rfc3339},
     jsonwebtoken::{Algorithm, DecodingKey, Validation, decode},
 };
 
@@ -38,6 +38,7 @@ struct Installation<S>(TokenClient<S>, Uri);
 #[derive(Deserialize, Serialize)]
 struct InstallationToken {
     token: String,
+    expires_at: String,
 }
 
 impl<S: HttpService> TokenEndpoint for Installation<S> {
@@ -48,9 +49,9 @@ impl<S: HttpService> TokenEndpoint for Installation<S> {
         if !response.status().is_success() {
             return Err(response.refusal());
         }
-        // By GitHub's documentation, each expires after an hour.
-        let lifetime = Duration::from_secs(3600);
-        Ok(IssuedToken::new(response.json::<InstallationToken>()?.token).expires_in(lifetime))
+        let InstallationToken { token, expires_at } = response.json()?;
+        let end = parse_rfc3339(&expires_at);
+        Ok(IssuedToken::new(token).expires_at(end).server_date(response.date()))
     }
 
     fn rotation(&self) -> Rotation {
@@ -114,7 +115,8 @@ async fn issue(
     jwts.insert(jwt.to_owned());
     uses.push(0);
     let token = format!("ghs_{}", uses.len() - 1);
-    Ok((StatusCode::CREATED, Json(InstallationToken { token })))
+    let expires_at = "2099-12-31T23:59:59Z".to_owned();
+    Ok((StatusCode::CREATED, Json(InstallationToken { token, expires_at })))
 }
 
 async fn repositories(State(github): State<GitHub>, headers: HeaderMap) -> StatusCode {

@@ -29,6 +29,10 @@ use crate::error::{BoxError, ConfigError};
 /// algorithm and the names of the key only. The text that the key was read from is the caller's to
 /// wipe.
 ///
+/// `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` writes a new key for
+/// [`es256_pem`](Self::es256_pem). [`public_jwk`](Self::public_jwk) returns the half that the
+/// provider registers.
+///
 /// # Examples
 ///
 /// ```

@@ -54,6 +54,38 @@ async fn an_assertion_has_the_claims_of_rfc_7523() {
 }
 
 #[tokio::test]
+async fn the_example_of_rfc_7523_section_4_can_be_made() {
+    let source = SignedJwt::new(key().with_kid("16"))
+        .issuer("https://jwt-idp.example.com")
+        .subject("mailto:mike@example.com")
+        .audience(Audience::Other("https://jwt-rp.example.net".into()))
+        .claim("nbf", 1_300_815_780)
+        .claim("http://claims.example.com/member", true)
+        .skew(Duration::ZERO)
+        .lifetime(Duration::from_secs(3600));
+    let uri = Uri::from_static("https://jwt-rp.example.net/token");
+    let now = UNIX_EPOCH + Duration::from_secs(1_300_815_780);
+    let signed = source.assertion(&AssertionAsk::new("", &uri, now)).await.unwrap();
+    let mut signed = insecure_decode::<Value>(signed.expose_secret()).unwrap();
+    assert_eq!(serde_json::to_value(signed.header.alg).unwrap(), "ES256");
+    assert_eq!(signed.header.kid.as_deref(), Some("16"));
+    let claims = signed.claims.as_object_mut().unwrap();
+    // It adds these two, of which section 3 says that a server may want them.
+    assert!(claims.remove("jti").is_some() && claims.remove("iat") == Some(1_300_815_780.into()));
+    assert_eq!(
+        signed.claims,
+        json!({
+            "iss": "https://jwt-idp.example.com",
+            "sub": "mailto:mike@example.com",
+            "aud": "https://jwt-rp.example.net",
+            "nbf": 1_300_815_780,
+            "exp": 1_300_819_380,
+            "http://claims.example.com/member": true,
+        })
+    );
+}
+
+#[tokio::test]
 async fn the_audience_is_the_issuer_unless_said_otherwise() {
     let source = || SignedJwt::new(key());
     assert!(source().needs_issuer());

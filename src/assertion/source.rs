@@ -9,8 +9,7 @@ use crate::error::BoxError;
 
 /// Supplies a signed assertion each time one is sent, and each time a new one.
 ///
-/// - The assertion is a `SecretString` of the crate `secrecy`, version 0.10, which a `String` turns
-///   into.
+/// - The assertion is a [`SecretString`](crate::SecretString), which a `String` turns into.
 /// - A source is asked at each attempt at a token, on the task of the refresh. It must not block
 ///   the thread.
 /// - The time it takes counts towards the
@@ -21,9 +20,8 @@ use crate::error::BoxError;
 /// # Examples
 ///
 /// ```
-/// use secrecy::SecretString;
 /// use tower_reauth::{
-///     BoxError,
+///     BoxError, SecretString,
 ///     assertion::{AssertionAsk, AssertionSource},
 /// };
 ///
@@ -80,7 +78,10 @@ pub trait AssertionSource: Send + Sync + 'static {
     }
 
     /// Returns what sets the tokens of this source's assertions apart from those of another one,
-    /// such as issuer, subject and claims. It must not change with the key.
+    /// such as issuer, subject and claims.
+    ///
+    /// It must not change with the key. Two keys of one client get tokens of the same client, so
+    /// processes that sign with different keys share them, as during the rollout of a new key.
     ///
     /// It matters where an assertion is the grant itself, and processes share the token through a
     /// [store](crate::store). Those that return something else do not share. Only a hash of it is

@@ -4,6 +4,8 @@
 //! which of the two let it pass. The difference matters. If the source did, no request was sent, so
 //! the token in use is as good as before, and the source is asked again within a second.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, timeout_at};
 
 use super::{client_credentials::Credentials, source::CredentialsSource};
@@ -33,20 +35,22 @@ pub(crate) async fn ask(source: &impl CredentialsSource) -> Result<Credentials, 
 pub(crate) async fn within<T>(
     supplied: impl Future<Output = Result<T, BoxError>>,
 ) -> Result<T, AuthError> {
-    let started = clock::now();
-    let Ok(ends) = ENDS.try_with(|ends| *ends) else {
-        return supplied.await.map_err(AuthError::credentials);
-    };
-    // The attempt's own timeout ends at the same instant. This one is polled first.
-    let asked = timeout_at(ends, supplied).await;
-    asked.map_or_else(
-        |_| Err(did_not_answer(ends, started)),
-        |supplied| supplied.map_err(AuthError::credentials),
-    )
+    match in_time(supplied).await {
+        Ok(supplied) => supplied.map_err(AuthError::credentials),
+        Err(waited) => Err(did_not_answer(waited)),
+    }
 }
 
-fn did_not_answer(ends: Instant, started: Instant) -> AuthError {
-    let waited = clock::in_seconds(ends.saturating_duration_since(started));
+/// Returns what a future brings, or how long it was waited for if the attempt ends first.
+pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> Result<T, Duration> {
+    let started = clock::now();
+    let Ok(ends) = ENDS.try_with(|ends| *ends) else { return Ok(future.await) };
+    // The attempt's own timeout ends at the same instant. This one is polled first.
+    timeout_at(ends, future).await.map_err(|_| ends.saturating_duration_since(started))
+}
+
+fn did_not_answer(waited: Duration) -> AuthError {
+    let waited = clock::in_seconds(waited);
     AuthError::new(
         Kind::Credentials,
         format!(

@@ -111,6 +111,10 @@ impl<S: HttpService> TokenClient<S> {
         self
     }
 
+    pub(super) fn allows_plain_http(&self) -> bool {
+        self.allow_plain_http
+    }
+
     /// Sends `request` once and returns its response.
     ///
     /// The caller puts the credentials into the request. `credentials` serve to keep the secret out

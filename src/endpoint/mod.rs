@@ -9,6 +9,7 @@
 //! | [`TokenFile`] | a token that somebody else writes to a file, such as that of Kubernetes |
 //! | `SelfSigned` (feature `sign`) | a JWT that is signed here and is the token |
 //! | [`TokenClient`] | the HTTP part of an endpoint of your own |
+//! | [`parse_rfc3339`] | the `expires_at` of most APIs |
 //!
 //! - The cache asks an endpoint for one token at a time.
 //! - [`rotation`](TokenEndpoint::rotation) tells the cache what a new token does to the one in use.
@@ -70,6 +71,7 @@
 //! ```
 
 mod client;
+mod date;
 mod fixed;
 mod form;
 mod http_service;
@@ -85,12 +87,15 @@ mod token_endpoint;
 mod token_file;
 mod unicode;
 
+#[cfg(fuzzing)]
+pub(crate) use self::refusal::retry_after;
 #[cfg(feature = "sign")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sign")))]
 pub use self::self_signed::SelfSigned;
 pub(crate) use self::token_endpoint::{DynEndpoint, NoEndpoint};
 pub use self::{
     client::TokenClient,
+    date::parse_rfc3339,
     fixed::{FixedToken, fixed},
     http_service::HttpService,
     oauth2::OAuth2,
@@ -99,8 +104,6 @@ pub use self::{
     token_endpoint::{Rotation, TokenEndpoint, Trigger},
     token_file::TokenFile,
 };
-#[cfg(fuzzing)]
-pub(crate) use self::{refusal::retry_after, send_payments::parse_date};
 pub use crate::{
     origin::ApiOrigins,
     token::{Identity, IssuedToken},

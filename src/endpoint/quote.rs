@@ -18,8 +18,8 @@ use super::{
 /// those of OAuth 2 (RFC 6749, section 5.2).
 #[derive(Debug, Default)]
 pub(super) struct Documented {
-    /// The documented fields, escaped and cut to [`MAX_QUOTED_CHARS`]. `None` if there are none, or
-    /// if they hold a part of the secret.
+    /// The documented fields, escaped and cut to [`MAX_QUOTED_CHARS`]. If they hold a part of the
+    /// secret, it is the code alone. `None` if there is none either.
     pub(super) text: Option<String>,
     /// The error code of OAuth 2, if it is one by the RFC's own rules.
     pub(super) code: Option<String>,
@@ -52,8 +52,10 @@ pub(super) fn documented(body: &[u8], secrets: &[SecretString]) -> Documented {
     // this comparison misses.
     let is_shown = !joined.is_empty() && !spelling::holds_any(&joined, secrets);
     let code = text("error").filter(|code| may_be_shown(code, secrets));
+    // A short parameter is soon a part of a sentence, and the code alone tells most of it.
+    let shown = if is_shown { Some(joined.as_str()) } else { code };
     Documented {
-        text: is_shown.then(|| escape(&joined, MAX_QUOTED_CHARS)),
+        text: shown.map(|text| escape(text, MAX_QUOTED_CHARS)),
         code: code.map(str::to_owned),
         is_json: true,
     }

@@ -1,6 +1,6 @@
 //! [`SendPayments`]: the endpoint `POST {base}/auth` with `clientId` and `clientSecret`.
 
-use std::{fmt, time::SystemTime};
+use std::fmt;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     client::TokenClient,
+    date::parse_rfc3339,
     http_service::HttpService,
     token_endpoint::{Rotation, TokenEndpoint},
 };
@@ -156,7 +157,7 @@ impl<S: HttpService, C: CredentialsSource> TokenEndpoint for SendPayments<S, C> 
             return Err(response.unusable(Kind::InvalidResponse, "an empty `accessToken`"));
         }
         let expires_at =
-            expires_at.as_ref().and_then(serde_json::Value::as_str).and_then(parse_date);
+            expires_at.as_ref().and_then(serde_json::Value::as_str).and_then(parse_rfc3339);
         Ok(IssuedToken::new(secret)
             .expires_at(expires_at)
             .server_date(response.date())
@@ -200,11 +201,6 @@ fn auth_request(uri: Uri, credentials: &Credentials) -> Result<Request<Full<Byte
     request.headers_mut().insert(header::CONTENT_TYPE, json.clone());
     request.headers_mut().insert(header::ACCEPT, json);
     Ok(request)
-}
-
-/// Parses a date of RFC 3339, of which the contract's `2026-11-24T02:44:00Z` is the strictest form.
-pub(crate) fn parse_date(text: &str) -> Option<SystemTime> {
-    SystemTime::try_from(text.parse::<jiff::Timestamp>().ok()?).ok()
 }
 
 impl<S, C> fmt::Debug for SendPayments<S, C> {

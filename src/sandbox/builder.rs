@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 
 use super::{
     clock::{Clock, Offset},
     handle::Sandbox,
     log::Log,
-    router, server,
+    router,
+    server::Running,
     state::SandboxState,
     token::Signer,
 };
@@ -196,9 +197,8 @@ impl SandboxBuilder {
             self.auth_latency,
             self.resource_latency,
         ));
-        let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(server::serve(listener, router::router(&state), stopped));
-        Ok(Sandbox::new(addr, state, stop, server))
+        let server = Running::start(listener, addr, router::router(&state));
+        Ok(Sandbox::new(state, server))
     }
 }
 

@@ -3,9 +3,11 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use axum::Router;
-use tokio::{sync::watch, task::JoinHandle};
 
-use super::{counters::SandboxCounters, faults::AuthFault, guard, router, state::SandboxState};
+use super::{
+    counters::SandboxCounters, faults::AuthFault, guard, router, server::Running,
+    state::SandboxState,
+};
 
 /// A running double of the Send Payments API. The [module](super) lists its rules.
 ///
@@ -29,10 +31,8 @@ use super::{counters::SandboxCounters, faults::AuthFault, guard, router, state::
 /// # }
 /// ```
 pub struct Sandbox {
-    addr: SocketAddr,
     state: Arc<SandboxState>,
-    stop: watch::Sender<bool>,
-    server: JoinHandle<()>,
+    server: Running,
 }
 
 impl Sandbox {
@@ -42,23 +42,18 @@ impl Sandbox {
     /// The secret of the client [`CLIENT_ID`](Self::CLIENT_ID).
     pub const CLIENT_SECRET: &'static str = "sandbox-client-secret";
 
-    pub(super) fn new(
-        addr: SocketAddr,
-        state: Arc<SandboxState>,
-        stop: watch::Sender<bool>,
-        server: JoinHandle<()>,
-    ) -> Self {
-        Self { addr, state, stop, server }
+    pub(super) fn new(state: Arc<SandboxState>, server: Running) -> Self {
+        Self { state, server }
     }
 
     /// Returns `http://` and the address on which the sandbox listens, without a slash at the end.
     pub fn base_url(&self) -> String {
-        format!("http://{}", self.addr)
+        self.server.base_url()
     }
 
     /// Returns the address on which the sandbox listens, with the port that the system chose.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.server.addr()
     }
 
     /// Returns the same API over the same state, to serve it behind TLS or without a socket.
@@ -171,22 +166,14 @@ impl Sandbox {
     ///
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown(&self) {
-        self.stop.send_replace(true);
-        // The server task holds the only receiver, so this waits for the end of that task.
-        self.stop.closed().await;
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        self.server.abort();
+        self.server.shutdown().await;
     }
 }
 
 impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sandbox")
-            .field("addr", &self.addr)
+            .field("addr", &self.addr())
             .field("counters", &self.counters())
             .finish_non_exhaustive()
     }

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -25,7 +26,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{Notify, watch},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
 };
 use tower_service::Service;
 
@@ -35,14 +36,48 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// descriptors, so an immediate retry would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// A server that runs on a task. Dropping it closes all connections at once.
+pub(super) struct Running {
+    addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts to serve `router` to the connections of `listener`, whose address is `addr`.
+    pub(super) fn start(listener: TcpListener, addr: SocketAddr, router: Router) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, router, stopped));
+        Self { addr, stop, server }
+    }
+
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub(super) fn base_url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Lets the requests in flight finish, for a bounded time. Dropping the future does not stop
+    /// that.
+    pub(super) async fn shutdown(&self) {
+        self.stop.send_replace(true);
+        // The task holds the only receiver, so this waits for its end.
+        self.stop.closed().await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
 /// Accepts connections until `stopped` changes, and then lets the requests in flight finish.
 ///
 /// Dropping the future closes every connection at once, because their tasks are in its `JoinSet`.
-pub(super) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {

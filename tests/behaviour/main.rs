@@ -17,6 +17,7 @@ mod oauth2;
 mod origins;
 mod outage_log;
 mod readiness;
+mod readme;
 mod refusal_bodies;
 mod refusal_proofs;
 mod refusal_shapes;

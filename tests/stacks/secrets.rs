@@ -6,16 +6,20 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Full;
 use support::log::Log;
 use tower::{Layer, ServiceExt};
 use tower_reauth::{
-    AuthLayer, Credentials, RefreshPolicy, SendPayments, TokenCache, TokenEndpoint,
+    AuthLayer, BoxError, Credentials, RefreshPolicy, SecretString, SendPayments, TokenCache,
+    TokenEndpoint, assertion,
     client::{self, HttpsClient},
     credentials::{EnvCredentials, FileCredentials, from_fn},
-    endpoint::{IssuedToken, TokenClient},
-    sandbox::{AuthFault, Sandbox},
+    endpoint::{
+        IssuedToken, OAuth2, TokenClient,
+        oauth2::{ClientAuth, Granted, Issuer, RefreshTokens},
+    },
+    sandbox::{AuthFault, OAuth2Server, Sandbox, ScriptedResponse},
 };
 
 const SECRET: &str = "hunter2-the-secret-of-the-client";
@@ -101,6 +105,7 @@ async fn no_secret_and_no_token_is_ever_printed() {
 
     // From here on a panic is this test's own.
     let _ = std::panic::take_hook();
+    tokens.extend(oauth2(&log).await);
     let text = log.text();
     assert!(tokens.len() > 20 && tokens.iter().all(|token| token.len() > 50));
     assert!(text.contains("a token was issued") && text.contains("hyper"), "the log is read");
@@ -166,6 +171,72 @@ async fn sources_and_panics(log: &Log) {
         assert!(error.is_credentials());
         log.add_error(&error);
     }
+}
+
+/// Everything secret that an endpoint of OAuth 2 can send, to a server that shows it again.
+async fn oauth2(log: &Log) -> Vec<String> {
+    struct Row;
+    impl RefreshTokens for Row {
+        async fn load(&self) -> Result<SecretString, BoxError> {
+            Ok(SECRET.into())
+        }
+        async fn store(&self, _: &SecretString, _: &SecretString) -> Result<(), BoxError> {
+            Err("the disk is full".into())
+        }
+    }
+    let server = OAuth2Server::builder().jwt_tokens().start().await.unwrap();
+    let uri = server.token_uri();
+    let client = || Credentials::new(OAuth2Server::CLIENT_ID, SECRET);
+    let known = Credentials::new(OAuth2Server::CLIENT_ID, OAuth2Server::CLIENT_SECRET);
+    let source = || assertion::from_fn(|_| async { Ok(SECRET.into()) });
+    let http = || client::https::<Full<Bytes>>().unwrap();
+    let shows = |status| {
+        let shown = ScriptedResponse::object(status).field("error", SECRET);
+        shown.field("error_description", SECRET).field("refresh_token", SECRET)
+    };
+    let (gone, fine) = (StatusCode::BAD_REQUEST, StatusCode::OK);
+    let odd = ScriptedResponse::object(fine).field("access_token", "t").field("scope", SECRET);
+    let rotated = ScriptedResponse::object(fine).field("access_token", "t");
+    let rotated = rotated.field("refresh_token", format!("{SECRET}-2"));
+    let mut tokens = Vec::new();
+    for response in [None, Some(shows(gone)), Some(shows(fine)), Some(odd), Some(rotated)] {
+        server.respond_every(response);
+        let exchange = OAuth2::token_exchange(&uri, http(), source(), "jwt");
+        for builder in [
+            OAuth2::client_credentials(&uri, http(), known.clone()),
+            OAuth2::client_credentials(&uri, http(), client()),
+            OAuth2::client_credentials(&uri, http(), client()).client_auth(ClientAuth::Post),
+            OAuth2::client_credentials(&uri, http(), client())
+                .client_auth(ClientAuth::assertion(source())),
+            OAuth2::client_credentials(Issuer::new(server.issuer()), http(), client()),
+            OAuth2::jwt_bearer(&uri, http(), source()),
+            OAuth2::refresh_token(&uri, http(), client(), Row),
+            exchange.credentials(client()).client_auth(ClientAuth::Basic).json_request(),
+        ] {
+            let header = HeaderValue::from_static(SECRET);
+            let builder = builder.param("key", SECRET).header("x-key".parse().unwrap(), header);
+            let builder = builder.scope("read").require_scope().for_api(server.base_url());
+            log.add_debug(&builder);
+            let endpoint = builder.build().unwrap();
+            log.add_debug(&endpoint);
+            match endpoint.identity().await {
+                Ok(identity) => log.add_debug(&identity),
+                Err(error) => log.add_error(&error),
+            }
+            let cache = TokenCache::builder(endpoint).refresh_policy(policy()).build().unwrap();
+            log.add_debug(&AuthLayer::new(cache.clone()));
+            match cache.token().await {
+                Ok(token) => {
+                    log.add_debug(&token);
+                    log.add_debug(&token.get::<Granted>());
+                    tokens.push(token.expose_secret().to_owned());
+                }
+                Err(error) => log.add_error(&error),
+            }
+        }
+    }
+    assert!(tokens.iter().any(|token| token.len() > 50), "one was issued as it should be");
+    tokens.into_iter().filter(|token| token.len() > 50).collect()
 }
 
 /// The log around `needle`, which itself is not shown.

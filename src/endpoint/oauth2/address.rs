@@ -11,7 +11,10 @@ use crate::error::{ConfigError, shown};
 /// The server's metadata is fetched when a token is first asked for, and again a day later, or if
 /// the token endpoint answers 404, 405 or 410 or its host is gone. What was fetched before is used
 /// if there is no response within two seconds, or none with a document. The `issuer` of a document
-/// must be the one given (section 3.3).
+/// must be the one given (section 3.3), and that of an https issuer may name no address over plain
+/// http. A document is looked for at the address of section 3.1, and at that of `OpenID` Connect if
+/// the first one has none or has not answered within a second.
+///
 /// The issuer becomes the audience of assertions. Unless a
 /// [`client_auth`](super::OAuth2Builder::client_auth) is given, client id and secret are sent as
 /// the metadata says.

@@ -302,7 +302,8 @@ impl<S> OAuth2Builder<S> {
     }
 
     /// Allows plain http beyond this machine for the token endpoint, where everybody on the way can
-    /// read the secret and the token. Defaults to refusing it.
+    /// read the secret and the token. The metadata of an https [`Issuer`](super::Issuer) may then
+    /// name a token endpoint over plain http too. Defaults to refusing it.
     pub fn allow_plain_http(mut self) -> Self {
         self.allow_plain_http = true;
         self

@@ -1,11 +1,13 @@
 //! [`Discovery`]: finds the token endpoint of an issuer when a token is first asked for.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use http::{HeaderValue, Request, Uri, header};
 use http_body_util::Full;
 use tokio::time::{Instant, timeout};
@@ -15,7 +17,7 @@ use super::{
     metadata::{self, Metadata, Unusable},
 };
 use crate::{
-    clock,
+    clock, credentials,
     error::{AuthError, ConfigError, Fate, Kind, shown},
 };
 
@@ -24,6 +26,9 @@ const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a renewal waits for metadata where there is an older one.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the first address is asked alone.
+const HEAD_START: Duration = Duration::from_secs(1);
 
 /// The metadata of one issuer.
 pub(super) struct Discovery {
@@ -82,7 +87,9 @@ impl Discovery {
         &self,
         client: &TokenClient<S>,
     ) -> Result<Arc<Metadata>, AuthError> {
-        let metadata = Arc::new(self.fetch(client).await?);
+        // In a box, because hardly any request for a token needs its room.
+        let fetched = credentials::in_time(Box::pin(self.fetch(client))).await;
+        let metadata = Arc::new(fetched.map_err(|waited| self.timed_out(waited))??);
         let fresh_until = Some(clock::later(clock::now(), KEPT_FOR));
         *self.found() = Some(Found { metadata: Arc::clone(&metadata), fresh_until });
         Ok(metadata)
@@ -100,15 +107,22 @@ impl Discovery {
         *self.found() = None;
     }
 
+    /// Fetches the document from the first address, or from the second one where the first has none
+    /// or hangs. Many servers have only the second one, and say so in many ways.
     async fn fetch<S: HttpService>(&self, client: &TokenClient<S>) -> Result<Metadata, AuthError> {
         let [first, second] = &self.addresses;
-        match self.fetch_from(client, first).await {
-            // Many servers have only the second one, and say so in many ways.
-            Err(error) if !error.is_transient() => self.fetch_from(client, second).await,
-            // Or they fail at a path that they do not know. Any other server is busy.
-            Err(error) if error.status().is_some_and(|it| matches!(it.as_u16(), 500..=502)) => {
-                self.fetch_from(client, second).await.map_err(|_| error)
-            }
+        let mut first = pin!(self.fetch_from(client, first));
+        let second = pin!(self.fetch_from(client, second));
+        let (fetched, other) = match timeout(HEAD_START, first.as_mut()).await {
+            Ok(fetched) => (fetched, Either::Left(second)),
+            // A slow one may still come first.
+            Err(_) => select(first, second).await.factor_first(),
+        };
+        match fetched {
+            Err(error) if may_be_elsewhere(&error) => other.await.map_err(|other| {
+                let is_telling = error.is_transient() || error.status().is_none();
+                if is_telling { error } else { other }
+            }),
             fetched => fetched,
         }
     }
@@ -123,13 +137,43 @@ impl Discovery {
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::ACCEPT, json);
         let response = client.exchange(request, &[]).await;
-        // Nothing was asked for that the server could have issued.
-        let response = response.map_err(|error| error.with_fate(Fate::NotIssued))?;
+        let response = response.map_err(|error| self.not_fetched(error))?;
         let document = match response.value() {
             Ok(document) if response.status().is_success() => document,
             _ => return Err(self.not_found(&response)),
         };
-        metadata::read(&document.0, &self.issuer).map_err(|unusable| self.unusable(unusable))
+        metadata::read(&document.0, &self.issuer, client.allows_plain_http())
+            .map_err(|unusable| self.unusable(unusable))
+    }
+
+    // Nothing was asked for by then that a server could have issued, so the token in use is as good
+    // as before.
+    fn timed_out(&self, waited: Duration) -> AuthError {
+        let text = format!(
+            "the metadata of the issuer at {} was not there within {}, so no token was asked for; \
+             check the network, or try again later",
+            shown(&self.addresses[0]),
+            clock::in_seconds(waited),
+        );
+        AuthError::new(Kind::Transient, text).with_fate(Fate::NotIssued)
+    }
+
+    /// Names what was asked for, of which the client below knows nothing.
+    fn not_fetched(&self, error: AuthError) -> AuthError {
+        let text = format!(
+            "the metadata of the issuer at {} can't be fetched, so no token was asked for; check \
+             the issuer and the network, or give the token endpoint's address instead",
+            shown(&self.addresses[0]),
+        );
+        let kind = match error.kind() {
+            Kind::InvalidResponse => Kind::Permanent,
+            kind => kind,
+        };
+        let named = match error.status() {
+            Some(status) => AuthError::responded(kind, text, status),
+            None => AuthError::new(kind, text),
+        };
+        named.with_fate(Fate::NotIssued).with_source(error.into())
     }
 
     fn not_found(&self, response: &TokenResponse) -> AuthError {
@@ -155,8 +199,13 @@ impl Discovery {
                  not trusted; give the issuer exactly as the server writes it"
             ),
             Unusable::NoTokenEndpoint => format!(
-                "the metadata at {origin} names no token endpoint; give its address instead of the \
-                 issuer"
+                "the metadata at {origin} names no token endpoint that can be used; give its \
+                 address instead of the issuer"
+            ),
+            Unusable::Downgrade => format!(
+                "the metadata at {origin} names a token endpoint over plain http, although the \
+                 issuer has https, so nothing was sent there; have the server name its https \
+                 address, or use OAuth2Builder::allow_plain_http"
             ),
         };
         AuthError::new(Kind::Permanent, text)
@@ -166,6 +215,12 @@ impl Discovery {
         // Every change under this lock is one assignment.
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns `true` if the other address may have the document after this error.
+fn may_be_elsewhere(error: &AuthError) -> bool {
+    // Some servers fail at a path that they do not know. Any other failing server is busy.
+    !error.is_transient() || error.status().is_some_and(|it| matches!(it.as_u16(), 500..=502))
 }
 
 #[cfg(test)]

@@ -131,11 +131,21 @@ async fn a_document_of_another_issuer_is_not_trusted() {
         assert!(error.is_permanent(), "{issuer}: {error}");
         assert_eq!(server.lines(), [FIRST, SECOND], "the secret was not sent");
     }
-    let plain = json!({"issuer": ISSUER, "token_endpoint": "http://tokens.internal/token"});
-    let server = with_document(&plain);
-    let error = issue(&builder(&server).build().unwrap()).unwrap_err();
-    assert!(error.to_string().contains("plain http"), "{error}");
-    assert_eq!(server.lines(), [FIRST]);
+}
+
+/// Anybody on the way, or on this machine, would read the secret.
+#[tokio::test(start_paused = true)]
+async fn an_https_issuer_with_a_token_endpoint_over_plain_http_is_sent_no_secret() {
+    for token_endpoint in ["http://tokens.internal/token", "http://localhost:8080/token"] {
+        let plain = json!({"issuer": ISSUER, "token_endpoint": token_endpoint});
+        let server = with_document(&plain);
+        let error = issue(&builder(&server).build().unwrap()).unwrap_err();
+        assert!(error.is_permanent() && error.to_string().contains("plain http"), "{error}");
+        assert_eq!(server.lines(), [FIRST, SECOND]);
+        let server = with_document(&plain);
+        issue(&builder(&server).allow_plain_http().build().unwrap()).unwrap();
+        assert_eq!(server.lines()[1], format!("POST {token_endpoint}"));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,6 +215,52 @@ async fn a_metadata_server_that_hangs_holds_up_a_renewal_for_two_seconds() {
     let started = clock::now();
     endpoint.issue().await.unwrap();
     assert!(clock::now() - started < Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_hangs_holds_up_the_other_one_for_a_second() {
+    for (hangs, after) in [("oauth-authorization-server", 1), ("openid-configuration", 3)] {
+        let service = tower::service_fn(move |request: Request<Full<Bytes>>| async move {
+            let path = request.uri().path();
+            if path.contains(hangs) {
+                std::future::pending::<()>().await;
+            }
+            // A slow server, which is still the first one to answer.
+            if path.contains("oauth-authorization-server") {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+            let is_post = request.method() == http::Method::POST;
+            let body = if is_post { TOKEN.to_owned() } else { document().to_string() };
+            Ok::<_, BoxError>(Response::new(Full::<Bytes>::from(body)))
+        });
+        let credentials = Credentials::new(ID, SECRET);
+        let endpoint = OAuth2::client_credentials(Issuer::new(ISSUER), service, credentials);
+        let started = clock::now();
+        endpoint.build().unwrap().issue().await.unwrap();
+        assert_eq!((clock::now() - started).as_secs(), after, "{hangs}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_that_can_not_be_fetched_is_named_and_the_token_in_use_is_as_good_as_before() {
+    let huge = || Some(Ok("a".repeat(70_000)));
+    let reset = || Some(Err(BoxError::from("connection reset")));
+    let credentials = Credentials::new(ID, SECRET);
+    for (name, answer) in
+        [("hangs", None), ("huge", Some(huge as fn() -> _)), ("reset", Some(reset))]
+    {
+        let service = odd_server(move |_| answer.and_then(|answer| answer()));
+        let issuer = Issuer::new(ISSUER);
+        let endpoint = OAuth2::client_credentials(issuer, service, credentials.clone());
+        let endpoint = endpoint.build().unwrap();
+        let ends = clock::later(clock::now(), Duration::from_secs(5));
+        let attempt = timeout(Duration::from_secs(6), credentials::bounded(ends, endpoint.issue()));
+        let error = attempt.await.unwrap().map(|_| ()).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("the metadata of the issuer at https://login"), "{name}: {text}");
+        assert_eq!(error.fate(), Fate::NotIssued, "{name}");
+        assert_eq!(error.is_transient(), name != "huge", "{name}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

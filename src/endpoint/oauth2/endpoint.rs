@@ -41,7 +41,11 @@ use crate::{
 /// - The authorization server does not see the tokens, only the API that was
 ///   [named](super::OAuth2Builder::for_api).
 /// - Processes share a token only if client id, grant, scope, resource, audience, parameters,
-///   headers and subject are the same.
+///   headers and subject are the same. Secrets and the keys of assertions may differ, because the
+///   token is the client's.
+/// - A refused secret holds back only the processes that have the same secret. A refused assertion
+///   holds back all that share the token until back-off is over, because a source does not tell
+///   which key it signs with.
 /// - A call makes one request. If the server refuses an assertion that was dated by a clock more
 ///   than 30 seconds off the server's, or whose key has changed since, it makes one more, with a
 ///   new assertion that is dated by the other clock.
@@ -191,9 +195,11 @@ impl<S: HttpService> OAuth2<S> {
         let Some(kept) = self.settings.grant.refresh_token() else { return Ok(()) };
         let body = response.value().ok().filter(|_| response.status().is_success());
         let brought = body.and_then(|it| response::refresh_token(&it.0, &self.settings.fields));
-        match brought.filter(|token| sent != Some(token.expose_secret())) {
-            Some(new) => kept.keep(new).await,
-            None => Ok(()),
+        match (brought, sent) {
+            (Some(new), Some(sent)) if new.expose_secret() != sent => {
+                kept.keep(new, sent.into()).await
+            }
+            _ => Ok(()),
         }
     }
 

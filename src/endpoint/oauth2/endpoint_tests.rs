@@ -63,7 +63,7 @@ fn two_requests_that_differ_never_share_a_token() {
     let base = || server.builder();
     let (assertion, ..) = noted();
     let bearer = OAuth2::jwt_bearer(URI, server.clone(), assertion);
-    let others = [
+    let others = vec![
         base(),
         base().scope("read"),
         base().scope("write"),
@@ -215,6 +215,15 @@ fn an_assertion_is_new_each_time_and_asked_again_only_where_that_may_help() {
             let late = dates.lock().unwrap()[1].duration_since(now_here).unwrap();
             assert!((595..660).contains(&late.as_secs()), "{late:?}");
         }
+    }
+}
+
+#[test]
+fn no_other_way_to_authenticate_is_tried_after_a_refusal() {
+    for auth in [ClientAuth::Basic, ClientAuth::BasicUnencoded, ClientAuth::Post] {
+        let server = Server::answering(401, INVALID_CLIENT);
+        assert!(issue(server.builder().client_auth(auth)).unwrap_err().is_rejected());
+        assert_eq!(server.bodies().len(), 1);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The metadata of an authorization server (RFC 8414; `OpenID` Connect Discovery 1.0). Pure.
 
-use http::Uri;
+use http::{Uri, uri::Scheme};
 use serde_json::Value;
 
 use crate::{error::ConfigError, origin};
@@ -23,6 +23,9 @@ pub(super) enum Unusable {
     OtherIssuer,
     /// It names no token endpoint, or none that a secret may be sent to.
     NoTokenEndpoint,
+    /// It names a token endpoint over plain http, although it was itself fetched by https. That one
+    /// may be anybody's, even on this machine.
+    Downgrade,
 }
 
 /// Returns the addresses of the metadata, in the order in which they are tried: that of RFC 8414,
@@ -43,19 +46,31 @@ pub(super) fn addresses(issuer: &str) -> Result<[Uri; 2], ConfigError> {
     ])
 }
 
-/// Reads a document that was asked for by this issuer.
-pub(super) fn read(document: &Value, issuer: &str) -> Result<Metadata, Unusable> {
+/// Reads a document that was asked for by this issuer. An https issuer may name an address over
+/// plain http only if `may_be_plain`.
+pub(super) fn read(
+    document: &Value,
+    issuer: &str,
+    may_be_plain: bool,
+) -> Result<Metadata, Unusable> {
     let text = |pointer| document.pointer(pointer).and_then(Value::as_str);
     if !text("/issuer").is_some_and(|found| is_same(found, issuer)) {
         return Err(Unusable::OtherIssuer);
     }
     let uri = |pointer| origin::parse_with_query(text(pointer)?).ok();
+    let is_https = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTPS);
+    let is_safe = may_be_plain || !origin::parse(issuer).is_ok_and(|issuer| is_https(&issuer));
+    let checked = |uri: Uri| {
+        if is_safe || is_https(&uri) { Ok(uri) } else { Err(Unusable::Downgrade) }
+    };
     let methods = document.pointer("/token_endpoint_auth_methods_supported");
     let methods = methods.and_then(Value::as_array);
     let takes = |name: &str| methods.is_some_and(|methods| methods.iter().any(|it| it == name));
     Ok(Metadata {
-        token_endpoint: uri("/token_endpoint").ok_or(Unusable::NoTokenEndpoint)?,
-        mtls_token_endpoint: uri("/mtls_endpoint_aliases/token_endpoint"),
+        token_endpoint: checked(uri("/token_endpoint").ok_or(Unusable::NoTokenEndpoint)?)?,
+        mtls_token_endpoint: uri("/mtls_endpoint_aliases/token_endpoint")
+            .map(checked)
+            .transpose()?,
         wants_post: takes("client_secret_post") && !takes("client_secret_basic"),
     })
 }
@@ -112,7 +127,7 @@ mod tests {
     fn the_issuer_of_the_document_is_the_one_that_was_asked_for() {
         let read = |found: Value, asked| {
             let document = json!({"issuer": found, "token_endpoint": "https://x/token"});
-            read(&document, asked).map(|_| ())
+            read(&document, asked, false).map(|_| ())
         };
         for (found, asked, is_same) in [
             ("https://x", "https://x", true),
@@ -149,14 +164,37 @@ mod tests {
                 "token_endpoint_auth_methods_supported": methods,
                 "mtls_endpoint_aliases": {"token_endpoint": "https://mtls.y/token"},
             });
-            let metadata = read(&document, "https://x").unwrap();
+            let metadata = read(&document, "https://x", false).unwrap();
             assert_eq!(metadata.wants_post, expected, "{methods}");
             assert_eq!(metadata.token_endpoint, "https://y/token");
             assert_eq!(metadata.mtls_token_endpoint.unwrap(), "https://mtls.y/token");
         }
         for token_endpoint in [json!(null), json!("/token"), json!(7), json!("ftp://x/token")] {
             let document = json!({"issuer": "https://x", "token_endpoint": token_endpoint});
-            assert_eq!(read(&document, "https://x"), Err(Unusable::NoTokenEndpoint));
+            assert_eq!(read(&document, "https://x", false), Err(Unusable::NoTokenEndpoint));
+        }
+    }
+
+    #[test]
+    fn an_https_issuer_names_no_address_over_plain_http_not_even_on_this_machine() {
+        let https = "https://y/token";
+        for (issuer, token_endpoint, mtls, is_allowed) in [
+            ("https://x", "http://localhost:8080/token", https, false),
+            ("https://x", "http://127.0.0.1/token", https, false),
+            ("https://x", "HTTP://[::1]/token", https, false),
+            ("https://x", "http://y/token", https, false),
+            ("https://x", https, "http://localhost/token", false),
+            ("https://x", "HTTPS://y/token", https, true),
+            ("http://localhost", "http://localhost/token", "http://localhost/mtls", true),
+        ] {
+            let document = json!({
+                "issuer": issuer, "token_endpoint": token_endpoint,
+                "mtls_endpoint_aliases": {"token_endpoint": mtls},
+            });
+            let found = read(&document, issuer, false);
+            assert_eq!(found.is_ok(), is_allowed, "{issuer} {token_endpoint} {mtls}");
+            assert!(is_allowed || found == Err(Unusable::Downgrade), "{token_endpoint}");
+            assert!(read(&document, issuer, true).is_ok(), "it may be allowed");
         }
     }
 }

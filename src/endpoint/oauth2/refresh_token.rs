@@ -23,20 +23,36 @@ use crate::{
 /// Many servers replace a refresh token when it is used, and take the use of an old one for a
 /// theft. The newest one is therefore kept before its access token is used.
 ///
+/// # What an implementation has to do
+///
+/// 1. [`load`](Self::load) returns what the last [`store`](Self::store) has kept, whichever process
+///    called it. A replica of a database that lags behind returns a refresh token that has been
+///    used, so the primary is asked.
+/// 2. [`store`](Self::store) compares and sets in one step, such as one statement or one
+///    transaction. Otherwise a process that is late overwrites the refresh token that another
+///    process has got since, or that a person has allowed anew.
+/// 3. What is stored outlives the process and the machine, before `store` returns. A refresh token
+///    that is lost has to be allowed anew by a person.
+///
+/// Processes that share the access token make one request at a time between them. A refresh token
+/// is then sent twice only if the response to the first request was lost: on its way, or with a
+/// process that died before `store` had returned. No store can prevent that.
+///
 /// # Examples
 ///
 /// ```
-/// use secrecy::{ExposeSecret, SecretString};
-/// use tower_reauth::{BoxError, endpoint::oauth2::RefreshTokens};
+/// use tower_reauth::{BoxError, ExposeSecret, SecretString, endpoint::oauth2::RefreshTokens};
 ///
 /// struct Row(u64);
 ///
+/// /// `SELECT refresh_token FROM integrations WHERE id = $1`
 /// async fn select(row: u64) -> Result<String, std::io::Error> {
 ///     Ok(format!("the refresh token of row {row}"))
 /// }
 ///
-/// async fn update(row: u64, token: &str) -> Result<(), std::io::Error> {
-///     let _ = (row, token);
+/// /// `UPDATE integrations SET refresh_token = $2 WHERE id = $1 AND refresh_token = $3`
+/// async fn update(row: u64, token: &str, former: &str) -> Result<(), std::io::Error> {
+///     let _ = (row, token, former);
 ///     Ok(())
 /// }
 ///
@@ -45,8 +61,9 @@ use crate::{
 ///         Ok(select(self.0).await?.into())
 ///     }
 ///
-///     async fn store(&self, token: &SecretString) -> Result<(), BoxError> {
-///         Ok(update(self.0, token.expose_secret()).await?)
+///     async fn store(&self, token: &SecretString, former: &SecretString) -> Result<(), BoxError> {
+///         // No row is updated if another refresh token is kept by now, as it should be.
+///         Ok(update(self.0, token.expose_secret(), former.expose_secret()).await?)
 ///     }
 ///
 ///     // A database that all processes use.
@@ -70,7 +87,11 @@ pub trait RefreshTokens: Send + Sync + 'static {
     /// when the last handle of the cache is gone.
     fn load(&self) -> impl Future<Output = Result<SecretString, BoxError>> + Send;
 
-    /// Keeps a new refresh token, which takes the place of the one before it.
+    /// Keeps a new refresh token, which takes the place of `former`: the one that was sent for it.
+    ///
+    /// If the one that is kept is no longer `former`, it stays, and that is no error. Another
+    /// process has had it replaced, or a person has allowed the integration anew, or an earlier
+    /// call for the same `token` succeeded after all.
     ///
     /// # Errors
     ///
@@ -82,7 +103,11 @@ pub trait RefreshTokens: Send + Sync + 'static {
     /// As [`load`](Self::load). After a future was dropped, this is called again as after an error.
     /// If the endpoint itself is dropped by then, that is on a task of the runtime in which it is
     /// dropped.
-    fn store(&self, token: &SecretString) -> impl Future<Output = Result<(), BoxError>> + Send;
+    fn store(
+        &self,
+        token: &SecretString,
+        former: &SecretString,
+    ) -> impl Future<Output = Result<(), BoxError>> + Send;
 
     /// Returns `true` if all processes that share the access token load and store the same refresh
     /// token. Without that, a cache with a
@@ -96,13 +121,21 @@ pub trait RefreshTokens: Send + Sync + 'static {
 pub(super) struct Kept {
     tokens: Arc<dyn DynRefreshTokens>,
     /// The newest refresh token, as long as it is not stored.
-    pending: Mutex<Option<SecretString>>,
+    pending: Mutex<Option<Pending>>,
     /// Keyed at random, so that the fingerprint of a secret tells nothing outside of this process.
     hasher: RandomState,
     /// The fingerprint of what was last sent. Zero before the first request.
     ///
     /// `Relaxed`, because the number stands alone and publishes no other memory.
     last_sent: AtomicU64,
+}
+
+/// A refresh token that is still to be stored.
+#[derive(Clone)]
+struct Pending {
+    token: SecretString,
+    /// The one that was sent for it.
+    former: SecretString,
 }
 
 impl Kept {
@@ -119,13 +152,11 @@ impl Kept {
     /// stored first.
     pub(super) async fn newest(&self) -> Result<SecretString, AuthError> {
         let pending = self.pending().clone();
-        let newest = match pending {
-            Some(pending) => {
-                self.store(&pending).await?;
-                pending
-            }
-            None => credentials::within(self.tokens.load()).await?,
-        };
+        if let Some(pending) = pending {
+            self.store(&pending).await?;
+        }
+        // Even after that: a person may have allowed the integration anew in the meantime.
+        let newest = credentials::within(self.tokens.load()).await?;
         if newest.expose_secret().is_empty() {
             let text = "the refresh token is empty; check where refresh tokens are kept, and if \
                         anybody has allowed this integration yet";
@@ -135,15 +166,22 @@ impl Kept {
         Ok(newest)
     }
 
-    /// Stores a new refresh token. From here on it is the newest, whatever becomes of this future.
-    pub(super) async fn keep(&self, token: SecretString) -> Result<(), AuthError> {
-        *self.pending() = Some(token.clone());
+    /// Stores a new refresh token, which was issued for `former`. From here on it is the newest,
+    /// whatever becomes of this future.
+    pub(super) async fn keep(
+        &self,
+        token: SecretString,
+        former: SecretString,
+    ) -> Result<(), AuthError> {
+        let pending = Pending { token, former };
+        *self.pending() = Some(pending.clone());
         // The server has issued an access token, which is lost with an error.
-        self.store(&token).await.map_err(|error| error.with_fate(Fate::Issued))
+        self.store(&pending).await.map_err(|error| error.with_fate(Fate::Issued))
     }
 
-    async fn store(&self, token: &SecretString) -> Result<(), AuthError> {
-        let stored = credentials::within(async { Ok(self.tokens.store(token).await) }).await;
+    async fn store(&self, pending: &Pending) -> Result<(), AuthError> {
+        let stored = self.tokens.store(&pending.token, &pending.former);
+        let stored = credentials::within(async { Ok(stored.await) }).await;
         let stored = stored.map_err(|_| {
             AuthError::new(
                 Kind::Credentials,
@@ -182,7 +220,7 @@ impl Kept {
         self.hasher.hash_one(token.expose_secret())
     }
 
-    fn pending(&self) -> MutexGuard<'_, Option<SecretString>> {
+    fn pending(&self) -> MutexGuard<'_, Option<Pending>> {
         // Every change under this lock is one assignment.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,7 +234,7 @@ impl Drop for Kept {
             && let Ok(runtime) = Handle::try_current()
         {
             let tokens = Arc::clone(&self.tokens);
-            runtime.spawn(async move { tokens.store(&pending).await });
+            runtime.spawn(async move { tokens.store(&pending.token, &pending.former).await });
         }
     }
 }
@@ -204,7 +242,11 @@ impl Drop for Kept {
 /// A dyn-compatible [`RefreshTokens`].
 trait DynRefreshTokens: Send + Sync + 'static {
     fn load(&self) -> BoxFuture<'_, Result<SecretString, BoxError>>;
-    fn store<'a>(&'a self, token: &'a SecretString) -> BoxFuture<'a, Result<(), BoxError>>;
+    fn store<'a>(
+        &'a self,
+        token: &'a SecretString,
+        former: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), BoxError>>;
     fn is_shared(&self) -> bool;
 }
 
@@ -215,8 +257,12 @@ impl<R: RefreshTokens> DynRefreshTokens for R {
         Box::pin(RefreshTokens::load(self))
     }
 
-    fn store<'a>(&'a self, token: &'a SecretString) -> BoxFuture<'a, Result<(), BoxError>> {
-        Box::pin(RefreshTokens::store(self, token))
+    fn store<'a>(
+        &'a self,
+        token: &'a SecretString,
+        former: &'a SecretString,
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(RefreshTokens::store(self, token, former))
     }
 
     fn is_shared(&self) -> bool {

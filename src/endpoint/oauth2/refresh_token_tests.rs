@@ -49,7 +49,7 @@ impl RefreshTokens for Row {
         Ok(self.0.lock().unwrap().token.clone().into())
     }
 
-    async fn store(&self, token: &SecretString) -> Result<(), BoxError> {
+    async fn store(&self, token: &SecretString, former: &SecretString) -> Result<(), BoxError> {
         let is_slow = self.0.lock().unwrap().is_slow;
         if is_slow {
             std::future::pending::<()>().await;
@@ -57,6 +57,9 @@ impl RefreshTokens for Row {
         let mut inner = self.0.lock().unwrap();
         if inner.is_broken {
             return Err("the disk is full".into());
+        }
+        if inner.token != former.expose_secret() {
+            return Ok(());
         }
         inner.token = token.expose_secret().into();
         let token = inner.token.clone();
@@ -118,6 +121,20 @@ fn an_access_token_whose_refresh_token_can_not_be_stored_is_not_used_and_nothing
     assert_eq!(issue(&endpoint).unwrap(), "a2");
     assert_eq!(row.stored(), ["r1", "r2"]);
     assert_eq!(server.bodies(), [sent("r0"), sent("r1")]);
+}
+
+/// Another process, or a person who has allowed the integration anew, came first.
+#[test]
+fn a_refresh_token_that_somebody_else_has_stored_is_not_overwritten_by_a_late_one() {
+    let server = Server::answering(200, &rotating(1)).then(200, "application/json", &rotating(10));
+    let row = Row::with("r0");
+    let endpoint = builder(&server, &row).build().unwrap();
+    row.set(|row| row.is_broken = true);
+    issue(&endpoint).unwrap_err();
+    row.set(|row| (row.is_broken, row.token) = (false, "r9".into()));
+    assert_eq!(issue(&endpoint).unwrap(), "a10");
+    assert_eq!(server.bodies(), [sent("r0"), sent("r9")]);
+    assert_eq!(row.stored(), ["r10"]);
 }
 
 /// The server has replaced the one that was sent, whatever is wrong with the access token.

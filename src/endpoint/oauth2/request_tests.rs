@@ -1,8 +1,11 @@
+use std::future::ready;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     assertion,
+    credentials::ClientId,
     endpoint::{
         OAuth2,
         oauth2::{
@@ -109,6 +112,40 @@ fn each_client_authentication_sends_what_it_should_and_nothing_else() {
         let sent = sent(|builder| builder.client_auth(auth));
         assert_eq!(sent, (format!("{grant}{body}"), authorization), "{shown}");
     }
+}
+
+/// The examples of RFC 7523, sections 2.1 and 2.2, as far as they are not "omitted for brevity".
+#[test]
+fn assertions_are_sent_as_in_the_examples_of_rfc_7523() {
+    let sent = |assertion: &'static str| assertion::from_fn(move |_| ready(Ok(assertion.into())));
+    let server = server();
+    let grant = sent("eyJhbGciOiJFUzI1NiIsImtpZCI6IjE2In0.eyJpc3Mi.J9l-ZhwP");
+    issue(OAuth2::jwt_bearer("https://as.example.com/token.oauth2", server.clone(), grant))
+        .unwrap();
+    let client = sent("eyJhbGciOiJSUzI1NiIsImtpZCI6IjIyIn0.eyJpc3Mi.cC4hiUPo");
+    let builder = OAuth2::grant(
+        "https://as.example.com/token.oauth2",
+        server.clone(),
+        "authorization_code",
+        ClientId::new(ID),
+    );
+    let builder = builder.param("code", "n0esc3NRze7LTCu7iYzS6a5acc3f0ogp4");
+    issue(builder.client_auth(ClientAuth::assertion(client))).unwrap();
+    assert_eq!(
+        server.bodies(),
+        [
+            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer\
+             &assertion=eyJhbGciOiJFUzI1NiIsImtpZCI6IjE2In0.eyJpc3Mi.J9l-ZhwP"
+                .to_owned(),
+            format!(
+                "grant_type=authorization_code&code=n0esc3NRze7LTCu7iYzS6a5acc3f0ogp4&\
+                 client_id={ID}&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3A\
+                 client-assertion-type%3Ajwt-bearer&client_assertion=\
+                 eyJhbGciOiJSUzI1NiIsImtpZCI6IjIyIn0.eyJpc3Mi.cC4hiUPo"
+            ),
+        ]
+    );
+    assert!(server.heads().iter().all(|head| !head.contains("authorization")));
 }
 
 #[test]

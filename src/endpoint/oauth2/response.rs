@@ -9,7 +9,7 @@ use std::{
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::{super::send_payments::parse_date, fields::ResponseFields};
+use super::{super::date::parse_rfc3339, fields::ResponseFields};
 
 /// The fields of a response beside the token and its lifetime.
 /// [`AccessToken::get`](crate::AccessToken::get) returns it.
@@ -138,7 +138,7 @@ fn number(value: &Value) -> Option<f64> {
 /// which may be a date of RFC 3339 as well.
 fn end(object: &Map<String, Value>) -> Option<SystemTime> {
     let epoch = |value: &Value| UNIX_EPOCH.checked_add(seconds(value)?);
-    let date = |value: &Value| epoch(value).or_else(|| parse_date(value.as_str()?.trim()));
+    let date = |value: &Value| epoch(value).or_else(|| parse_rfc3339(value.as_str()?.trim()));
     object.get("expires_on").and_then(epoch).or_else(|| date(object.get("expires_at")?))
 }
 

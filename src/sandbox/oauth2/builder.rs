@@ -10,7 +10,7 @@ use std::{
 
 use jsonwebtoken::jwk::Jwk;
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 
 use super::{
     client::{OAuth2Client, read_keys},
@@ -23,7 +23,7 @@ use crate::{
     error::BoxError,
     sandbox::{
         clock::{Clock, Offset},
-        server,
+        server::Running,
     },
 };
 
@@ -279,9 +279,8 @@ impl OAuth2ServerBuilder {
         };
         let clock = Clock::new(self.offset);
         let state = Arc::new(State::new(settings, clock, self.clients, self.refresh_tokens));
-        let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(server::serve(listener, router::router(&state), stopped));
-        Ok(OAuth2Server::new(addr, state, stop, server))
+        let server = Running::start(listener, addr, router::router(&state));
+        Ok(OAuth2Server::new(state, server))
     }
 }
 

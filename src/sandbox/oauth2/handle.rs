@@ -3,12 +3,12 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use axum::Router;
-use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     counters::OAuth2Counters, request::TokenRequest, router, scripted::ScriptedResponse,
     state::State,
 };
+use crate::sandbox::server::Running;
 
 /// A running double of an authorization server. The [module](crate::sandbox#oauth-2) lists its
 /// rules.
@@ -16,10 +16,8 @@ use super::{
 /// It serves HTTP/1.1 and, with prior knowledge, HTTP/2, both without TLS. Dropping it closes all
 /// connections at once. [`shutdown`](Self::shutdown) lets the requests in flight finish.
 pub struct OAuth2Server {
-    addr: SocketAddr,
     state: Arc<State>,
-    stop: watch::Sender<bool>,
-    server: JoinHandle<()>,
+    server: Running,
 }
 
 impl OAuth2Server {
@@ -31,24 +29,19 @@ impl OAuth2Server {
     /// a plus sign.
     pub const CLIENT_SECRET: &'static str = "sandbox:secret%+";
 
-    pub(super) fn new(
-        addr: SocketAddr,
-        state: Arc<State>,
-        stop: watch::Sender<bool>,
-        server: JoinHandle<()>,
-    ) -> Self {
-        Self { addr, state, stop, server }
+    pub(super) fn new(state: Arc<State>, server: Running) -> Self {
+        Self { state, server }
     }
 
     /// Returns `http://` and the address on which the server listens, without a slash at the end.
     /// Each path but the token endpoint's is a resource.
     pub fn base_url(&self) -> String {
-        format!("http://{}", self.addr)
+        self.server.base_url()
     }
 
     /// Returns the address on which the server listens, with the port that the system chose.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.server.addr()
     }
 
     /// Returns the URI of the token endpoint.
@@ -145,22 +138,14 @@ impl OAuth2Server {
     ///
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown(&self) {
-        self.stop.send_replace(true);
-        // The server task holds the only receiver, so this waits for the end of that task.
-        self.stop.closed().await;
-    }
-}
-
-impl Drop for OAuth2Server {
-    fn drop(&mut self) {
-        self.server.abort();
+        self.server.shutdown().await;
     }
 }
 
 impl fmt::Debug for OAuth2Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OAuth2Server")
-            .field("addr", &self.addr)
+            .field("addr", &self.addr())
             .field("counters", &self.counters())
             .finish_non_exhaustive()
     }

@@ -98,6 +98,38 @@ class Bearer(JWTBearerGrant):
         return True
 
 
+class Granted:
+    """What a person has allowed once."""
+
+    def check_client(self, client):
+        return client.client_id == "judge-basic"
+
+    def get_scope(self):
+        return "read"
+
+
+REFRESH_TOKENS = {"the-first-refresh-token": Granted()}
+
+
+class Refresh(grants.RefreshTokenGrant):
+    INCLUDE_NEW_REFRESH_TOKEN = True
+
+    def authenticate_refresh_token(self, refresh_token):
+        # It can be used once.
+        return REFRESH_TOKENS.pop(refresh_token, None)
+
+    def authenticate_user(self, credential):
+        return "ada"
+
+    def revoke_old_credential(self, credential):
+        pass
+
+
+def save_token(token, request):
+    if "refresh_token" in token:
+        REFRESH_TOKENS[token["refresh_token"]] = Granted()
+
+
 class ClientCredentials(grants.ClientCredentialsGrant):
     TOKEN_ENDPOINT_AUTH_METHODS = [
         "client_secret_basic", "client_secret_post", "client_assertion_jwt",
@@ -106,12 +138,12 @@ class ClientCredentials(grants.ClientCredentialsGrant):
 
 app = Flask(__name__)
 app.config["OAUTH2_SCOPES_SUPPORTED"] = ["read", "write"]
-server = AuthorizationServer(
-    app, query_client=CLIENTS.get, save_token=lambda token, request: None
-)
+app.config["OAUTH2_REFRESH_TOKEN_GENERATOR"] = True
+server = AuthorizationServer(app, query_client=CLIENTS.get, save_token=save_token)
 server.register_client_auth_method("client_assertion_jwt", Assertion())
 server.register_grant(ClientCredentials)
 server.register_grant(Bearer)
+server.register_grant(Refresh)
 
 
 @app.post("/token")

@@ -4,15 +4,19 @@
 //! `judges keys` prints the public keys of the clients, by algorithm. `judges NAME URL` asks the
 //! server of that name. It ends with an error if an outcome is not the expected one.
 
-use std::{error::Error, process::ExitCode};
+use std::{
+    error::Error,
+    process::ExitCode,
+    sync::{Arc, Mutex},
+};
 
 use tower_reauth::{
-    AuthError, Credentials, TokenCache,
+    AuthError, BoxError, Credentials, ExposeSecret, SecretString, TokenCache,
     assertion::{Audience, SignedJwt, SigningKey},
     client::{self, HttpsClient},
     endpoint::{
         OAuth2,
-        oauth2::{ClientAuth, Issuer, OAuth2Builder},
+        oauth2::{ClientAuth, Issuer, OAuth2Builder, RefreshTokens},
     },
 };
 
@@ -151,6 +155,13 @@ fn oidc_provider(url: &str) -> Result<Vec<Case>, Failure> {
         let endpoint = signed(&uri, url, name, key(name)?, Audience::Issuer)?;
         cases.push(case(&format!("`private_key_jwt`, {name}"), endpoint, Outcome::Token));
     }
+    let tls = basic(&uri, Credentials::new("judge-tls", ""))?.client_auth(ClientAuth::Tls);
+    cases.push(case(
+        "`tls_client_auth`, its check of the certificate replaced",
+        tls,
+        Outcome::Token,
+    ));
+    cases.extend(refreshed(&uri, "judge-refresh")?);
     let jwt = ClientAuth::assertion(SignedJwt::new(key("ES256")?));
     let found = found(url, Credentials::new("judge-ES256", ""))?.client_auth(jwt);
     cases.push(case("`private_key_jwt`, by its metadata", found, Outcome::Token));
@@ -239,6 +250,7 @@ fn authlib(url: &str) -> Result<Vec<Case>, Failure> {
         let authentication = shown.to_owned();
         cases.push(Case { grant: "JWT bearer", authentication, endpoint, expected });
     }
+    cases.extend(refreshed(&uri, "judge-basic")?);
     Ok(cases)
 }
 
@@ -246,7 +258,7 @@ fn django(url: &str) -> Result<Vec<Case>, Failure> {
     let uri = format!("{url}/token");
     let odd = || Credentials::new("judge: odd/1", ODD_SECRET);
     let post = || Credentials::new("judge-post", ODD_SECRET);
-    Ok(vec![
+    let mut cases = vec![
         case("Basic, id `judge: odd/1`, secret `p%+&: s`", basic(&uri, odd())?, Outcome::Token),
         case("Basic, scope", basic(&uri, odd())?.scope("read").require_scope(), Outcome::Token),
         case("Basic, unknown scope", basic(&uri, odd())?.scope("x"), Outcome::Misconfigured),
@@ -256,7 +268,9 @@ fn django(url: &str) -> Result<Vec<Case>, Failure> {
             Outcome::Rejected,
         ),
         case("Post", basic(&uri, post())?.client_auth(ClientAuth::Post), Outcome::Token),
-    ])
+    ];
+    cases.extend(refreshed(&uri, "judge-refresh")?);
+    Ok(cases)
 }
 
 // ---- What they share.
@@ -268,6 +282,43 @@ fn case(authentication: &str, endpoint: OAuth2Builder<Http>, expected: Outcome) 
 
 fn basic(uri: &str, credentials: Credentials) -> Result<OAuth2Builder<Http>, Failure> {
     Ok(OAuth2::client_credentials(uri, client::https()?, credentials))
+}
+
+/// The refresh token that is in use, and that the next one replaces.
+#[derive(Clone)]
+struct Newest(Arc<Mutex<String>>);
+
+impl RefreshTokens for Newest {
+    async fn load(&self) -> Result<SecretString, BoxError> {
+        Ok(self.0.lock().map_err(|_| "poisoned")?.clone().into())
+    }
+
+    async fn store(&self, token: &SecretString, former: &SecretString) -> Result<(), BoxError> {
+        let mut newest = self.0.lock().map_err(|_| "poisoned")?;
+        if *newest == former.expose_secret() {
+            token.expose_secret().clone_into(&mut newest);
+        }
+        Ok(())
+    }
+}
+
+/// Uses a refresh token, the one that took its place, and the first one again.
+fn refreshed(uri: &str, client_id: &str) -> Result<Vec<Case>, Failure> {
+    let newest = || Newest(Arc::new(Mutex::new("the-first-refresh-token".into())));
+    let kept = newest();
+    [
+        ("Basic", kept.clone(), Outcome::Token),
+        ("Basic, the refresh token that was issued", kept, Outcome::Token),
+        ("Basic, the first refresh token again", newest(), Outcome::Rejected),
+    ]
+    .into_iter()
+    .map(|(authentication, tokens, expected)| {
+        let credentials = Credentials::new(client_id, "s3cret");
+        let endpoint = OAuth2::refresh_token(uri, client::https()?, credentials, tokens);
+        let authentication = authentication.to_owned();
+        Ok(Case { grant: "`refresh_token`", authentication, endpoint, expected })
+    })
+    .collect()
 }
 
 /// Finds the token endpoint by the metadata of the server.

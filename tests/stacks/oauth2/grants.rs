@@ -1,10 +1,13 @@
 use std::sync::{Arc, Mutex};
 
-use secrecy::{ExposeSecret, SecretString};
+use http::Request;
 use serde_json::json;
+use support::tls::{self, Tls};
+use tower::{Layer, ServiceExt};
 use tower_reauth::{
-    AuthLayer, BoxError, Credentials,
+    AuthLayer, BoxError, Credentials, ExposeSecret, SecretString,
     assertion::{self, Audience, SignedJwt, SigningKey},
+    client,
     endpoint::{
         OAuth2, Rotation,
         oauth2::{ClientAuth, Issuer, RefreshTokens, ResponseFields},
@@ -52,6 +55,31 @@ async fn a_token_is_had_with_each_client_authentication() {
         assert_eq!(server.token_requests().last().unwrap().method(), Some(method));
     }
     assert_eq!(server.counters().token_requests_refused, 0);
+}
+
+/// The certificate of the connection says who the client is (RFC 8705, section 2).
+#[tokio::test]
+async fn a_client_with_a_certificate_is_known_by_its_connection_alone() {
+    let client = OAuth2Client::with_certificate("tls");
+    let server = OAuth2Server::builder().client(client).start().await.unwrap();
+    let tls = Tls::serve_known_clients(server.router(), &tls::BOTH).await;
+    let uri = format!("{}/token", tls.base_url());
+    let endpoint = |config| {
+        let (http, id) = (client::https_with(config), Credentials::new("tls", ""));
+        let endpoint = OAuth2::client_credentials(&uri, http, id).client_auth(ClientAuth::Tls);
+        endpoint.for_api(tls.base_url()).build().unwrap()
+    };
+    let stranger = super::token(endpoint(tls.trusting.clone())).await.unwrap_err();
+    assert!(stranger.status().is_none() && !stranger.is_rejected(), "{stranger}");
+    assert_eq!(server.counters().token_requests, 0);
+
+    let known = endpoint(tls.known.clone());
+    let auth = AuthLayer::oauth2(known).layer(client::https_with(tls.known.clone()));
+    let request = Request::get(format!("{}/orders", tls.base_url())).body(super::Body::default());
+    assert_eq!(auth.oneshot(request.unwrap()).await.unwrap().status(), 200);
+    let sent = server.token_requests().pop().unwrap();
+    assert_eq!(sent.method(), Some(AuthMethod::Tls));
+    assert_eq!(sent.param("client_id"), Some("tls"));
 }
 
 #[tokio::test]
@@ -151,8 +179,11 @@ async fn a_refresh_token_is_replaced_at_each_use_and_the_newest_is_kept() {
             Ok(self.0.lock().unwrap().clone().into())
         }
 
-        async fn store(&self, token: &SecretString) -> Result<(), BoxError> {
-            *self.0.lock().unwrap() = token.expose_secret().to_owned();
+        async fn store(&self, token: &SecretString, former: &SecretString) -> Result<(), BoxError> {
+            let mut kept = self.0.lock().unwrap();
+            if *kept == former.expose_secret() {
+                *kept = token.expose_secret().to_owned();
+            }
             Ok(())
         }
     }

@@ -143,6 +143,12 @@ async fn a_parameter_that_is_a_part_of_a_code_does_not_hide_what_the_code_means(
             let endpoint = client_credentials(&server).param("mode", value).build().unwrap();
             let error = super::token(endpoint).await.unwrap_err();
             assert!(error.is_misconfigured() && error.code() == Some(code), "{value}: {error}");
+            let text = error.to_string();
+            assert!(text.contains(code), "{text}");
+            assert_eq!(
+                text.contains("for this client"),
+                code == "unauthorized_client" && value == "scope"
+            );
         }
     }
 }

@@ -72,14 +72,14 @@ async fn an_assertion_is_accepted_once() {
     }] {
         let jti = format!("{:?} {:?}", header.kid, header.typ);
         let body = request(&sign(&header, &claims(&server, &jti)));
-        post(&server, &[FORM], format!("{body}&client_id=signs")).await.token();
+        post(&server, &[FORM], format!("{body}&client_id=signs")).await.bearer();
         post(&server, &[FORM], body).await.assert_error(401, "invalid_client", "jti");
     }
     let mut own = claims(&server, "1");
     own["iss"] = "hmac".into();
     own["sub"] = "hmac".into();
     let body = request(&sign(&Header::new(Algorithm::HS256), &own));
-    post(&server, &[FORM], body).await.token();
+    post(&server, &[FORM], body).await.bearer();
     let methods: Vec<_> =
         server.token_requests().iter().filter_map(|it| Some(it.method()?.name())).collect();
     assert_eq!(
@@ -125,7 +125,7 @@ async fn an_assertion_with_a_wrong_claim_is_refused() {
     let lenient = builder().token_uri_audience().start().await.unwrap();
     let mut claims = claims(&lenient, "1");
     claims["aud"] = lenient.token_uri().into();
-    post(&lenient, &[FORM], request(&sign(&es256(None), &claims))).await.token();
+    post(&lenient, &[FORM], request(&sign(&es256(None), &claims))).await.bearer();
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn an_assertion_with_a_wrong_signature_or_header_is_refused() {
     post(&server, &[FORM], body).await.assert_error(401, "invalid_client", "not the assertion's");
     let wrong_type = request(&good).replace("jwt-bearer", "saml2-bearer");
     post(&server, &[FORM], wrong_type).await.assert_error(400, "invalid_request", "type");
-    post(&server, &[FORM], request(&good)).await.token();
+    post(&server, &[FORM], request(&good)).await.bearer();
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn the_assertion_of_a_trusted_issuer_is_a_grant() {
         async move { post(server, &[FORM], body).await }
     };
     for (jti, audience) in [("1", server.issuer()), ("2", server.token_uri())] {
-        let token = send(&claims(jti, &audience)).await.token();
+        let token = send(&claims(jti, &audience)).await.bearer();
         assert_eq!(use_token(&server, &token).await.json()["subject"], "ada");
     }
     send(&claims("1", &server.issuer())).await.assert_error(400, "invalid_grant", "jti");

@@ -1,14 +1,12 @@
-//! A client that sends exactly what it is told.
+//! What a client of OAuth 2 sends, and what it makes of the answer.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper_util::{
-    client::legacy::{Client, Error, connect::HttpConnector},
-    rt::TokioExecutor,
-};
-use serde_json::Value;
+use http::{Method, StatusCode};
+use hyper_util::client::legacy::Error;
 use tower_reauth::sandbox::OAuth2Server;
+
+use crate::exact;
+pub(crate) use crate::exact::Answer;
 
 pub(crate) const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 /// Id and secret of the demo client, encoded as RFC 6749, section 2.3.1, has it.
@@ -18,23 +16,9 @@ pub(crate) const BASIC: (&str, &str) =
 pub(crate) const POST: &str = "client_id=demo+client%2F1&client_secret=sandbox%3Asecret%25%2B";
 pub(crate) const GRANT: &str = "grant_type=client_credentials";
 
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
-
 impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    pub(crate) fn header(&self, name: impl header::AsHeaderName) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-
     /// The token of a response by RFC 6749, section 5.1.
-    pub(crate) fn token(&self) -> String {
+    pub(crate) fn bearer(&self) -> String {
         assert_eq!(self.status, StatusCode::OK, "{:?}", self.body);
         let body = self.json();
         assert_eq!(body["token_type"], "Bearer");
@@ -57,16 +41,7 @@ pub(crate) async fn try_send(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Result<Answer, Error> {
-    let client: Client<HttpConnector, Full<Bytes>> =
-        Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-    let mut request = Request::builder().method(method).uri(url);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let response = client.request(request.body(Full::new(body.into())).unwrap()).await?;
-    let (parts, body) = response.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    Ok(Answer { status: parts.status, headers: parts.headers, body })
+    Ok(Answer::read(exact::send(false, method, url, headers, body).await?).await)
 }
 
 pub(crate) async fn post(

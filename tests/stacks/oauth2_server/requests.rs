@@ -13,7 +13,7 @@ async fn a_client_gets_a_token_by_basic_and_by_post_and_the_resource_tells_which
     {
         let answer = post(&server, headers, format!("{body}&scope=a+b&resource=https%3A%2F%2Fx"));
         let answer = answer.await;
-        let token = answer.token();
+        let token = answer.bearer();
         assert_eq!(answer.header("content-type"), "application/json");
         assert_eq!(answer.header("cache-control"), "no-store");
         assert_eq!(answer.json()["expires_in"], 3600);
@@ -123,7 +123,7 @@ async fn json_is_taken_only_by_a_server_that_says_so() {
         "resource": ["https://a", "https://b"],
     });
     let headers = [("content-type", "application/json")];
-    post(&server, &headers, body.to_string()).await.token();
+    post(&server, &headers, body.to_string()).await.bearer();
     let requests = server.token_requests();
     let resources = requests[0].params("resource").collect::<Vec<_>>();
     assert_eq!(resources, ["https://a", "https://b"]);
@@ -146,14 +146,14 @@ async fn scopes_audiences_and_resources_are_those_that_are_registered() {
     };
     let audience = "&audience=https%3A%2F%2Fapi.example.com";
     let all = send(audience).await;
-    all.token();
+    all.bearer();
     assert_eq!(all.json()["scope"], "a b", "none asked for: all that are registered");
-    send(&format!("{audience}&scope=b")).await.token();
+    send(&format!("{audience}&scope=b")).await.bearer();
     send(&format!("{audience}&scope=c")).await.assert_error(400, "invalid_scope", "may not");
     send("").await.assert_error(400, "invalid_target", "audience is needed");
     send("&audience=x").await.assert_error(400, "invalid_target", "audience is unknown");
     let files = "&resource=https%3A%2F%2Ffiles.example.com";
-    send(&format!("{audience}{files}")).await.token();
+    send(&format!("{audience}{files}")).await.bearer();
     let other = format!("{audience}{files}&resource=https%3A%2F%2Fother.example.com");
     send(&other).await.assert_error(400, "invalid_target", "resource is unknown");
 }
@@ -161,7 +161,7 @@ async fn scopes_audiences_and_resources_are_those_that_are_registered() {
 #[tokio::test]
 async fn the_resource_refuses_what_is_no_living_token() {
     let server = start().await;
-    let token = post_form(&server, GRANT).await.token();
+    let token = post_form(&server, GRANT).await.bearer();
     let url = format!("{}/x", server.base_url());
     let bare = try_send(Method::GET, url.clone(), &[], "").await.unwrap();
     assert_eq!((bare.status.as_u16(), bare.header("www-authenticate")), (401, "Bearer"));

@@ -69,7 +69,7 @@ async fn every_error_can_be_asked_for_and_issues_nothing() {
     server.respond_next(ScriptedResponse::empty(StatusCode::SERVICE_UNAVAILABLE));
     assert!(post_form(&server, GRANT).await.body.is_empty());
     assert_eq!(server.counters().tokens_issued, 0);
-    post_form(&server, GRANT).await.token();
+    post_form(&server, GRANT).await.bearer();
 }
 
 #[tokio::test]
@@ -110,20 +110,20 @@ async fn a_new_token_leaves_the_old_one_alone_unless_they_are_exclusive_or_the_s
         (Issuance::Same, true, true),
     ] {
         let server = OAuth2Server::builder().issuance(issuance).start().await.unwrap();
-        let old = post_form(&server, GRANT).await.token();
-        let new = post_form(&server, GRANT).await.token();
+        let old = post_form(&server, GRANT).await.bearer();
+        let new = post_form(&server, GRANT).await.bearer();
         assert_eq!(use_token(&server, &old).await.status == 200, old_lives, "{issuance:?}");
         assert_eq!(use_token(&server, &new).await.status, 200);
         assert_eq!(old == new, same);
-        let other = post_form(&server, &format!("{GRANT}&scope=a")).await.token();
+        let other = post_form(&server, &format!("{GRANT}&scope=a")).await.bearer();
         assert_ne!(other, new);
 
         server.refuse_at_resource(OAuth2Server::CLIENT_ID);
         assert_eq!(use_token(&server, &new).await.status, 401);
-        let next = post_form(&server, GRANT).await.token();
+        let next = post_form(&server, GRANT).await.bearer();
         assert_eq!(next == new, same, "the endpoint does not know");
         server.revoke(OAuth2Server::CLIENT_ID);
-        assert_ne!(post_form(&server, GRANT).await.token(), next, "and now it does");
+        assert_ne!(post_form(&server, GRANT).await.bearer(), next, "and now it does");
     }
 }
 
@@ -131,7 +131,7 @@ async fn a_new_token_leaves_the_old_one_alone_unless_they_are_exclusive_or_the_s
 async fn a_token_is_dead_from_its_end_on() {
     let lifetime = Duration::ZERO;
     let server = OAuth2Server::builder().token_lifetime(lifetime).start().await.unwrap();
-    let token = post_form(&server, GRANT).await.token();
+    let token = post_form(&server, GRANT).await.bearer();
     assert_eq!(use_token(&server, &token).await.status, 401);
 }
 
@@ -140,7 +140,7 @@ async fn tokens_can_be_jwts_and_the_clock_can_be_wrong() {
     let hour = Duration::from_secs(3600);
     let server = OAuth2Server::builder().jwt_tokens().clock_behind(hour).start().await.unwrap();
     let answer = post_form(&server, &format!("{GRANT}&scope=a")).await;
-    let token = answer.token();
+    let token = answer.bearer();
     let decoded = insecure_decode::<Value>(&token).unwrap();
     assert_eq!(decoded.header.typ.as_deref(), Some("at+jwt"));
     let claims = decoded.claims;

@@ -11,9 +11,11 @@ use serde::Deserialize;
 use tower_reauth::{
     AuthError, AuthLayer, ConfigError, Credentials, RefreshPolicy, TokenCache, TokenEndpoint,
     assertion::{self, Audience, SignedJwt, SigningKey},
+    credentials::ClientId,
     endpoint::{
         HttpService, IssuedToken, OAuth2, Rotation, SelfSigned, TokenClient, TokenFile,
         oauth2::{ClientAuth, ResponseFields},
+        parse_rfc3339,
     },
     refusal::{self, Statuses},
     replay::ReplayOnce,
@@ -35,7 +37,7 @@ pub(super) fn okta(
     key: SigningKey,
 ) -> Result<OAuth2<impl HttpService>, ConfigError> {
     let jwt = SignedJwt::new(key).audience(Audience::TokenUri);
-    let client = Credentials::new(client_id, "");
+    let client = ClientId::new(client_id);
     OAuth2::client_credentials("https://acme.okta.com/oauth2/v1/token", http, client)
         .client_auth(ClientAuth::assertion(jwt))
         .scope("okta.users.read")
@@ -70,7 +72,7 @@ pub(super) fn entra_certificate(
 ) -> Result<OAuth2<impl HttpService>, ConfigError> {
     let key = SigningKey::ps256_pem(key_and_certificate)?;
     let uri = "https://login.microsoftonline.com/my-tenant/oauth2/v2.0/token";
-    OAuth2::client_credentials(uri, http, Credentials::new(client_id, ""))
+    OAuth2::client_credentials(uri, http, ClientId::new(client_id))
         .client_auth(ClientAuth::assertion(SignedJwt::new(key)))
         .issuer("https://login.microsoftonline.com/my-tenant/v2.0")
         .scope("https://graph.microsoft.com/.default")
@@ -84,7 +86,7 @@ pub(super) fn entra_federated(
     token_file: &Path,
 ) -> Result<OAuth2<impl HttpService>, ConfigError> {
     let uri = "https://login.microsoftonline.com/my-tenant/oauth2/v2.0/token";
-    OAuth2::client_credentials(uri, http, Credentials::new(client_id, ""))
+    OAuth2::client_credentials(uri, http, ClientId::new(client_id))
         .client_auth(ClientAuth::assertion(assertion::file(token_file)))
         .scope("https://graph.microsoft.com/.default")
         .for_api("https://graph.microsoft.com")
@@ -151,6 +153,7 @@ pub(super) struct Installation<S> {
 #[derive(Deserialize)]
 struct InstallationToken {
     token: String,
+    expires_at: String,
 }
 
 impl<S: HttpService> TokenEndpoint for Installation<S> {
@@ -162,7 +165,8 @@ impl<S: HttpService> TokenEndpoint for Installation<S> {
             return Err(response.refusal());
         }
         let token: InstallationToken = response.json()?;
-        Ok(IssuedToken::new(token.token).expires_in(Duration::from_secs(3600)))
+        let end = parse_rfc3339(&token.expires_at);
+        Ok(IssuedToken::new(token.token).expires_at(end).server_date(response.date()))
     }
 
     fn rotation(&self) -> Rotation {

@@ -1,31 +1,16 @@
-//! A client that sends exactly what it is told.
+//! What a client of the Send Payments API sends, and what it makes of the answer.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http::{Method, StatusCode};
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{Client, Error, connect::HttpConnector},
-    rt::TokioExecutor,
-};
-use serde_json::{Value, json};
+use hyper_util::client::legacy::Error;
+use serde_json::json;
 use tower_reauth::sandbox::Sandbox;
 
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
+use crate::exact;
+pub(crate) use crate::exact::Answer;
 
 impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    pub(crate) fn header(&self, name: impl header::AsHeaderName) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-
     /// The token of an answer to `POST /auth`.
     pub(crate) fn token(&self) -> String {
         assert_eq!(self.status, StatusCode::CREATED);
@@ -55,16 +40,7 @@ pub(crate) async fn try_send(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Result<http::Response<Incoming>, Error> {
-    let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new())
-        .pool_max_idle_per_host(0)
-        .http2_only(http2)
-        .build_http();
-    let mut request =
-        Request::builder().method(method).uri(format!("{}{path}", sandbox.base_url()));
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    client.request(request.body(Full::new(body.into())).unwrap()).await
+    exact::send(http2, method, format!("{}{path}", sandbox.base_url()), headers, body).await
 }
 
 pub(crate) async fn send(
@@ -74,13 +50,7 @@ pub(crate) async fn send(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Answer {
-    let response = try_send(sandbox, false, method, path, headers, body).await.unwrap();
-    let (parts, body) = response.into_parts();
-    Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body: body.collect().await.unwrap().to_bytes(),
-    }
+    Answer::read(try_send(sandbox, false, method, path, headers, body).await.unwrap()).await
 }
 
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");

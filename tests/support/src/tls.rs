@@ -26,6 +26,8 @@ pub struct Tls {
     pub ca_pem: String,
     /// A certificate of the CA for a client, and its key.
     pub client_pem: [String; 2],
+    /// For clients that trust its CA, and show a certificate of it.
+    pub known: ClientConfig,
 }
 
 impl Tls {
@@ -49,7 +51,8 @@ impl Tls {
             CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
         let client_key = KeyPair::generate().unwrap();
         let client = CertificateParams::new(Vec::new()).unwrap().signed_by(&client_key, &ca);
-        let client_pem = [client.unwrap().pem(), client_key.serialize_pem()];
+        let client = client.unwrap();
+        let client_pem = [client.pem(), client_key.serialize_pem()];
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(ca.der().clone()).unwrap();
@@ -81,12 +84,21 @@ impl Tls {
                 });
             }
         });
-        let trusting = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self { addr, trusting, ca_pem: ca.pem(), client_pem }
+        let trusting = || {
+            ClientConfig::builder_with_provider(provider())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots.clone())
+        };
+        let client_key = PrivateKeyDer::try_from(client_key.serialize_der()).unwrap();
+        let known = trusting().with_client_auth_cert(vec![client.der().clone()], client_key);
+        Self {
+            addr,
+            trusting: trusting().with_no_client_auth(),
+            known: known.unwrap(),
+            ca_pem: ca.pem(),
+            client_pem,
+        }
     }
 
     pub fn base_url(&self) -> String {
