@@ -119,11 +119,11 @@ fn linked_in_order(order: usize) -> PathBuf {
     cargo.arg("--").arg(format!("-Clink-arg=-Wl,--shuffle-sections=.text*={order}"));
     let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     let messages = String::from_utf8_lossy(&output.stdout);
-    let programs = messages.lines().filter_map(|line| {
+    let mut programs = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         Some(message["executable"].as_str()?.into())
     });
-    if let Some(program) = programs.last().filter(|_| output.status.success()) {
+    if let Some(program) = programs.next_back().filter(|_| output.status.success()) {
         return program;
     }
     println!(
