@@ -6,7 +6,9 @@ use std::{
     env,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The example, which `cargo test` has built beside this test.
@@ -47,9 +49,25 @@ impl Running {
     fn end(mut self, signal: &str) -> (Option<i32>, String) {
         let process = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
+        let status = ended(&mut self.child);
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), rest)
+        (status.code(), rest)
+    }
+}
+
+/// Waits for a process that has to end.
+fn ended(child: &mut Child) -> ExitStatus {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if start.elapsed() > Duration::from_secs(10) {
+            let _ = child.kill();
+            panic!("it does not end");
+        }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -98,9 +116,14 @@ fn the_line_to_paste_puts_each_value_into_the_environment() {
 
 #[test]
 fn a_number_of_faults_without_a_fault_is_refused() {
-    let refused = sandbox(&["--port", "0", "--times", "3"]).output().unwrap();
-    let message = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(refused.status.code(), Some(2));
+    let mut refused = sandbox(&["--port", "0", "--times", "3"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert_eq!(ended(&mut refused).code(), Some(2));
+    let mut message = String::new();
+    refused.stderr.unwrap().read_to_string(&mut message).unwrap();
     assert!(message.contains("add --fault <NAME> or --auth-status <STATUS>"), "{message}");
     for fault in [["--fault", "hang"], ["--auth-status", "503"]] {
         let arguments: Vec<_> = ["--port", "0", "--times", "3"].into_iter().chain(fault).collect();
