@@ -5,6 +5,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -113,7 +114,7 @@ impl RefreshTask {
         // The endpoint and the credentials source are a user's code. A panic of theirs is caught
         // here, because a task that completes its flight while it unwinds would abort the process
         // if a subscriber panicked too.
-        let done = AssertUnwindSafe(self.work()).catch_unwind().await;
+        let done = AssertUnwindSafe(self.with_trials(self.work())).catch_unwind().await;
         self.completed = true;
         match done {
             Ok(Done::Unchanged(error)) => core.complete_unchanged(sequence, error),
@@ -125,6 +126,23 @@ impl RefreshTask {
             }
         }
         then(&core);
+    }
+
+    /// Does `work`, and lets a request try the token in use now and then if that was refused
+    /// meanwhile.
+    async fn with_trials<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        // Twice per attempt, so that no trial is seen late.
+        let pause = self.core.rules.policy.attempt_timeout / 2;
+        loop {
+            let now = clock::now();
+            let next = self.core.next_trial().filter(|next| now < *next);
+            let next = next.unwrap_or(clock::later(now, pause)).min(clock::later(now, pause));
+            if let Ok(done) = timeout_at(next, &mut work).await {
+                return done;
+            }
+            self.core.release_trial();
+        }
     }
 
     /// Returns what may have become of the request for a token, if the task dies now.
@@ -155,7 +173,7 @@ impl RefreshTask {
         let attempts =
             self.attempts(token_sequence, held.as_ref().map(|held| held.token.clone()), None);
         let Some(held) = held else { return Refreshed::by(attempts.run().await, None) };
-        let mut attempts = std::pin::pin!(attempts.run());
+        let mut attempts = pin!(attempts.run());
         let hold_timeout = core.rules.policy.hold_timeout;
         if let Ok(result) = timeout(hold_timeout, &mut attempts).await {
             return Refreshed::by(result, Some(held.since));
@@ -180,6 +198,11 @@ impl RefreshTask {
         lost: Option<&'a AtomicBool>,
     ) -> Attempts<'a> {
         let core = &*self.core;
+        let fallback = held.or_else(|| core.refused_token());
+        let falls_back = move || {
+            let is_usable = fallback.as_ref().is_some_and(AccessToken::is_usable);
+            core.attempt_failed() && is_usable
+        };
         Attempts {
             endpoint: &*core.endpoint,
             policy: &core.rules.policy,
@@ -188,7 +211,7 @@ impl RefreshTask {
             token_sequence,
             tally: &core.tally,
             is_failing: core.is_failing(),
-            fallback: held.or_else(|| core.refused_token()),
+            falls_back: Box::new(falls_back),
             previous: core.previous(self.start.trigger),
             lost,
         }
@@ -252,7 +275,7 @@ impl RefreshTask {
                 self.expedite.notified().await;
             }
         };
-        futures_util::future::select(std::pin::pin!(drained), std::pin::pin!(over)).await;
+        futures_util::future::select(pin!(drained), pin!(over)).await;
     }
 }
 

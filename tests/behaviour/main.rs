@@ -26,5 +26,6 @@ mod replay_property;
 mod single_flight;
 mod stack_order;
 mod threads;
+mod unanswered;
 mod unauthorized;
 mod used_service;

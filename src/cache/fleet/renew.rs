@@ -62,6 +62,11 @@ impl SharedFlight<'_> {
             Either::Left((result, _)) => result,
             Either::Right((never, _)) => never,
         };
+        if result.result.is_err() && lost.load(Ordering::Relaxed) {
+            // Another process asks for a token by now, and this one waits for that.
+            held.lease = None;
+            return None;
+        }
         self.publish(result, held).await
     }
 

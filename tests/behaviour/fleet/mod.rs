@@ -6,4 +6,5 @@ mod lies;
 mod outages;
 mod renewal;
 mod sharing;
+mod unanswered;
 mod world;
