@@ -49,6 +49,10 @@ pub(crate) struct Head {
     /// may have killed it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) takeover: bool,
+    /// A lease was taken over since the token was published, and has brought none. The request of
+    /// the former holder may still come, and kill the next token.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) stray: bool,
     /// How long the token had been published, in milliseconds, at the change that wrote this. Never
     /// less than the truth. The age of the value starts anew with each change.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -144,6 +148,7 @@ impl Default for Head {
             sequence: 0,
             state: TokenState::Alive,
             takeover: false,
+            stray: false,
             published_ms: 0,
             gate: None,
             cooldown: SharedCooldown::default(),
@@ -250,6 +255,7 @@ mod tests {
             sequence: 5,
             state: TokenState::Suspect,
             takeover: true,
+            stray: true,
             gate: Some(SharedGate {
                 kind: "timeout".into(),
                 status: Some(503),

@@ -112,7 +112,7 @@ impl SharedFlight<'_> {
                 return Some(Refreshed::by(result, None));
             }
         }
-        let arrival = Arrival { takeover: lease.takeover, ..Arrival::default() };
+        let arrival = Arrival { takeover: lease.stray, ..Arrival::default() };
         let published = match self.fleet.seal(&self.member, lease.fence, token) {
             Ok(sealed) => self.turn.publish(lease, &sealed, core.next_cooldown()).await,
             Err(error) => Err(error),
