@@ -56,7 +56,7 @@ pub(super) fn acquire(
     if can_scout && matches!(requirement, Requirement::Usable) && hold::scout(state, inputs) {
         return (Acquisition::Scout, effects);
     }
-    if matches!(requirement, Requirement::Usable) && trial::try_withheld(state, inputs) {
+    if matches!(requirement, Requirement::Usable) && trial::try_withheld(state, can_scout, inputs) {
         return (Acquisition::Scout, effects);
     }
     let bound = clock::later(now.at, inputs.rules.flight_bound());

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{
     effect::Effects,
     state::{CurrentToken, Inputs, Standing, State, Trials},
+    task::SILENCE,
 };
 use crate::clock;
 
@@ -18,9 +19,12 @@ use crate::clock;
 /// error then.
 const TRY_ALONE_EVERY: Duration = Duration::from_secs(1);
 
-/// Lets one request try the token, if it is time. Returns whether this one does.
-pub(super) fn try_withheld(state: &mut State, inputs: &Inputs<'_>) -> bool {
-    let goes = next_trial(state, inputs).is_some_and(|next| inputs.now.at >= next);
+/// Lets one request try the token, if it is time. Returns whether this one does. One that can't be
+/// replayed lets the others go before it.
+pub(super) fn try_withheld(state: &mut State, can_replay: bool, inputs: &Inputs<'_>) -> bool {
+    let silence = if can_replay { Duration::ZERO } else { SILENCE };
+    let from = next_trial(state, inputs).map(|next| clock::later(next, silence));
+    let goes = from.is_some_and(|from| inputs.now.at >= from);
     let trials = trials(state, inputs);
     state.current.iter_mut().filter(|_| goes).for_each(|it| it.withheld = Some(trials));
     goes

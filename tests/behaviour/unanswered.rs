@@ -113,6 +113,27 @@ async fn a_resource_that_refuses_the_first_request_keeps_the_token_from_the_othe
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_cannot_be_replayed_lets_others_try_the_token() {
+    let endpoint = Endpoint::exclusive();
+    let cache = accepted(&endpoint, 1).await;
+    let resource = Resource::accepting("token-3").taking(Duration::from_millis(20));
+    let _refresh = tokio::spawn(cache.refresh());
+    settle().await;
+    let service = AuthLayer::new(cache.clone()).without_replay().layer(resource.clone());
+    let fragile: Vec<_> =
+        (0..10).map(|_| tokio::spawn(service.clone().oneshot(get(URI)))).collect();
+    settle().await;
+    let others: Vec<_> = (0..2).map(|_| call(&cache, &resource, URI)).collect();
+    for caller in fragile {
+        assert_eq!(caller.await.unwrap().unwrap().status(), 200);
+    }
+    for caller in others {
+        assert_eq!(caller.await.unwrap().0, Ok(200));
+    }
+    assert_eq!(cache.counters().unauthorized, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_response_to_an_earlier_request_acquits_no_token_that_was_refused_since() {
     let endpoint = Endpoint::exclusive();
     let cache = accepted(&endpoint, 1).await;
