@@ -1,6 +1,7 @@
 //! Processes that share one client's token through a store.
 
 mod credentials;
+mod dating;
 mod faults;
 mod lies;
 mod outages;
