@@ -82,8 +82,8 @@ impl Core {
 
     /// Returns when the next request may try a token that was refused, if there is one.
     pub(super) fn next_trial(&self) -> Option<Instant> {
-        let (locked, inputs) = self.enter();
-        trial::next_trial(&locked.state, &inputs)
+        let now = clock::moment();
+        trial::next_trial(&self.lock().state, &now)
     }
 
     /// Takes in that an attempt of the flight in progress has failed. Returns whether callers go on

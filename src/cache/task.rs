@@ -114,7 +114,17 @@ impl RefreshTask {
         // The endpoint and the credentials source are a user's code. A panic of theirs is caught
         // here, because a task that completes its flight while it unwinds would abort the process
         // if a subscriber panicked too.
-        let done = AssertUnwindSafe(self.with_trials(self.work())).catch_unwind().await;
+        let done = {
+            // Boxed, or it would take its place twice.
+            let mut work = Box::pin(AssertUnwindSafe(self.work()).catch_unwind());
+            loop {
+                match timeout_at(self.next_trial(), &mut work).await {
+                    Ok(done) => break done,
+                    Err(_) if core.is_withheld() => core.release_trial(),
+                    Err(_) => {}
+                }
+            }
+        };
         self.completed = true;
         match done {
             Ok(Done::Unchanged(error)) => core.complete_unchanged(sequence, error),
@@ -128,21 +138,12 @@ impl RefreshTask {
         then(&core);
     }
 
-    /// Does `work`, and lets a request try the token in use now and then if that was refused
-    /// meanwhile.
-    async fn with_trials<T>(&self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        // Twice per attempt, so that no trial is seen late.
-        let pause = self.core.rules.policy.attempt_timeout / 2;
-        loop {
-            let now = clock::now();
-            let next = self.core.next_trial().filter(|next| now < *next);
-            let next = next.unwrap_or(clock::later(now, pause)).min(clock::later(now, pause));
-            if let Ok(done) = timeout_at(next, &mut work).await {
-                return done;
-            }
-            self.core.release_trial();
-        }
+    /// Returns when the flight looks if a request may try a token that was refused meanwhile: twice
+    /// per attempt, so that no trial is seen late, and when it is time for one.
+    fn next_trial(&self) -> Instant {
+        let now = clock::now();
+        let latest = clock::later(now, self.core.rules.policy.attempt_timeout / 2);
+        self.core.next_trial().filter(|next| now < *next).map_or(latest, |next| next.min(latest))
     }
 
     /// Returns what may have become of the request for a token, if the task dies now.

@@ -13,7 +13,7 @@ use super::{
     state::{CurrentToken, Inputs, Standing, State, Trials},
     task::SILENCE,
 };
-use crate::clock;
+use crate::clock::{self, Moment};
 
 /// The time between two requests that try the token while no flight is under way. All others get an
 /// error then.
@@ -23,7 +23,7 @@ const TRY_ALONE_EVERY: Duration = Duration::from_secs(1);
 /// replayed lets the others go before it.
 pub(super) fn try_withheld(state: &mut State, can_replay: bool, inputs: &Inputs<'_>) -> bool {
     let silence = if can_replay { Duration::ZERO } else { SILENCE };
-    let from = next_trial(state, inputs).map(|next| clock::later(next, silence));
+    let from = next_trial(state, &inputs.now).map(|next| clock::later(next, silence));
     let goes = from.is_some_and(|from| inputs.now.at >= from);
     let trials = trials(state, inputs);
     state.current.iter_mut().filter(|_| goes).for_each(|it| it.withheld = Some(trials));
@@ -31,8 +31,7 @@ pub(super) fn try_withheld(state: &mut State, can_replay: bool, inputs: &Inputs<
 }
 
 /// Returns when the next request may try the token, if it is withheld.
-pub(super) fn next_trial(state: &State, inputs: &Inputs<'_>) -> Option<Instant> {
-    let now = &inputs.now;
+pub(super) fn next_trial(state: &State, now: &Moment) -> Option<Instant> {
     let is_wanted = state.flight.is_some() || state.backing_off(now).is_some();
     let current = state.current.as_ref().filter(|it| is_wanted && it.token.is_usable_at(now))?;
     let is_refused = current.standing == Standing::Refused;
@@ -50,7 +49,7 @@ pub(super) fn trials(state: &State, inputs: &Inputs<'_>) -> Trials {
 
 /// Has those who wait for the flight ask again, if one of them may try the token.
 pub(super) fn release_trial(state: &State, inputs: &Inputs<'_>) -> Effects {
-    let is_due = next_trial(state, inputs).is_some_and(|next| inputs.now.at >= next);
+    let is_due = next_trial(state, &inputs.now).is_some_and(|next| inputs.now.at >= next);
     Effects { release: is_due && state.flight.is_some(), ..Effects::default() }
 }
 
