@@ -114,17 +114,7 @@ impl RefreshTask {
         // The endpoint and the credentials source are a user's code. A panic of theirs is caught
         // here, because a task that completes its flight while it unwinds would abort the process
         // if a subscriber panicked too.
-        let done = {
-            // Boxed, or it would take its place twice.
-            let mut work = Box::pin(AssertUnwindSafe(self.work()).catch_unwind());
-            loop {
-                match timeout_at(self.next_trial(), &mut work).await {
-                    Ok(done) => break done,
-                    Err(_) if core.is_withheld() => core.release_trial(),
-                    Err(_) => {}
-                }
-            }
-        };
+        let done = AssertUnwindSafe(self.work()).catch_unwind().await;
         self.completed = true;
         match done {
             Ok(Done::Unchanged(error)) => core.complete_unchanged(sequence, error),
@@ -138,12 +128,21 @@ impl RefreshTask {
         then(&core);
     }
 
-    /// Returns when the flight looks if a request may try a token that was refused meanwhile: twice
-    /// per attempt, so that no trial is seen late, and when it is time for one.
-    fn next_trial(&self) -> Instant {
-        let now = clock::now();
-        let latest = clock::later(now, self.core.rules.policy.attempt_timeout / 2);
-        self.core.next_trial().filter(|next| now < *next).map_or(latest, |next| next.min(latest))
+    /// Waits for `work` after the hold has timed out, and lets a request try the token in use now and
+    /// then if that was refused meanwhile.
+    pub(super) async fn with_trials<T>(&self, mut work: impl Future<Output = T> + Unpin) -> T {
+        loop {
+            // Twice per attempt, so that no trial is seen late.
+            let now = clock::now();
+            let latest = clock::later(now, self.core.rules.policy.attempt_timeout / 2);
+            let next = self.core.next_trial().filter(|next| now < *next);
+            let next = next.map_or(latest, |next| next.min(latest));
+            match timeout_at(next, &mut work).await {
+                Ok(done) => return done,
+                Err(_) if self.core.is_withheld() => self.core.release_trial(),
+                Err(_) => {}
+            }
+        }
     }
 
     /// Returns what may have become of the request for a token, if the task dies now.
@@ -187,7 +186,7 @@ impl RefreshTask {
             return Refreshed::by(result, None);
         }
         core.follow(self.start.sequence);
-        Refreshed::by(attempts.await, None)
+        Refreshed::by(self.with_trials(attempts).await, None)
     }
 
     /// Returns the attempts of this flight at the token `token_sequence`. `held` is the token that
