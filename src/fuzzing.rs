@@ -45,7 +45,7 @@ pub async fn attempt(
         token_sequence: 1,
         tally: &tally,
         is_failing: false,
-        fallback: None,
+        falls_back: Box::new(|| false),
         previous: None,
         lost: None,
     };

@@ -6,6 +6,7 @@ use super::{
     flight::interrupted,
     hold,
     state::{Inputs, Requirement, Standing, State},
+    trial,
 };
 use crate::{
     clock,
@@ -53,6 +54,9 @@ pub(super) fn acquire(
     }
     let mut effects = Effects::default();
     if can_scout && matches!(requirement, Requirement::Usable) && hold::scout(state, inputs) {
+        return (Acquisition::Scout, effects);
+    }
+    if matches!(requirement, Requirement::Usable) && trial::try_withheld(state, can_scout, inputs) {
         return (Acquisition::Scout, effects);
     }
     let bound = clock::later(now.at, inputs.rules.flight_bound());

@@ -64,7 +64,8 @@ pub(super) fn complete(
         Err(error) if in_flight => {
             if completion.fate == Fate::NotIssued && flight.is_some_and(|flight| flight.suspects) {
                 // Nothing was issued, so nothing has killed the token.
-                state.current.iter_mut().for_each(|current| current.suspect = false);
+                let current = state.current.iter_mut();
+                current.for_each(|it| (it.suspect, it.withheld) = (false, None));
             }
             fail(state, error, completion, inputs, &mut effects);
         }
@@ -213,8 +214,12 @@ fn fail(
         && current.token.is_accepted()
     {
         // There is no successor. A token that some resource accepted is better than none, so it is
-        // served on, and the next refusal asks for a successor again.
-        current.standing = Standing::Good;
+        // served on, and the next refusal asks for a successor again. One that was refused when its
+        // successor had been asked for is likely to be dead, so one request tries it first.
+        match &mut current.withheld {
+            Some(trials) => *trials = trials.after_flight(now.at),
+            None => current.standing = Standing::Good,
+        }
     }
     state.panics = if completion.panicked { state.panics.saturating_add(1) } else { 0 };
     // A runtime that went away, or has no timers, says nothing about the endpoint, and one panic is

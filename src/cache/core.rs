@@ -29,7 +29,9 @@
 //!
 //! If the endpoint takes longer than the policy's `hold_timeout`, Held turns into Renewing by way
 //! of [`Scouting`](super::state::Stage::Scouting): one request goes first with the old token, and
-//! the others wait until the token is accepted, or for 100 ms.
+//! the others wait until the token is accepted, or for 100 ms. A refusal
+//! [withholds](super::trial) the token: the flight makes all its attempts, and one request tries
+//! the token in each.
 //!
 //! An overlapping endpoint is never Held: its flights end in Renewing, the forced ones too.
 //!

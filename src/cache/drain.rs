@@ -9,7 +9,7 @@ use super::{
     core::Core,
     hold::{self, DrainPlan},
     lease::{Drained, Generations},
-    report,
+    report, trial,
 };
 use crate::clock;
 
@@ -75,8 +75,30 @@ impl Core {
         self.transition(|locked, _| ((), hold::follow(&mut locked.state, Some(sequence))));
     }
 
+    /// Has those who wait for the flight ask again, if one of them may try a token that was refused.
+    pub(super) fn release_trial(&self) {
+        self.transition(|locked, inputs| ((), trial::release_trial(&locked.state, inputs)));
+    }
+
+    /// Returns when the next request may try a token that was refused, if there is one.
+    pub(super) fn next_trial(&self) -> Option<Instant> {
+        let now = clock::moment();
+        trial::next_trial(&self.lock().state, &now)
+    }
+
+    /// Takes in that an attempt of the flight in progress has failed. Returns whether callers go on
+    /// with the token in use if the flight ends with that.
+    pub(super) fn attempt_failed(&self) -> bool {
+        self.transition(|locked, inputs| trial::attempt_failed(&mut locked.state, inputs))
+    }
+
+    /// Returns whether the token in use was refused when its successor had been asked for.
+    pub(super) fn is_withheld(&self) -> bool {
+        self.lock().state.current.as_ref().is_some_and(|current| current.withheld.is_some())
+    }
+
     /// Lets another request go first, because the one that was to do so could not be sent.
     pub(super) fn give_up_scouting(&self) {
-        self.transition(|locked, _| ((), hold::give_up_scouting(&mut locked.state)));
+        self.transition(|locked, inputs| ((), hold::give_up_scouting(&mut locked.state, inputs)));
     }
 }

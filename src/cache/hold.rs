@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     effect::{Effects, NewLeases},
     state::{Drain, Flight, Inputs, Stage, Standing, State},
+    trial,
 };
 use crate::{clock, token::AccessToken};
 
@@ -114,10 +115,10 @@ pub(super) fn scout(state: &mut State, inputs: &Inputs<'_>) -> bool {
 }
 
 /// Lets another request go first, because the one that was to do so could not be sent.
-pub(super) fn give_up_scouting(state: &mut State) -> Effects {
+pub(super) fn give_up_scouting(state: &mut State, inputs: &Inputs<'_>) -> Effects {
     let taken = Stage::Scouting { taken: true };
     let Some(flight) = state.flight.as_mut().filter(|it| it.stage == taken) else {
-        return Effects::default();
+        return trial::give_up(state, inputs);
     };
     flight.stage = Stage::Scouting { taken: false };
     Effects { release: true, ..Effects::default() }

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use super::{
-    effect::{Effect, Effects, Ended, Record},
+    effect::{Effect, Effects, Ended, NewLeases, Record},
     flight::Outcome,
     hold,
     state::{CurrentToken, Drain, Inputs, Standing, State},
+    trial,
     verdict::{DoubtOutcome, Refusal},
 };
 use crate::{
@@ -162,7 +163,16 @@ pub(super) fn accepted(
     state.doubts.accepted(route);
     // A response to a request of an earlier generation says nothing about a token that may have
     // died since: it may have been authenticated before.
-    if inputs.accepted_lately { hold::follow(state, None) } else { Effects::default() }
+    if !inputs.accepted_lately {
+        return Effects::default();
+    }
+    let followed = hold::follow(state, None);
+    let acquitted = trial::acquit(state);
+    Effects {
+        publish: followed.publish || acquitted.publish,
+        release: followed.release || acquitted.release,
+        ..Effects::default()
+    }
 }
 
 /// Counts the 401. Returns the token in use, if it is the one that was refused and the refusal may
@@ -207,6 +217,7 @@ fn is_explained(current: &CurrentToken, token: &AccessToken, inputs: &Inputs<'_>
 /// longer served.
 fn explained(state: &mut State, inputs: &Inputs<'_>, effects: &mut Effects) -> bool {
     let is_backing_off = state.backing_off(&inputs.now).is_some();
+    let trials = trial::trials(state, inputs);
     let Some(current) = &mut state.current else { return false };
     let suspect = current.suspect && !inputs.accepted_lately;
     if suspect {
@@ -222,6 +233,12 @@ fn explained(state: &mut State, inputs: &Inputs<'_>, effects: &mut Effects) -> b
     }
     current.standing = if may_live { Standing::Refused } else { Standing::Dead };
     current.hurried |= suspect;
+    if may_live && state.flight.is_some_and(|flight| flight.hold_timed_out) {
+        // Its successor has been asked for, so it is likely to be dead. A response to an earlier
+        // request says nothing against that: it may have been authenticated before.
+        current.withheld = Some(trials);
+        effects.leases = Some(NewLeases::NextGeneration);
+    }
     // All callers are blocked and the endpoint sent no `Retry-After`, so the remaining back-off is
     // skipped.
     if suspect && state.gate().is_some_and(|gate| gate.error.retry_after().is_none()) {

@@ -49,6 +49,7 @@ mod respond;
 mod slot;
 mod state;
 mod task;
+mod trial;
 mod verdict;
 
 use std::{fmt, sync::Arc};

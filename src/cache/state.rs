@@ -3,7 +3,7 @@
 //!
 //! Each transition is a function of (state, event, [`Inputs`]) that returns [`Effects`]. It has no
 //! lock, no clock, no runtime, and it calls nothing that belongs to somebody else. The transitions
-//! lie by event in [`acquire`](super::acquire), [`hold`](super::hold),
+//! lie by event in [`acquire`](super::acquire), [`hold`](super::hold), [`trial`](super::trial),
 //! [`complete`](super::complete) and [`invalidate`](super::invalidate). The
 //! [core](super::core) describes the whole of it.
 
@@ -68,6 +68,18 @@ pub(super) struct CurrentToken {
     /// A refusal while it was suspect has asked for a successor in spite of back-off. That happens
     /// once, or each refusal would cost a request to an endpoint that fails.
     pub(super) hurried: bool,
+    /// It was refused while a request for its successor was under way, which may have killed it. It
+    /// is served again once a request that tried it was accepted.
+    pub(super) withheld: Option<Trials>,
+}
+
+/// When requests try a token that is withheld, one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trials {
+    /// The last one, or the refusal.
+    pub(super) last: Instant,
+    /// From when on there may be one more.
+    pub(super) next: Instant,
 }
 
 /// The standing of the newest token, apart from its age.
@@ -375,6 +387,7 @@ impl CurrentToken {
             suspect: false,
             unproven: None,
             hurried: false,
+            withheld: None,
         }
     }
 }

@@ -550,7 +550,7 @@ fn after_a_hold_that_timed_out_one_caller_goes_first() {
     assert_eq!(world.outcome_of_scout(), "goes first");
     assert_eq!(world.outcome_of_scout(), "joins");
     // It could not be sent, so another one goes.
-    let ((), effects) = world.step(|state, _| ((), hold::give_up_scouting(state)));
+    let ((), effects) = world.step(|state, inputs| ((), hold::give_up_scouting(state, inputs)));
     assert!(effects.release);
     assert_eq!(world.outcome_of_scout(), "goes first");
     // An abandoned flight does not end the scouting of its successor.
@@ -564,6 +564,44 @@ fn after_a_hold_that_timed_out_one_caller_goes_first() {
     assert!(!effects.release);
     assert!(!world.time_out().release);
     assert_eq!(world.counters().holds_timed_out, 1);
+}
+
+#[test]
+fn a_token_that_was_refused_after_its_hold_is_tried_by_one_caller_at_a_time() {
+    let mut world = scouting();
+    let token = world.current();
+    assert_eq!(world.outcome_of_scout(), "goes first");
+    assert!(world.refuse(&token, false).0);
+    world.step(|state, _| ((), hold::follow(state, None)));
+    assert_eq!(world.outcome_of_scout(), "joins");
+    world.advance(10);
+    assert_eq!(world.outcome_of_scout(), "joins");
+    world.advance(1);
+    assert_eq!(world.outcome_of_scout(), "goes first");
+    assert_eq!(world.outcome_of_scout(), "joins");
+    // It could not be sent, so another one goes.
+    let ((), effects) = world.step(|state, inputs| ((), hold::give_up_scouting(state, inputs)));
+    assert!(effects.release);
+    assert_eq!(world.outcome_of_scout(), "goes first");
+    // Its refusal changes nothing.
+    assert!(!world.refuse(&token, false).0);
+    world.fail(Kind::Timeout, Fate::Unknown);
+    assert_eq!(world.outcome_of_scout(), "stored error");
+    assert!(world.state.servable(&world.now).is_none());
+    world.accepted_lately = true;
+    world.step(|state, inputs| ((), invalidate::accepted(state, &token, None, inputs)));
+    assert_eq!(world.outcome(&Requirement::Usable), "token 1");
+}
+
+#[test]
+fn a_token_that_is_known_to_be_dead_is_not_tried() {
+    let mut world = scouting();
+    let token = world.current();
+    world.refuse(&token, false);
+    world.fail(Kind::Expired, Fate::Issued);
+    world.accepted_lately = true;
+    world.step(|state, inputs| ((), invalidate::accepted(state, &token, None, inputs)));
+    assert_eq!(world.outcome_of_scout(), "stored error");
 }
 
 #[test]
@@ -782,12 +820,18 @@ proptest! {
                     let (acquisition, effects) = world.acquire(&Requirement::Usable);
                     world.can_scout = false;
                     if let Acquisition::Scout = acquisition {
-                        prop_assert_eq!(before, Some(Stage::Scouting { taken: false }));
                         let current = world.state.current.as_ref().unwrap();
-                        prop_assert!(current.standing == Standing::Good);
+                        let is_first = before == Some(Stage::Scouting { taken: false });
+                        let is_trial = current.withheld.is_some();
+                        let may_go = match current.standing {
+                            Standing::Good => is_first,
+                            Standing::Refused => is_trial,
+                            Standing::Dead => false,
+                        };
+                        prop_assert!(may_go);
                         prop_assert!(current.token.is_usable_at(&world.now));
                         if !goes {
-                            world.step(|state, _| ((), hold::give_up_scouting(state)));
+                            world.step(|state, inputs| ((), hold::give_up_scouting(state, inputs)));
                         }
                     }
                     effects

@@ -5,6 +5,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -127,6 +128,23 @@ impl RefreshTask {
         then(&core);
     }
 
+    /// Waits for `work` after the hold has timed out, and lets a request try the token in use now and
+    /// then if that was refused meanwhile.
+    pub(super) async fn with_trials<T>(&self, mut work: impl Future<Output = T> + Unpin) -> T {
+        loop {
+            // Twice per attempt, so that no trial is seen late.
+            let now = clock::now();
+            let latest = clock::later(now, self.core.rules.policy.attempt_timeout / 2);
+            let next = self.core.next_trial().filter(|next| now < *next);
+            let next = next.map_or(latest, |next| next.min(latest));
+            match timeout_at(next, &mut work).await {
+                Ok(done) => return done,
+                Err(_) if self.core.is_withheld() => self.core.release_trial(),
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Returns what may have become of the request for a token, if the task dies now.
     fn fate(&self) -> Fate {
         if self.asked.load(Ordering::Relaxed) { Fate::Unknown } else { Fate::NotIssued }
@@ -155,7 +173,7 @@ impl RefreshTask {
         let attempts =
             self.attempts(token_sequence, held.as_ref().map(|held| held.token.clone()), None);
         let Some(held) = held else { return Refreshed::by(attempts.run().await, None) };
-        let mut attempts = std::pin::pin!(attempts.run());
+        let mut attempts = pin!(attempts.run());
         let hold_timeout = core.rules.policy.hold_timeout;
         if let Ok(result) = timeout(hold_timeout, &mut attempts).await {
             return Refreshed::by(result, Some(held.since));
@@ -168,7 +186,7 @@ impl RefreshTask {
             return Refreshed::by(result, None);
         }
         core.follow(self.start.sequence);
-        Refreshed::by(attempts.await, None)
+        Refreshed::by(self.with_trials(attempts).await, None)
     }
 
     /// Returns the attempts of this flight at the token `token_sequence`. `held` is the token that
@@ -180,6 +198,11 @@ impl RefreshTask {
         lost: Option<&'a AtomicBool>,
     ) -> Attempts<'a> {
         let core = &*self.core;
+        let fallback = held.or_else(|| core.refused_token());
+        let falls_back = move || {
+            let is_usable = fallback.as_ref().is_some_and(AccessToken::is_usable);
+            core.attempt_failed() && is_usable
+        };
         Attempts {
             endpoint: &*core.endpoint,
             policy: &core.rules.policy,
@@ -188,7 +211,7 @@ impl RefreshTask {
             token_sequence,
             tally: &core.tally,
             is_failing: core.is_failing(),
-            fallback: held.or_else(|| core.refused_token()),
+            falls_back: Box::new(falls_back),
             previous: core.previous(self.start.trigger),
             lost,
         }
@@ -252,7 +275,7 @@ impl RefreshTask {
                 self.expedite.notified().await;
             }
         };
-        futures_util::future::select(std::pin::pin!(drained), std::pin::pin!(over)).await;
+        futures_util::future::select(pin!(drained), pin!(over)).await;
     }
 }
 

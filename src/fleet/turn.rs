@@ -63,6 +63,8 @@ pub(crate) struct HeldLease {
     /// The others hold their requests.
     pub(crate) holds: bool,
     pub(crate) takeover: bool,
+    /// A late request of another process may kill the token that comes under this lease.
+    pub(crate) stray: bool,
     confirmed: Instant,
     /// The value as it was written last.
     written: Box<Found>,
@@ -113,10 +115,12 @@ impl Turn<'_> {
             Entry::BackingOff(gate, left) => Entered::BackingOff(gate, left),
             Entry::Granted(next) => {
                 let lease = next.head.lease;
+                let takeover = lease.is_some_and(|lease| lease.takeover);
                 Entered::Granted(HeldLease {
                     fence: next.head.fence,
                     holds: lease.is_some_and(|lease| lease.hold),
-                    takeover: lease.is_some_and(|lease| lease.takeover),
+                    takeover,
+                    stray: takeover || next.head.stray,
                     confirmed: started,
                     written: Box::new(written),
                 })
@@ -157,7 +161,7 @@ impl Turn<'_> {
         let step = self.step(Some(Found::clone(&lease.written)), fence, |found, _| {
             match steps::publish(&found.value, fence, token, cooldown) {
                 Publication::Write(mut next) => {
-                    next.head.takeover |= lease.takeover;
+                    next.head.takeover |= lease.stray;
                     Move::Write(next, true)
                 }
                 Publication::Published => Move::Answer(true),

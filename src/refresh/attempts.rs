@@ -1,7 +1,7 @@
 //! [`Attempts`]: the attempts of one flight at the token endpoint.
 //!
 //! They end with a token, with a failure that is not transient, or at the policy's deadline. If
-//! callers are held back from a token that is still usable, they end with the first failure.
+//! callers can go on with the token in use, they end with the first failure.
 
 use std::{
     error::Error,
@@ -35,10 +35,9 @@ pub(crate) struct Attempts<'a> {
     pub(crate) tally: &'a Tally,
     /// The refresh before this one has failed, so that a failed attempt is no news.
     pub(crate) is_failing: bool,
-    /// The token from which callers are held back while this flight asks for its successor. As long
-    /// as this token is usable, the flight ends with its first failure, so that callers go on with
-    /// it instead of waiting for further attempts.
-    pub(crate) fallback: Option<AccessToken>,
+    /// Returns whether callers go on with a token if the flight ends now, instead of waiting for
+    /// further attempts. Called after each failure, because an attempt may have killed that token.
+    pub(crate) falls_back: Box<dyn Fn() -> bool + Send + Sync + 'a>,
     /// The token that is to be replaced, and why. `None` for the first token.
     pub(crate) previous: Option<(Trigger, AccessToken)>,
     /// Another process may ask by now, so that this one makes no further attempt.
@@ -96,8 +95,7 @@ impl Attempts<'_> {
                     "asking for a token failed",
                 );
             });
-            let falls_back =
-                *fate != Fate::Issued && self.fallback.as_ref().is_some_and(AccessToken::is_usable);
+            let falls_back = *fate != Fate::Issued && (self.falls_back)();
             let pause = backoff::pause(self.policy, failures, error.retry_after(), fastrand::f64());
             // Callers don't wait for an attempt that would start after the deadline.
             let is_lost = self.lost.is_some_and(|lost| lost.load(Ordering::Relaxed));

@@ -125,7 +125,8 @@ pub(crate) fn publish(
     next.token = token.clone();
     next.head.sequence = fence;
     next.head.state = TokenState::Alive;
-    next.head.takeover = head.lease.is_some_and(|lease| lease.takeover);
+    next.head.takeover = head.stray || head.lease.is_some_and(|lease| lease.takeover);
+    next.head.stray = false;
     next.head.lease = None;
     next.head.gate = None;
     next.head.cooldown = cooldown;
@@ -146,6 +147,7 @@ pub(crate) fn leave(
     let takeover = value.head.lease.is_some_and(|lease| lease.takeover);
     let mut next = value.clone();
     next.head.lease = None;
+    next.head.stray |= takeover;
     next.head.gate = gate;
     next.head.state = match (fate, value.head.state) {
         (Fate::Issued, _) | (_, TokenState::Dead) => TokenState::Dead,

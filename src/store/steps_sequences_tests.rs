@@ -128,6 +128,7 @@ impl World {
     fn check(&mut self, step: Step, value: &Value, next: &Value) {
         let (old, new) = (&value.head, &next.head);
         assert!(new.fence >= old.fence && new.sequence >= old.sequence, "1");
+        assert!(new.sequence <= new.fence, "a value with a newer token is refused");
         let owner = |head: &crate::store::value::Head| head.lease.map(|lease| lease.owner);
         if owner(old) != owner(new) {
             let is_over = Duration::from_millis(step.age) >= LEASE;

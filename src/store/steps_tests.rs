@@ -161,6 +161,15 @@ fn a_lease_that_was_not_given_back_leaves_the_token_suspect() {
         // One that was given back is no reason.
         let next = granted(enter(&left, NOW, &wish(3, 5), 14));
         assert!(next.head.lease.is_some_and(|lease| !lease.takeover));
+        // But the late request of the one before may kill the next token, whoever brings that, and
+        // not the one after it.
+        let left = leave(&next, 3, 14, Fate::Unknown, None).expect("it is the holder");
+        let next = granted(enter(&left, NOW, &wish(1, 5), 16));
+        let value = published(publish(&next, 16, &"new".into(), SharedCooldown::default()));
+        assert!(value.head.takeover);
+        let next = granted(enter(&value, NOW, &wish(1, 16), 18));
+        let value = published(publish(&next, 18, &"newer".into(), SharedCooldown::default()));
+        assert!(!value.head.takeover);
     }
 }
 

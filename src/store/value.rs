@@ -39,7 +39,8 @@ pub(crate) struct Head {
     /// Who may ask for a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lease: Option<Lease>,
-    /// The number of the token; 0 if there is none.
+    /// The number of the token, which is the fence of the lease that it came under; 0 if there is
+    /// none. It is never greater than `fence`.
     #[serde(default)]
     pub(crate) sequence: u64,
     #[serde(default)]
@@ -48,6 +49,10 @@ pub(crate) struct Head {
     /// may have killed it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) takeover: bool,
+    /// A lease was taken over since the token was published, and has brought none. The request of
+    /// the former holder may still come, and kill the next token.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) stray: bool,
     /// How long the token had been published, in milliseconds, at the change that wrote this. Never
     /// less than the truth. The age of the value starts anew with each change.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -143,6 +148,7 @@ impl Default for Head {
             sequence: 0,
             state: TokenState::Alive,
             takeover: false,
+            stray: false,
             published_ms: 0,
             gate: None,
             cooldown: SharedCooldown::default(),
@@ -189,7 +195,9 @@ impl Value {
             return Err(Foreign::Newer);
         }
         let head: Head = serde_json::from_slice(line).map_err(|_| Foreign::Garbage)?;
-        if head.fence > GREATEST || head.sequence > GREATEST {
+        // A lease is granted under a greater number than that of the token, and the next token has
+        // the number of the lease. So no step writes a token that is newer than the newest lease.
+        if head.fence > GREATEST || head.sequence > head.fence {
             return Err(Foreign::Garbage);
         }
         Ok(Self { head, token: bytes.slice(end + 1..) })
@@ -247,6 +255,7 @@ mod tests {
             sequence: 5,
             state: TokenState::Suspect,
             takeover: true,
+            stray: true,
             gate: Some(SharedGate {
                 kind: "timeout".into(),
                 status: Some(503),
@@ -283,8 +292,11 @@ mod tests {
     #[test]
     fn what_is_no_value_is_foreign() {
         const HUGE: &str = "{\"v\":1,\"fence\":18446744073709551615}\n";
+        const FROM_THE_FUTURE: &str = "{\"v\":1,\"fence\":4,\"sequence\":5}\nx";
         assert_eq!(decode("{\"v\":2,\"lease\":\"another shape\"}\n"), Err(Foreign::Newer));
-        for garbage in ["", "\n", "x\n", "{\"v\":1}", "{\"v\":1,\"fence\":-1}\n", "[]\n", HUGE] {
+        let negative = "{\"v\":1,\"fence\":-1}\n";
+        let garbage = ["", "\n", "x\n", "{\"v\":1}", negative, "[]\n", HUGE, FROM_THE_FUTURE];
+        for garbage in garbage {
             assert_eq!(decode(garbage), Err(Foreign::Garbage), "{garbage:?}");
         }
         assert_eq!(decode(vec![b' '; MAX_VALUE + 1]), Err(Foreign::Garbage));

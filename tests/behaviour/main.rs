@@ -30,5 +30,6 @@ mod send;
 mod single_flight;
 mod stack_order;
 mod threads;
+mod unanswered;
 mod unauthorized;
 mod used_service;

@@ -70,3 +70,66 @@ impl Agenda {
         Due::Look
     }
 }
+
+#[cfg(test)]
+#[cfg(not(tower_reauth_loom))]
+mod tests {
+    use super::*;
+    use crate::{
+        fleet::{Fleet, Naming},
+        store::{MemoryStore, Name},
+        token::{Times, Windows, schedule::schedule},
+    };
+
+    fn offer() -> (Arc<Member>, AccessToken) {
+        let name = Name::new("payments").expect("allowed");
+        let fleet = Fleet::new(Box::new(MemoryStore::new()), Naming::Given(name));
+        let lifetime = Duration::from_secs(300);
+        let schedule = schedule(lifetime, &Windows::default(), 0.5);
+        let times = Times { sent: clock::moment(), lifetime, schedule };
+        let token = AccessToken::new("Bearer", "t", 1, times).expect("it can be sent");
+        (fleet.member().expect("it has a name"), token)
+    }
+
+    /// Puts a question off until a second from now.
+    fn put_off_a_look(agenda: &mut Agenda) {
+        for _ in 0..MOST_LOOKS {
+            assert!(agenda.may_look());
+        }
+        assert!(!agenda.may_look());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_entry_comes_at_its_time_and_none_takes_another_with_it() {
+        for (pause, is_offer_first) in [(500_u64, true), (1500, false)] {
+            let (mut agenda, (member, token)) = (Agenda::default(), offer());
+            let started = clock::now();
+            put_off_a_look(&mut agenda);
+            agenda.offer_after(Duration::from_millis(pause), member, token);
+            let mut times = Vec::new();
+            for _ in 0..2 {
+                let due = agenda.next().await;
+                let passed = clock::now().saturating_duration_since(started);
+                times.push((matches!(due, Due::Offer(..)), passed.as_millis()));
+            }
+            let mut expected = [(true, u128::from(pause)), (false, 1000)];
+            if !is_offer_first {
+                expected.reverse();
+            }
+            // Timers are exact to the millisecond.
+            for ((is_offer, at), (expected, then)) in times.into_iter().zip(expected) {
+                assert_eq!(is_offer, expected);
+                assert!(at.abs_diff(then) <= 1, "{at} and not {then}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_offer_takes_the_place_of_the_one_before_and_is_taken_once() {
+        let (mut agenda, (member, token)) = (Agenda::default(), offer());
+        for _ in 0..2 {
+            agenda.offer_after(Duration::from_secs(1), Arc::clone(&member), token.clone());
+        }
+        assert!(agenda.take_offer().is_some() && agenda.take_offer().is_none());
+    }
+}

@@ -74,7 +74,7 @@ impl SharedFlight<'_> {
         let (task, core) = (self.task, &*self.task.core);
         core.store_failed(&error);
         if self.fleet.store_down() == StoreDown::Fail {
-            return Refreshed::failed(store_down(error));
+            return self.failed(store_down(error));
         }
         core.tally.store_alone.add();
         isolate(|| {

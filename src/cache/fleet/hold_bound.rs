@@ -1,6 +1,6 @@
 //! The bound of the time for which a flight holds requests.
 
-use std::future::pending;
+use std::{future::pending, pin::pin};
 
 use tokio::{
     sync::watch,
@@ -60,7 +60,7 @@ impl RefreshTask {
                 continue;
             }
             core.follow(flight);
-            changed(&mut changes).await;
+            self.with_trials(pin!(changed(&mut changes))).await;
         }
     }
 }

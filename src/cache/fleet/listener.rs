@@ -269,7 +269,7 @@ impl Listener {
                 let sealed = self.fleet.seal(member, lease.fence, token)?;
                 // Others may have asked alone as well, and killed it. That is over now, and its
                 // first refusal tells.
-                lease.takeover = true;
+                lease.stray = true;
                 let cooldown = SharedCooldown::default();
                 let published = turn.publish(&lease, &sealed, cooldown).await?;
                 // The token has a new number. Under the former one this process would not know

@@ -62,6 +62,11 @@ impl SharedFlight<'_> {
             Either::Left((result, _)) => result,
             Either::Right((never, _)) => never,
         };
+        if result.result.is_err() && lost.load(Ordering::Relaxed) {
+            // Another process asks for a token by now, and this one waits for that.
+            held.lease = None;
+            return None;
+        }
         self.publish(result, held).await
     }
 
@@ -107,7 +112,7 @@ impl SharedFlight<'_> {
                 return Some(Refreshed::by(result, None));
             }
         }
-        let arrival = Arrival { takeover: lease.takeover, ..Arrival::default() };
+        let arrival = Arrival { takeover: lease.stray, ..Arrival::default() };
         let published = match self.fleet.seal(&self.member, lease.fence, token) {
             Ok(sealed) => self.turn.publish(lease, &sealed, core.next_cooldown()).await,
             Err(error) => Err(error),

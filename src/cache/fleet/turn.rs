@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, select};
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::watch, time::sleep};
 
 use super::{
     super::{
@@ -111,7 +111,7 @@ impl SharedFlight<'_> {
             // A caller that needs a token now has the store asked once more.
             if clock::now() >= ends && !is_hurried {
                 let error = failed.map_or_else(|| no_turn(core.rules.policy.deadline), store_down);
-                return Done::Refreshed(Refreshed::failed(error));
+                return Done::Refreshed(self.failed(error));
             }
             let token = core.token_age(self.member.local(wish.floor));
             let entered = self.turn.enter(&wish, token).await;
@@ -131,7 +131,15 @@ impl SharedFlight<'_> {
                         wish.passes = gate.credentials;
                         continue;
                     }
-                    return Done::Refreshed(Refreshed::failed(backing_off(&gate, left)));
+                    let error = backing_off(&gate, left);
+                    // Processes that wait must not all ask the store at the same moment.
+                    let pause = left.mul_f64(1.0 + fastrand::f64());
+                    let is_in_time = clock::later(clock::now(), pause) < ends;
+                    if !(core.is_withheld() && error.is_transient() && is_in_time) {
+                        return Done::Refreshed(self.failed(error));
+                    }
+                    // Callers have no token to go on with, so the flight goes on for them.
+                    sleep(pause).await;
                 }
                 Ok(Entered::Held(found)) => {
                     // It may have been seen before the store was asked, or changed after that.
@@ -161,6 +169,16 @@ impl SharedFlight<'_> {
                 }
             }
         }
+    }
+
+    /// The error of a flight in which this process asked for nothing. Another one may have killed a
+    /// token that was refused here meanwhile.
+    pub(super) fn failed(&self, error: AuthError) -> Refreshed {
+        let mut refreshed = Refreshed::failed(error);
+        if self.task.core.is_withheld() {
+            refreshed.result.fate = Fate::Unknown;
+        }
+        refreshed
     }
 
     /// Returns whether `gate` is for other credentials than those of this process.

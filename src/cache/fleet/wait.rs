@@ -95,7 +95,9 @@ impl SharedFlight<'_> {
 
     /// Decides what follows when the lease is given back without a token.
     async fn given_back(&self, value: &Value) -> Waited {
+        let may_be_dead = value.head.state != TokenState::Alive;
         if let Some((gate, left)) = value.backing_off(Duration::ZERO, Duration::MAX)
+            && !(may_be_dead && self.task.core.is_withheld())
             && !self.is_for_others(gate).await
         {
             let mut refreshed = Refreshed::failed(backing_off(gate, left));

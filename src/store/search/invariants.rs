@@ -77,6 +77,9 @@ fn check_change(before: &State, at: usize, after: &State) -> Result<(), Broken> 
 /// Checks a state. `first` is the one that the search began with.
 pub(super) fn check_state(state: &State, first: &State) -> Result<(), Broken> {
     let State { value, left, .. } = *state;
+    if value.sequence > value.fence {
+        return Err("1: no token is newer than the newest lease, or it is refused");
+    }
     let differs =
         |process: &Process| process.serves == value.sequence && process.token != value.token;
     if state.processes.iter().any(differs) {

@@ -38,6 +38,7 @@ pub(super) struct Shared {
     /// 0 alive, 1 suspect, 2 dead.
     pub(super) state: u8,
     pub(super) takeover: bool,
+    pub(super) stray: bool,
     pub(super) gate: bool,
     pub(super) early: bool,
 }
@@ -150,6 +151,7 @@ impl Shared {
             state: [TokenState::Alive, TokenState::Suspect, TokenState::Dead]
                 [usize::from(self.state)],
             takeover: self.takeover,
+            stray: self.stray,
             gate: self.gate.then(gate),
             cooldown: cooldown(self.early),
             others: Map::new(),
@@ -175,6 +177,7 @@ impl Shared {
                 TokenState::Dead => 2,
             },
             takeover: head.takeover,
+            stray: head.stray,
             gate: head.gate.is_some(),
             early: head.cooldown.early > 0,
         }
@@ -364,12 +367,12 @@ impl State {
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { value, living, issued, late, posts, .. } = self;
-        let marks = [value.hold, value.over, value.takeover, value.gate, self.old];
+        let marks = [value.hold, value.over, value.takeover, value.stray, value.gate, self.old];
         let marks = marks.map(u8::from);
         write!(f, "fence {} token {}/{}", value.fence, value.sequence, value.token)?;
         write!(
             f,
-            " state {} lease {} hold,over,takeover,gate,old {marks:?}",
+            " state {} lease {} hold,over,takeover,stray,gate,old {marks:?}",
             value.state, value.owner
         )?;
         write!(f, " | living {issued}/{living} late {late:?} posts {posts}")?;

@@ -188,3 +188,44 @@ async fn a_process_without_credentials_holds_back_no_other() {
     let with = endpoint.with("new").shared(&store, None);
     assert_eq!(with.token().await.unwrap().expose_secret(), "token-1");
 }
+
+/// Has processes with these secrets, none of which is right, ask for a token ten times a second.
+/// Returns the requests in each of `minutes`.
+async fn refused(secrets: &[&'static str], minutes: usize) -> Vec<usize> {
+    let (endpoint, store) = (Guarded::new("right"), MemoryStore::new());
+    let caches: Vec<_> =
+        secrets.iter().map(|secret| endpoint.with(secret).shared(&store, None)).collect();
+    let mut counts = Vec::new();
+    for _ in 0..minutes {
+        let before = endpoint.refusals();
+        for _ in 0..600 {
+            for cache in &caches {
+                assert!(cache.token().await.is_err());
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        counts.push(endpoint.refusals() - before);
+    }
+    counts
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_wrong_secret_costs_ten_processes_what_it_costs_one() {
+    let alone = refused(&["wrong"], 10).await;
+    let ten = refused(&["wrong"; 10], 10).await;
+    for counts in [&alone, &ten] {
+        let later = counts[1..].iter().sum::<usize>();
+        assert!(counts[0] <= 10 && later <= 9 * 4, "{alone:?} {ten:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_wrong_secrets_cost_less_than_processes_without_a_store() {
+    let two = refused(&["a", "b"], 10).await;
+    let later = two[1..].iter().sum::<usize>();
+    assert!(two[0] <= 2 * 10 && later <= 2 * 9 * 4, "each as one alone: {two:?}");
+    // Each refusal takes the place of that of the other secret, and those who have that try again.
+    let ten = refused(&["a", "b", "a", "b", "a", "b", "a", "b", "a", "b"], 10).await;
+    let later = ten[1..].iter().sum::<usize>();
+    assert!((20..=70).contains(&ten[0]) && later <= 9 * 20, "{ten:?}");
+}

@@ -38,12 +38,15 @@ async fn write(store: &MemoryStore, revision: u64, value: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn numbers_that_leave_no_place_for_the_next_one_are_foreign() {
+async fn numbers_that_no_process_writes_are_foreign() {
+    const TOKEN: &str = "\0{\"secret\":\"s\",\"lifetime_ms\":300000,\"spent_ms\":1}";
     let most = u64::MAX;
     let values = [
         (most, "{\"v\":1}\n".to_owned()),
         (5, format!("{{\"v\":1,\"fence\":{most}}}\n")),
         (5, format!("{{\"v\":1,\"sequence\":{most}}}\nx")),
+        // A token is published under the newest lease.
+        (5, "{\"v\":1,\"fence\":3,\"sequence\":4}\n".to_owned() + TOKEN),
     ];
     for (revision, value) in values {
         let (endpoint, store) = (Endpoint::exclusive(), MemoryStore::new());

@@ -144,3 +144,21 @@ async fn a_token_that_was_asked_for_alone_is_replaced_at_its_first_refusal_howev
     assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
     assert_eq!(world.endpoint.calls(), 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_loses_its_data_under_a_lease_costs_a_second_request() {
+    let world = World::new(3);
+    serving(&world).await;
+    world.load(Duration::from_secs(1)).await;
+    world.endpoint.answer_after(Duration::from_secs(3));
+    let _renewal = tokio::spawn(world.processes[0].cache.refresh());
+    let asked = |world: &World| world.endpoint.calls() == 2;
+    world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
+    world.endpoint.answer_after(Duration::from_millis(50));
+    world.processes.iter().for_each(|process| process.wire.forget());
+    let load = world.load(Duration::from_secs(10)).await;
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert!(world.is_of_one_mind());
+    assert_eq!(world.endpoint.calls(), 3);
+    assert_eq!(world.sum(|counters| counters.store_fenced), 1);
+}

@@ -106,8 +106,8 @@ fn the_table_of_what_a_renewal_costs() {
             }
             let row = row(size, case, trials);
             println!("| {size} | {name} {}", row.show());
-            // A process that gives up its first request for a token sends with the old one again.
-            let is_seen = matches!(case, Case::Refuses { .. } | Case::Hangs { .. });
+            // A token that lives is sent on, and then it may die with requests in flight.
+            let is_seen = matches!(case, Case::Refuses { .. } | Case::Hangs { issues: false });
             let most = if matches!(case, Case::Refuses { .. }) { 10.0 } else { 2.0 };
             assert!(is_whole || row.posts / row.trials <= most, "{row:?}");
             assert!(is_whole || is_seen || row.seen_repeatable == 0.0, "{row:?}");

@@ -1,0 +1,50 @@
+//! How old a process takes the token of another one for.
+
+use std::time::Duration;
+
+use support::{Step, settle};
+use tokio::time::sleep;
+
+use super::{
+    faults::serving,
+    world::{Process, World},
+};
+
+fn left(process: &Process) -> Duration {
+    process.cache.current().unwrap().time_left()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_heard_late_of_a_renewal_takes_the_token_for_no_younger_than_it_is() {
+    let world = World::new(2);
+    serving(&world).await;
+    world.load(Duration::from_secs(3)).await;
+    world.endpoint.answer_after(Duration::from_secs(3));
+    world.processes[1].wire.set_deaf(true);
+    let renewal = tokio::spawn(world.processes[0].cache.refresh());
+    sleep(Duration::from_secs(2)).await;
+    // Its first 401 tells it, when the token has been asked for already.
+    world.processes[1].wire.set_deaf(false);
+    let load = world.load(Duration::from_secs(5)).await;
+    assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
+    assert!(renewal.await.unwrap().is_ok() && world.is_of_one_mind());
+    let [holder, other] = [0, 1].map(|index| left(&world.processes[index]));
+    assert!(other <= holder, "{other:?}, and it has {holder:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_asked_the_store_long_ago_takes_the_token_for_no_older_than_it_is() {
+    let world = World::new(2);
+    world.endpoint.then(Step::IssueFor(Duration::from_secs(20)));
+    serving(&world).await;
+    // The token has expired, so there is nothing to hold.
+    sleep(Duration::from_secs(100)).await;
+    world.endpoint.answer_after(Duration::from_secs(2));
+    let first = tokio::spawn(world.processes[0].cache.token());
+    sleep(Duration::from_millis(500)).await;
+    world.processes[1].cache.token().await.unwrap();
+    first.await.unwrap().unwrap();
+    settle().await;
+    let [holder, other] = [0, 1].map(|index| left(&world.processes[index]));
+    assert!(holder.abs_diff(other) <= Duration::from_secs(1), "{other:?}, and it has {holder:?}");
+}
