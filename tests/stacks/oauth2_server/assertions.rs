@@ -201,10 +201,10 @@ async fn an_assertion_is_signed_with_the_secret_that_the_client_has_now() {
         let header = Header::new(Algorithm::HS256);
         post(&server, &[FORM], request(&sign(&header, &claims))).await
     };
-    ask("one").await.token();
+    ask("one").await.bearer();
     assert!(server.change_secret("hmac", "another secret of thirty-two bytes"));
     ask("two").await.assert_error(401, "invalid_client", "signature");
     assert!(server.change_secret("hmac", SECRET));
-    ask("three").await.token();
+    ask("three").await.bearer();
     assert!(!server.change_secret("signs", "a client with a key has none"));
 }

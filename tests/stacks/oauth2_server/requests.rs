@@ -181,12 +181,12 @@ async fn the_resource_refuses_what_is_no_living_token() {
 #[tokio::test]
 async fn a_secret_that_is_changed_is_wrong_from_then_on_and_kills_no_token() {
     let server = start().await;
-    let token = post(&server, &[FORM, BASIC], GRANT).await.token();
+    let token = post(&server, &[FORM, BASIC], GRANT).await.bearer();
     assert!(server.change_secret(OAuth2Server::CLIENT_ID, "another"));
     let refused = post(&server, &[FORM, BASIC], GRANT).await;
     refused.assert_error(401, "invalid_client", "the secret is wrong");
     assert_eq!(use_token(&server, &token).await.status, 200);
     let body = format!("{GRANT}&client_id=demo+client%2F1&client_secret=another");
-    post(&server, &[FORM], body).await.token();
+    post(&server, &[FORM], body).await.bearer();
     assert!(!server.change_secret("nobody", "another"));
 }
