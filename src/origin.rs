@@ -359,6 +359,8 @@ mod tests {
             ("https://api.example.com", false),
         ] {
             assert_eq!(origin(url).is_exposed(), exposed, "{url}");
+            let host = url.parse::<Uri>().unwrap().host().map(str::to_owned).unwrap();
+            assert!(!url.starts_with("http:") || is_loopback(&host) != exposed, "{url}");
         }
     }
 

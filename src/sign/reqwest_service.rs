@@ -136,11 +136,11 @@ impl Future for ReqwestFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Some(pending) = this.pending.as_pin_mut() {
-            let result = ready!(pending.poll(cx)).map(Into::into);
-            return Poll::Ready(result.map_err(reqwest::Error::without_url));
-        }
-        let unsent = this.unsent.take().map(reqwest::Error::without_url);
-        unsent.map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+        let result = match (this.pending.as_pin_mut(), this.unsent.take()) {
+            (Some(pending), _) => ready!(pending.poll(cx)).map(Into::into),
+            (None, Some(error)) => Err(error),
+            (None, None) => return Poll::Pending,
+        };
+        Poll::Ready(result.map_err(reqwest::Error::without_url))
     }
 }
