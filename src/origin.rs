@@ -201,7 +201,7 @@ fn default_port(https: bool) -> u16 {
 /// Returns `true` if `host` is this machine. An IPv6 address may be in brackets.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let address = bare(host).unwrap_or(host).parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Parses an absolute http or https URL without user information, query and fragment.
@@ -359,6 +359,8 @@ mod tests {
             ("https://api.example.com", false),
         ] {
             assert_eq!(origin(url).is_exposed(), exposed, "{url}");
+            let host = url.parse::<Uri>().unwrap().host().map(str::to_owned).unwrap();
+            assert!(!url.starts_with("http:") || is_loopback(&host) != exposed, "{url}");
         }
     }
 

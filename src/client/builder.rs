@@ -87,6 +87,10 @@ impl ClientBuilder {
     /// hosts, `HTTP_PROXY` for http hosts, `ALL_PROXY` for both, and `NO_PROXY` for the hosts that
     /// are reached directly. Names in lower case do as well.
     ///
+    /// This machine (`localhost` and the loopback addresses) is always reached directly, so that a
+    /// request over plain http never leaves it.
+    ///
+    /// `ALL_PROXY` is read only if one of the two others is not set.
     /// The variables are read once, by [`build`](Self::build). In a CGI program, which has
     /// `REQUEST_METHOD`, none is used, because a request could have set `HTTP_PROXY`. Defaults to
     /// no proxy.
@@ -97,7 +101,8 @@ impl ClientBuilder {
 
     /// Connects through the proxy at `url`, which has the form
     /// `http[s]://[user:password@]host[:port]`. An https host is reached through a tunnel, so the
-    /// proxy reads neither the secret nor the token. Defaults to no proxy.
+    /// proxy reads neither the secret nor the token. This machine (`localhost` and the loopback
+    /// addresses) is always reached directly. Defaults to no proxy.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxy = Proxy::Given(url.into());
         self
@@ -177,9 +182,12 @@ impl ClientBuilder {
             }
             Proxy::Env if env::var_os("REQUEST_METHOD").is_some() => return Ok(None),
             Proxy::Env => {
-                let all = proxy_variable("ALL_PROXY")?.unwrap_or_default();
-                let http = proxy_variable("HTTP_PROXY")?.unwrap_or_else(|| all.clone());
-                let https = proxy_variable("HTTPS_PROXY")?.unwrap_or(all);
+                let http = proxy_variable("HTTP_PROXY")?;
+                let https = proxy_variable("HTTPS_PROXY")?;
+                let is_needed = http.is_none() || https.is_none();
+                let all = if is_needed { proxy_variable("ALL_PROXY")? } else { None };
+                let all = all.unwrap_or_default();
+                let (http, https) = (http.unwrap_or_else(|| all.clone()), https.unwrap_or(all));
                 (http, https, variable("NO_PROXY").unwrap_or_default())
             }
         };

@@ -3,10 +3,11 @@
 //! - It speaks HTTP/1.1 and HTTP/2 over pooled connections. It follows no redirects and keeps no
 //!   cookies.
 //! - It uses a proxy only if its [`builder`] was told to, by
-//!   [`proxy_from_env`](ClientBuilder::proxy_from_env) or [`proxy`](ClientBuilder::proxy).
+//!   [`proxy_from_env`](ClientBuilder::proxy_from_env) or [`proxy`](ClientBuilder::proxy), and
+//!   never for this machine.
 //! - It speaks plain http too. The layer and the endpoint above it decide where that may go.
 //! - A connection has 5 seconds to be established, the look-up of the host's name, the tunnel
-//!   through a proxy and the TLS handshake included. The
+//!   through a proxy and the TLS handshake included. The proxy has 4 of them. The
 //!   [`RefreshPolicy`](crate::RefreshPolicy) bounds a whole attempt.
 //! - A host that can't be resolved, a refused TLS handshake and a server that does not speak HTTP
 //!   end a refresh at once. The error names the host and says what to check.

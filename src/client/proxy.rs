@@ -3,9 +3,11 @@
 use std::{
     fmt,
     future::Future,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{Uri, uri::Scheme};
@@ -15,10 +17,15 @@ use hyper_util::client::{
     proxy::matcher::{Intercept, Matcher},
 };
 use rustls::ClientConfig;
+use tokio::time::timeout;
 use tower_service::Service;
 
 use super::stream::HopStream;
-use crate::error::{BoxError, host_and_port};
+use crate::{
+    clock,
+    error::{BoxError, host_and_port},
+    origin,
+};
 
 /// Connects to a host directly, or through the proxy that the rules name for it.
 #[derive(Clone)]
@@ -26,6 +33,10 @@ pub(super) struct Hop {
     tcp: HttpConnector,
     proxies: Option<Arc<Proxies>>,
 }
+
+/// For a connection to a proxy and its tunnel. It is less than the bound of the whole connection,
+/// so that a silent proxy is blamed, and not the host behind it.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(4);
 
 struct Proxies {
     matcher: Matcher,
@@ -66,11 +77,15 @@ impl Service<Uri> for Hop {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let found = self.proxies.as_ref().and_then(|it| Some((it.matcher.intercept(&uri)?, it)));
+        // A request in plain http is allowed on this machine, because it never leaves it.
+        let is_here = uri.host().is_some_and(origin::is_loopback);
+        let proxies = self.proxies.as_ref().filter(|_| !is_here);
+        let found = proxies.and_then(|it| Some((it.matcher.intercept(&uri)?, it)));
         if let Some((proxy, proxies)) = found {
             let connector = proxies.connector.clone();
             return Box::pin(async move {
-                connect(&proxy, connector, uri).await.map_err(|source| {
+                let connected = timeout(PROXY_TIMEOUT, connect(&proxy, connector, uri)).await;
+                connected.unwrap_or_else(|_| Err(too_slow())).map_err(|source| {
                     let proxy = host_and_port(proxy.uri()).unwrap_or_default();
                     ProxyError { proxy, source }.into()
                 })
@@ -79,6 +94,11 @@ impl Service<Uri> for Hop {
         let connecting = self.tcp.call(uri);
         Box::pin(async move { Ok(HopStream { io: connecting.await?.into(), is_forwarded: false }) })
     }
+}
+
+fn too_slow() -> BoxError {
+    let text = format!("it took more than {}", clock::in_seconds(PROXY_TIMEOUT));
+    io::Error::new(io::ErrorKind::TimedOut, text).into()
 }
 
 /// Connects through `proxy`.

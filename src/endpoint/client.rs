@@ -6,12 +6,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, Uri, header};
 use http_body_util::Full;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use super::{http_service::HttpService, response::TokenResponse};
+use super::{http_service::HttpService, response::TokenResponse, spelling};
 use crate::{
     credentials::Credentials,
     error::{AuthError, Kind, endpoint_at},
@@ -34,7 +34,8 @@ use crate::{
 ///    characters are shown, with control characters escaped.
 /// 5. Eight or more consecutive characters of the secret never get into an error, in whatever case,
 ///    percent-encoded or base64-encoded. A field that holds them is not quoted. An error of the
-///    HTTP service that holds them is replaced by its [`io::ErrorKind`](std::io::ErrorKind).
+///    HTTP service that holds them is replaced by its [`io::ErrorKind`](std::io::ErrorKind). The
+///    values in the query of the address count as secrets, if they have eight characters or more.
 /// 6. A request says `Accept-Encoding: identity` and `User-Agent: tower-reauth/x.y.z`, unless it
 ///    has these headers already. [`user_agent`](Self::user_agent) sets another one.
 ///
@@ -203,7 +204,8 @@ impl<S: HttpService> TokenClient<S> {
         headers.entry(header::ACCEPT_ENCODING).or_insert(identity);
         let endpoint = endpoint_at(request.uri());
         let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let secrets: Vec<SecretString> = secrets.iter().map(|it| (*it).into()).collect();
+        let secrets = secrets.iter().map(|it| (*it).into());
+        let secrets: Vec<SecretString> = secrets.chain(query_values(request.uri())).collect();
         let (parts, body) =
             service.exchange(request, self.max_response_size, &secrets).await?.into_parts();
         let body = wiped_on_drop(body);
@@ -217,6 +219,16 @@ impl<S> fmt::Debug for TokenClient<S> {
             .field("max_response_size", &self.max_response_size)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns the values in the query of an address, each as it is and decoded. One of them may be a
+/// secret. A short one is left out, because it is in too many texts.
+fn query_values(uri: &Uri) -> impl Iterator<Item = SecretString> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let values = pairs.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+    let decoded = |value: &str| [Some(value.to_owned()), spelling::percent_decoded(value)];
+    let values = values.flat_map(decoded).flatten().map(SecretString::from);
+    values.filter(|value| value.expose_secret().chars().count() >= spelling::PART)
 }
 
 /// Moves the body into memory that is wiped on drop, without a copy if no one else holds the bytes.

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use http::{Response, StatusCode};
+use tower::service_fn;
 use tower_service::Service;
 
 use super::*;
@@ -89,6 +90,33 @@ async fn a_content_type_that_holds_the_secret_is_not_shown() {
     ] {
         assert!(!error.to_string().contains(SECRET), "{error}");
     }
+}
+
+/// The addresses of some endpoints have a key in them, and clients such as reqwest quote the
+/// address.
+#[tokio::test]
+async fn an_error_that_holds_a_value_in_the_query_of_the_address_is_not_shown() {
+    let failing = service_fn(|request: Request<Full<Bytes>>| async move {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let text = match query.strip_prefix("decoded&") {
+            Some(_) => "the key is hunter2/hunter2".to_owned(),
+            None => format!("can't send to {}", request.uri()),
+        };
+        Err::<Response<Full<Bytes>>, _>(BoxError::from(text))
+    });
+    for query in
+        ["v=2&key=hunter2-hunter2", "key=hunter2%2Fhunter2", "decoded&key=hunter2%2Fhunter2"]
+    {
+        let request = Request::post(format!("https://login.example.com/token?{query}"));
+        let request = request.body(Full::default()).unwrap();
+        let error = TokenClient::new(failing).exchange(request, &[]).await.unwrap_err();
+        assert!(!format!("{error:?}").contains("hunter2"), "{query}: {error:?}");
+    }
+    // A short one is in too many texts.
+    let request = Request::post("https://login.example.com/token?v=2");
+    let request = request.body(Full::default()).unwrap();
+    let error = TokenClient::new(failing).exchange(request, &[]).await.unwrap_err();
+    assert!(format!("{error:?}").contains("can't send to"), "{error:?}");
 }
 
 #[tokio::test]

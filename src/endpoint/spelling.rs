@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 /// The least number of consecutive characters of a secret that give it away. A shorter secret is
 /// looked for as a whole.
-const PART: usize = 8;
+pub(super) const PART: usize = 8;
 
 /// The number of base64 digits that [`PART`] bytes determine, wherever they begin.
 const PART_IN_BASE64: usize = 10;
@@ -88,7 +88,8 @@ fn readings(text: &str) -> impl Iterator<Item = String> {
     percent_decoded(text).into_iter().chain(unescaped(text)).chain(decoded)
 }
 
-fn percent_decoded(text: &str) -> Option<String> {
+/// Returns `text` without its percent-encoding, or `None` if it has none.
+pub(super) fn percent_decoded(text: &str) -> Option<String> {
     if !text.contains(['%', '+']) {
         return None;
     }

@@ -36,7 +36,8 @@ use crate::{
 ///
 /// An error of the layer itself is a `reqwest_middleware::Error::Middleware` with an [`Error`] in
 /// it, which `downcast_ref::<tower_reauth::Error>()` of its `anyhow::Error` returns. Errors of
-/// inner middlewares and of the client come through as they are.
+/// inner middlewares and of the client come through as they are. One of reqwest shows the URL with
+/// its query, unless `without_url` takes it off.
 ///
 /// # Cancel safety
 ///

@@ -15,7 +15,10 @@ use tower_service::Service;
 
 use crate::error::BoxError;
 
-/// A `reqwest::Client` as a Tower service, for requests with the body of any kind.
+/// A `reqwest::Client` as a Tower service.
+///
+/// The body of a request may be of any kind that is `Send` and `Sync`, because reqwest wants both.
+/// Below a [`ReplayLayer`](crate::replay::ReplayLayer) it need not be `Sync`.
 ///
 /// It may be the inner service of an [`AuthLayer`](crate::AuthLayer), and the HTTP client of a
 /// token endpoint. A clone is cheap, and shares the client's connections.
@@ -30,7 +33,8 @@ use crate::error::BoxError;
 ///
 /// # Errors
 ///
-/// The service returns the errors of reqwest.
+/// The service returns the errors of reqwest, without the URL, because some callers have a secret
+/// in its query.
 ///
 /// # Cancel safety
 ///
@@ -66,6 +70,12 @@ type Pending = <Client as Service<reqwest::Request>>::Future;
 
 impl ReqwestService {
     /// Builds a client that follows no redirects, whatever the builder said of them.
+    ///
+    /// reqwest uses the proxy that the environment or the system names, for this machine too. A
+    /// request over plain http to `localhost` then leaves the machine, and the proxy reads the
+    /// secret and the token. `NO_PROXY=localhost,127.0.0.0/8,::1` keeps it here, as does
+    /// `reqwest::Proxy::no_proxy` for a proxy of the builder's own. `ClientBuilder::no_proxy` turns
+    /// all proxies off. The built-in client of the feature `client` uses no proxy for this machine.
     ///
     /// # Errors
     ///
@@ -126,9 +136,11 @@ impl Future for ReqwestFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Some(pending) = this.pending.as_pin_mut() {
-            return Poll::Ready(ready!(pending.poll(cx)).map(Into::into));
-        }
-        this.unsent.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+        let result = match (this.pending.as_pin_mut(), this.unsent.take()) {
+            (Some(pending), _) => ready!(pending.poll(cx)).map(Into::into),
+            (None, Some(error)) => Err(error),
+            (None, None) => return Poll::Pending,
+        };
+        Poll::Ready(result.map_err(reqwest::Error::without_url))
     }
 }

@@ -1,6 +1,7 @@
 //! The built-in client with roots, a client certificate and proxies, over real sockets.
 
 use std::{
+    net::{Ipv4Addr, SocketAddr},
     process::Command,
     sync::{
         Arc,
@@ -14,7 +15,7 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use support::{
     child,
-    tls::{self, Tls},
+    tls::{self, ELSEWHERE, Tls},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
@@ -96,10 +97,11 @@ async fn what_a_builder_cannot_use_is_named_and_shows_no_secret() {
     }
 }
 
-/// A proxy that counts what it tunnels and what it forwards. It wants a password if there is one.
+/// A proxy that counts what it tunnels and what it forwards. It takes every host for this machine,
+/// and wants a password if there is one.
 #[derive(Clone)]
 struct Proxy {
-    address: String,
+    address: SocketAddr,
     tunnels: Arc<AtomicUsize>,
     forwards: Arc<AtomicUsize>,
 }
@@ -108,7 +110,7 @@ impl Proxy {
     async fn start(wanted: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Self {
-            address: listener.local_addr().unwrap().to_string(),
+            address: listener.local_addr().unwrap(),
             tunnels: Arc::default(),
             forwards: Arc::default(),
         };
@@ -139,14 +141,14 @@ impl Proxy {
         }
         if method == "CONNECT" {
             self.tunnels.fetch_add(1, Ordering::SeqCst);
-            let mut server = TcpStream::connect(target).await.ok()?;
+            let mut server = server(target).await?;
             client.get_mut().write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.ok()?;
             copy_bidirectional(&mut client, &mut server).await.ok()?;
             return None;
         }
         self.forwards.fetch_add(1, Ordering::SeqCst);
         let target: Uri = target.parse().unwrap();
-        let mut server = TcpStream::connect(target.authority()?.as_str()).await.ok()?;
+        let mut server = server(target.authority()?.as_str()).await?;
         let rest = head.split_once(" HTTP/1.1\r\n")?.1;
         let head = format!("{method} {} HTTP/1.1\r\nconnection: close\r\n{rest}", target.path());
         server.write_all(head.as_bytes()).await.ok()?;
@@ -164,6 +166,16 @@ impl Proxy {
     }
 }
 
+async fn server(authority: &str) -> Option<TcpStream> {
+    let port: u16 = authority.rsplit_once(':')?.1.parse().ok()?;
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()
+}
+
+/// Returns the URL of a server on this machine with a host that only a proxy leads to.
+fn elsewhere(url: &str) -> String {
+    url.replace("localhost", ELSEWHERE).replace("127.0.0.1", ELSEWHERE)
+}
+
 /// A server without TLS.
 async fn plain() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -176,19 +188,56 @@ async fn plain() -> String {
 async fn an_https_host_is_tunnelled_to_and_a_request_to_an_http_host_is_forwarded() {
     let (tls, proxy) = (Tls::serve(hello(), &tls::BOTH).await, Proxy::start(None).await);
     let client: Client = trusting(&tls).proxy(proxy.url()).build().unwrap();
-    let url = format!("{}/hello", tls.base_url());
+    let url = elsewhere(&format!("{}/hello", tls.base_url()));
     assert_eq!(get(client.clone(), &url).await.unwrap(), "hello");
     assert_eq!(proxy.seen(), (1, 0));
-    assert_eq!(get(client, &plain().await).await.unwrap(), "hello");
+    assert_eq!(get(client, &elsewhere(&plain().await)).await.unwrap(), "hello");
     assert_eq!(proxy.seen(), (1, 1));
+}
+
+#[tokio::test]
+async fn a_proxy_may_have_an_https_address() {
+    let (tls, proxy) = (Tls::serve(hello(), &tls::BOTH).await, Proxy::start(None).await);
+    let front = Tls::in_front_of(proxy.address).await;
+    let client = trusting(&tls).add_root_certificates(&front.ca_pem).proxy(front.base_url());
+    let client: Client = client.build().unwrap();
+    let url = elsewhere(&format!("{}/hello", tls.base_url()));
+    assert_eq!(get(client.clone(), &url).await.unwrap(), "hello");
+    assert_eq!(get(client, &elsewhere(&plain().await)).await.unwrap(), "hello");
+    assert_eq!(proxy.seen(), (1, 1));
+    // It has to prove who it is, as every server.
+    let client = trusting(&tls).proxy(front.base_url()).build().unwrap();
+    let error = get(client, &url).await.unwrap_err();
+    assert!(error.contains("the proxy localhost:"), "{error}");
+    assert!(error.contains("invalid peer certificate"), "{error}");
+}
+
+/// Plain http is allowed on this machine, because nobody else can read it there.
+#[tokio::test]
+async fn a_request_to_this_machine_goes_through_no_proxy() {
+    let (tls, proxy) = (Tls::serve(hello(), &tls::BOTH).await, Proxy::start(None).await);
+    let client: Client = trusting(&tls).proxy(proxy.url()).build().unwrap();
+    let url = format!("{}/hello", tls.base_url());
+    assert_eq!(get(client.clone(), &url).await.unwrap(), "hello");
+    let url = plain().await;
+    for host in ["127.0.0.1", "localhost", "LocalHost"] {
+        let url = url.replace("127.0.0.1", host);
+        assert_eq!(get(client.clone(), &url).await.unwrap(), "hello", "{host}");
+    }
+    // Nobody listens there.
+    for host in ["[::1]", "127.0.0.2"] {
+        get(client.clone(), &url.replace("127.0.0.1", host)).await.unwrap_err();
+    }
+    assert_eq!(proxy.seen(), (0, 0));
 }
 
 #[tokio::test]
 async fn hosts_are_excepted_from_the_proxy() {
     let (tls, proxy) = (Tls::serve(hello(), &tls::BOTH).await, Proxy::start(None).await);
-    let client = trusting(&tls).proxy(proxy.url()).no_proxy("example.com, localhost");
-    let url = format!("{}/hello", tls.base_url());
-    assert_eq!(get(client.build().unwrap(), &url).await.unwrap(), "hello");
+    let client = trusting(&tls).proxy(proxy.url()).no_proxy("example.com, invalid");
+    let url = elsewhere(&format!("{}/hello", tls.base_url()));
+    let error = get(client.build().unwrap(), &url).await.unwrap_err();
+    assert!(error.contains("dns error"), "{error}");
     assert_eq!(proxy.seen(), (0, 0));
 }
 
@@ -200,9 +249,9 @@ async fn the_password_of_a_proxy_goes_with_a_tunnel_and_into_no_error() {
     let with = |user: &str| {
         trusting(&tls).proxy(format!("http://{user}@{}", proxy.address)).build().unwrap()
     };
-    let url = format!("{}/hello", tls.base_url());
+    let url = elsewhere(&format!("{}/hello", tls.base_url()));
     assert_eq!(get(with("user:hunter22"), &url).await.unwrap(), "hello");
-    assert_eq!(get(with("user:hunter22"), &plain().await).await.unwrap(), "hello");
+    assert_eq!(get(with("user:hunter22"), &elsewhere(&plain().await)).await.unwrap(), "hello");
     assert_eq!(proxy.seen(), (2, 0));
     let error = get(with("user:hunter21"), &url).await.unwrap_err();
     assert!(error.contains(&format!("the proxy {}", proxy.address)), "{error}");
@@ -213,10 +262,10 @@ async fn the_password_of_a_proxy_goes_with_a_tunnel_and_into_no_error() {
 async fn a_token_is_had_through_a_proxy_and_a_proxy_that_is_gone_is_blamed() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     let tls = Tls::serve(sandbox.router(), &tls::BOTH).await;
-    let proxy = Proxy::start(None).await;
+    let (proxy, url) = (Proxy::start(None).await, elsewhere(&tls.base_url()));
     let auth = |http: Client| {
         let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
-        let endpoint = SendPayments::new(tls.base_url(), http, credentials).unwrap();
+        let endpoint = SendPayments::new(&url, http, credentials).unwrap();
         AuthLayer::new(TokenCache::new(endpoint))
     };
     auth(trusting(&tls).proxy(proxy.url()).build().unwrap()).cache().token().await.unwrap();
@@ -227,7 +276,7 @@ async fn a_token_is_had_through_a_proxy_and_a_proxy_that_is_gone_is_blamed() {
         let http = trusting(&tls).proxy(&named).build().unwrap();
         let policy = RefreshPolicy::default().deadline(Duration::from_secs(1));
         let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);
-        let endpoint = SendPayments::new(tls.base_url(), http, credentials).unwrap();
+        let endpoint = SendPayments::new(&url, http, credentials).unwrap();
         let cache = TokenCache::builder(endpoint).refresh_policy(policy).build().unwrap();
         let error = cache.token().await.unwrap_err();
         let proxy = named.trim_start_matches("http://");
@@ -236,50 +285,79 @@ async fn a_token_is_had_through_a_proxy_and_a_proxy_that_is_gone_is_blamed() {
     }
 }
 
-/// In processes of their own, because the environment is the process's.
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_is_silent_is_blamed() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = silent.local_addr().unwrap();
+    let http: Client = client::builder().proxy(format!("http://{proxy}")).build().unwrap();
+    let error = get(http, &format!("https://{ELSEWHERE}/hello")).await.unwrap_err();
+    assert!(error.contains(&format!("the proxy {proxy} made no connection")), "{error}");
+    assert!(error.contains("4 s"), "{error}");
+}
+
+const URLS: &str = "TOWER_REAUTH_TEST_URLS";
+
+/// Runs [`the_environment_names_the_proxy`] with these variables alone, in a process of its own,
+/// because the environment is the process's. Returns how many requests came to the proxy, of two to
+/// hosts elsewhere and two to this machine, and what the process printed.
+async fn with(proxy: &Proxy, variables: &[(&str, &str)]) -> (usize, String) {
+    let name = "the_environment_names_the_proxy";
+    let mut command: Command = child::command(&[], module_path!(), name, "child");
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD"] {
+        command.env_remove(name).env_remove(name.to_ascii_lowercase());
+    }
+    let url = plain().await;
+    let hosts = ["127.0.0.1", "localhost", ELSEWHERE, "other.invalid"];
+    let urls = hosts.map(|host| url.replace("127.0.0.1", host)).join(" ");
+    command.env(URLS, urls).envs(variables.iter().copied());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(printed.contains("1 passed"), "{printed}");
+    (proxy.forwards.swap(0, Ordering::SeqCst), printed)
+}
+
 #[tokio::test]
 async fn the_environment_names_the_proxy() {
-    const URLS: &str = "TOWER_REAUTH_TEST_URLS";
-    let name = "the_environment_names_the_proxy";
     if child::argument().is_some() {
-        let urls = std::env::var(URLS).unwrap();
-        let client = client::builder().proxy_from_env().build();
-        let client: Client = match client {
+        let client: Client = match client::builder().proxy_from_env().build() {
             Ok(client) => client,
             Err(error) => return println!("{error}"),
         };
-        for url in urls.split(' ') {
-            assert_eq!(get(client.clone(), url).await.unwrap(), "hello");
+        for url in std::env::var(URLS).unwrap().split(' ') {
+            let answer = get(client.clone(), url).await;
+            assert!(answer.is_ok() || url.contains("invalid"), "{answer:?}");
         }
         return;
     }
-    let (proxy, url) = (Proxy::start(None).await, plain().await);
-    let port = url.rsplit(':').next().unwrap();
-    let urls = format!("{url} http://localhost:{port}");
-    let with = async |variables: &[(&str, &str)]| {
-        let mut command: Command = child::command(&[], module_path!(), name, "child");
-        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD"] {
-            command.env_remove(name).env_remove(name.to_ascii_lowercase());
-        }
-        command.env(URLS, &urls).envs(variables.iter().copied());
-        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(printed.contains("1 passed"), "{printed}");
-        let seen = proxy.forwards.swap(0, Ordering::SeqCst);
-        (seen, printed)
-    };
-    let (seen, _) = with(&[]).await;
-    assert_eq!(seen, 0);
+    let proxy = Proxy::start(None).await;
+    let url = &*proxy.url();
+    assert_eq!(with(&proxy, &[]).await.0, 0);
     for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
-        assert_eq!(with(&[(name, &proxy.url())]).await.0, 2, "{name}");
+        assert_eq!(with(&proxy, &[(name, url)]).await.0, 2, "{name}");
     }
-    let except = [("HTTP_PROXY", &*proxy.url()), ("NO_PROXY", "localhost")];
-    assert_eq!(with(&except).await.0, 1);
-    assert_eq!(with(&[("HTTPS_PROXY", &*proxy.url())]).await.0, 0, "the hosts are http");
-    let in_cgi = [("HTTP_PROXY", &*proxy.url()), ("REQUEST_METHOD", "GET")];
-    assert_eq!(with(&in_cgi).await.0, 0);
-    let unusable = [("HTTP_PROXY", "socks5://user:hunter2@localhost:1080")];
-    let (_, printed) = with(&unusable).await;
-    assert!(printed.contains("the environment variable HTTP_PROXY can't be used"), "{printed}");
-    assert!(!printed.contains("hunter2"), "{printed}");
+    let except = [("HTTP_PROXY", url), ("NO_PROXY", ELSEWHERE)];
+    assert_eq!(with(&proxy, &except).await.0, 1);
+    assert_eq!(with(&proxy, &[("HTTPS_PROXY", url)]).await.0, 0, "the hosts are http");
+    let in_cgi = [("HTTP_PROXY", url), ("REQUEST_METHOD", "GET")];
+    assert_eq!(with(&proxy, &in_cgi).await.0, 0);
+}
+
+#[tokio::test]
+async fn a_variable_that_is_needed_has_to_name_a_usable_proxy() {
+    const SOCKS: &str = "socks5h://user:hunter2@localhost:1080";
+    let proxy = Proxy::start(None).await;
+    let url = &*proxy.url();
+    for (variables, named) in [
+        (&[("HTTP_PROXY", SOCKS)][..], "HTTP_PROXY"),
+        (&[("ALL_PROXY", SOCKS), ("HTTP_PROXY", url)], "ALL_PROXY"),
+        (&[("ALL_PROXY", SOCKS), ("HTTPS_PROXY", url)], "ALL_PROXY"),
+    ] {
+        let (seen, printed) = with(&proxy, variables).await;
+        let error = format!("the environment variable {named} can't be used");
+        assert!(seen == 0 && printed.contains(&error), "{printed}");
+        assert!(!printed.contains("hunter2"), "{printed}");
+    }
+    let (seen, printed) =
+        with(&proxy, &[("ALL_PROXY", SOCKS), ("HTTP_PROXY", url), ("HTTPS_PROXY", url)]).await;
+    assert_eq!(seen, 2, "{printed}");
 }

@@ -1,6 +1,6 @@
 //! An HTTPS server on loopback.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -12,11 +12,18 @@ use rustls::{
     ClientConfig, RootCertStore, ServerConfig, pki_types::PrivateKeyDer,
     server::WebPkiClientVerifier,
 };
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 pub const HTTP1: [&[u8]; 1] = [b"http/1.1"];
 pub const BOTH: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// A host of the certificates beside `localhost`. It has no address (RFC 6761, section 6.4), so
+/// only a proxy leads there.
+pub const ELSEWHERE: &str = "api.invalid";
 
 pub struct Tls {
     addr: SocketAddr,
@@ -34,21 +41,37 @@ impl Tls {
     /// Serves `router` for `localhost` by these ALPN protocols, with a certificate of a CA made for
     /// the occasion.
     pub async fn serve(router: axum::Router, protocols: &[&[u8]]) -> Self {
-        Self::start(router, protocols, false).await
+        Self::start(protocols, false, serving(router)).await
     }
 
     /// Serves as `serve` does, for clients with a certificate of the CA alone.
     pub async fn serve_known_clients(router: axum::Router, protocols: &[&[u8]]) -> Self {
-        Self::start(router, protocols, true).await
+        Self::start(protocols, true, serving(router)).await
     }
 
-    async fn start(router: axum::Router, protocols: &[&[u8]], only_known: bool) -> Self {
+    /// Takes TLS off the connections, and passes them on to a server on this machine.
+    pub async fn in_front_of(server: SocketAddr) -> Self {
+        let pass_on = move |mut stream| async move {
+            let Ok(mut server) = TcpStream::connect(server).await else { return };
+            let _ = copy_bidirectional(&mut stream, &mut server).await;
+        };
+        Self::start(&HTTP1, false, pass_on).await
+    }
+
+    async fn start<F>(
+        protocols: &[&[u8]],
+        only_known: bool,
+        serve: impl Fn(TlsStream<TcpStream>) -> F + Clone + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send,
+    {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let certificate =
-            CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
+        let hosts = CertificateParams::new(["localhost", ELSEWHERE].map(str::to_owned)).unwrap();
+        let certificate = hosts.signed_by(&key, &ca).unwrap();
         let client_key = KeyPair::generate().unwrap();
         let client = CertificateParams::new(Vec::new()).unwrap().signed_by(&client_key, &ca);
         let client = client.unwrap();
@@ -75,12 +98,10 @@ impl Tls {
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (acceptor, service) =
-                    (acceptor.clone(), TowerToHyperService::new(router.clone()));
+                let (acceptor, serve) = (acceptor.clone(), serve.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let server = auto::Builder::new(TokioExecutor::new());
-                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                    serve(stream).await;
                 });
             }
         });
@@ -105,6 +126,20 @@ impl Tls {
         format!("https://localhost:{}", self.addr.port())
     }
 }
+
+fn serving(
+    router: axum::Router,
+) -> impl Fn(TlsStream<TcpStream>) -> Serving + Clone + Send + 'static {
+    move |stream| {
+        let service = TowerToHyperService::new(router.clone());
+        Box::pin(async move {
+            let server = auto::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        })
+    }
+}
+
+type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
