@@ -96,9 +96,4 @@ impl Core {
     pub(super) fn is_withheld(&self) -> bool {
         self.lock().state.current.as_ref().is_some_and(|current| current.withheld.is_some())
     }
-
-    /// Lets another request go first, because the one that was to do so could not be sent.
-    pub(super) fn give_up_scouting(&self) {
-        self.transition(|locked, inputs| ((), hold::give_up_scouting(&mut locked.state, inputs)));
-    }
 }
