@@ -75,7 +75,8 @@ impl Core {
         self.transition(|locked, _| ((), hold::follow(&mut locked.state, Some(sequence))));
     }
 
-    /// Has those who wait for the flight ask again, if one of them may try a token that was refused.
+    /// Has those who wait for the flight ask again, if one of them may try a token that was
+    /// refused.
     pub(super) fn release_trial(&self) {
         self.transition(|locked, inputs| ((), trial::release_trial(&locked.state, inputs)));
     }

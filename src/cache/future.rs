@@ -77,9 +77,9 @@ impl Wait {
     }
 
     /// Polls the wait, as the `poll` of a future. `requirement` is the same each time. `can_scout`
-    /// says whether the caller goes first with a token that may have died. `grant` returns what the caller takes of
-    /// the token that a flight has brought, or `None` if that token can't be sent any longer. Few
-    /// callers need a clone of the token, which is 2 % of what a waiter costs.
+    /// says whether the caller goes first with a token that may have died. `grant` returns what the
+    /// caller takes of the token that a flight has brought, or `None` if that token can't be sent
+    /// any longer. Few callers need a clone of the token, which is 2 % of what a waiter costs.
     pub(crate) fn poll<T>(
         &mut self,
         handle: &Handle,

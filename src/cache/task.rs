@@ -129,8 +129,8 @@ impl RefreshTask {
         then(&core);
     }
 
-    /// Waits for `work` after the hold has timed out, and lets a request try the token in use now and
-    /// then if that was refused meanwhile.
+    /// Waits for `work` after the hold has timed out, and lets a request try the token in use now
+    /// and then if that was refused meanwhile.
     pub(super) async fn with_trials<T>(&self, mut work: impl Future<Output = T> + Unpin) -> T {
         loop {
             // Twice per attempt, so that no trial is seen late, and no later than the next one may

@@ -1,8 +1,9 @@
 //! Transitions of a token that is withheld: it was refused while a request for its successor was
 //! under way, which may have killed it. Pure.
 //!
-//! The refusal may be the fault of a resource, and must not take the token from all others for long.
-//! So one request tries it now and then, and it is served again once such a request was accepted.
+//! The refusal may be the fault of a resource, and must not take the token from all others for
+//! long. So one request tries it now and then, and it is served again once such a request was
+//! accepted.
 
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use super::{
 };
 use crate::clock::{self, Moment};
 
-/// The time between two requests that try the token while no flight is under way, or if nothing was
-/// heard of the first. Without a flight all others get an error meanwhile.
+/// The time between two requests that try the token while no flight is under way. It is the same if
+/// nothing was heard of the first. Without a flight all others get an error meanwhile.
 pub(super) const TRY_ALONE_EVERY: Duration = Duration::from_secs(1);
 
 /// Lets one request try the token, if it is time. Returns whether this one does. One that can't be
@@ -67,9 +68,9 @@ pub(super) fn acquit(state: &mut State) -> Effects {
     Effects { release: state.flight.is_some(), ..Effects::publish() }
 }
 
-/// Takes in that an attempt of the flight in progress has failed. Returns whether callers go on with
-/// the token in use if the flight ends with that. Not with one that is withheld, which one request
-/// may try now.
+/// Takes in that an attempt of the flight in progress has failed. Returns whether callers go on
+/// with the token in use if the flight ends with that. Not with one that is withheld, which one
+/// request may try now.
 pub(super) fn attempt_failed(state: &mut State, inputs: &Inputs<'_>) -> (bool, Effects) {
     let is_withheld = state.current.as_ref().is_some_and(|it| it.withheld.is_some());
     (!is_withheld, give_up(state, inputs))
