@@ -52,7 +52,7 @@ pub(crate) struct Lease {
     /// act on a 401 once the cache is gone.
     on_response: std_sync::Weak<dyn OnResponse>,
     /// Dropped with the last reference to the last copy, which resolves the [`Drained`].
-    _in_use: Arc<oneshot::Sender<()>>,
+    in_use: Arc<oneshot::Sender<()>>,
     /// The lease is that of one request, which goes first.
     scout: Option<Scout>,
 }
@@ -101,7 +101,7 @@ impl Lease {
                 fresh_until: AtomicU64::new(CLOSED),
                 on_response: std_sync::Weak::clone(on_response),
                 mark: std_sync::atomic::AtomicU64::new(watched),
-                _in_use: Arc::clone(&sender),
+                in_use: Arc::clone(&sender),
                 scout: None,
             })
         });
@@ -118,7 +118,7 @@ impl Lease {
             fresh_until: AtomicU64::new(CLOSED),
             on_response: std_sync::Weak::clone(&of.on_response),
             mark: std_sync::atomic::AtomicU64::new(0),
-            _in_use: Arc::clone(&of._in_use),
+            in_use: Arc::clone(&of.in_use),
             scout: Some(Scout { of: Arc::clone(of), was_heard }),
         })
     }

@@ -140,12 +140,16 @@ where
                     match service.poll_ready(cx) {
                         Poll::Ready(Ok(())) => unsent.send(service, lease),
                         Poll::Ready(Err(error)) => {
-                            lease.iter().for_each(|lease| lease.give_up());
+                            if let Some(lease) = &lease {
+                                lease.give_up();
+                            }
                             return Poll::Ready(Some(Err(unsent.failed(error))));
                         }
                         // The lease is dropped here. Held for longer, it would delay a renewal.
                         Poll::Pending => {
-                            lease.iter().for_each(|lease| lease.give_up());
+                            if let Some(lease) = &lease {
+                                lease.give_up();
+                            }
                             let service = Some(Box::new(service));
                             self.set(State::Readying { unsent: Some(unsent), service });
                             return Poll::Pending;
