@@ -25,6 +25,18 @@ pub(super) enum Acquisition {
     Failed(AuthError),
 }
 
+/// The readiness of a caller to go first with a token that may have died, for all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CanScout {
+    /// It sends no request, so nobody would hear what becomes of the token.
+    No,
+    /// It tries a token that is withheld if nobody else has for a while: its request can't be sent
+    /// again.
+    Late,
+    /// Its request can be sent again.
+    Yes,
+}
+
 /// Returns the token that a request can be signed with now, and starts its renewal if that is due.
 pub(super) fn lease(
     state: &mut State,
@@ -43,7 +55,7 @@ pub(super) fn lease(
 pub(super) fn acquire(
     state: &mut State,
     requirement: &Requirement,
-    can_scout: bool,
+    can_scout: CanScout,
     has_runtime: bool,
     inputs: &Inputs<'_>,
 ) -> (Acquisition, Effects) {
@@ -53,10 +65,11 @@ pub(super) fn acquire(
         return (Acquisition::Token(token), effects);
     }
     let mut effects = Effects::default();
-    if can_scout && matches!(requirement, Requirement::Usable) && hold::scout(state, inputs) {
+    let is_usable = matches!(requirement, Requirement::Usable);
+    if is_usable && can_scout == CanScout::Yes && hold::scout(state, inputs) {
         return (Acquisition::Scout, effects);
     }
-    if matches!(requirement, Requirement::Usable) && trial::try_withheld(state, can_scout, inputs) {
+    if is_usable && trial::try_withheld(state, can_scout, inputs) {
         return (Acquisition::Scout, effects);
     }
     let bound = clock::later(now.at, inputs.rules.flight_bound());

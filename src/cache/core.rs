@@ -134,7 +134,7 @@ use tokio::{runtime::Handle, time::Instant};
 
 pub(crate) use super::locked::Acquired;
 use super::{
-    acquire::{self, Acquisition},
+    acquire::{self, Acquisition, CanScout},
     changes::Changes,
     complete::{self, Completion},
     deferred::{Deferred, ToSpawn},
@@ -218,7 +218,7 @@ impl Core {
     pub(super) fn acquire(
         &self,
         requirement: &Requirement,
-        can_scout: bool,
+        can_scout: CanScout,
         runtime: Option<&Handle>,
     ) -> (Acquired, Option<ToSpawn>) {
         let (mut locked, inputs) = self.enter();
@@ -230,7 +230,7 @@ impl Core {
             Acquisition::Token(token) => Acquired::Token(token),
             Acquisition::Failed(error) => Acquired::Failed(error),
             Acquisition::Scout => match &locked.leases {
-                Some(leases) => Acquired::Scout(sync::Arc::clone(leases.current().local())),
+                Some(leases) => Acquired::Scout(Lease::of_scout(leases.current().local())),
                 None => locked.handle(true),
             },
             Acquisition::Wait => locked.handle(matches!(requirement, Requirement::Usable)),

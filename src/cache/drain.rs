@@ -75,7 +75,8 @@ impl Core {
         self.transition(|locked, _| ((), hold::follow(&mut locked.state, Some(sequence))));
     }
 
-    /// Has those who wait for the flight ask again, if one of them may try a token that was refused.
+    /// Has those who wait for the flight ask again, if one of them may try a token that was
+    /// refused.
     pub(super) fn release_trial(&self) {
         self.transition(|locked, inputs| ((), trial::release_trial(&locked.state, inputs)));
     }
@@ -95,10 +96,5 @@ impl Core {
     /// Returns whether the token in use was refused when its successor had been asked for.
     pub(super) fn is_withheld(&self) -> bool {
         self.lock().state.current.as_ref().is_some_and(|current| current.withheld.is_some())
-    }
-
-    /// Lets another request go first, because the one that was to do so could not be sent.
-    pub(super) fn give_up_scouting(&self) {
-        self.transition(|locked, inputs| ((), hold::give_up_scouting(&mut locked.state, inputs)));
     }
 }

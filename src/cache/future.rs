@@ -10,7 +10,7 @@ use std::{
 use tokio::{runtime, time::Instant};
 
 use super::{
-    acquire::issued_again,
+    acquire::{CanScout, issued_again},
     core::Acquired,
     flight::{FlightHandle, Outcome, OutcomeListener},
     handle::{Handle, On},
@@ -77,14 +77,14 @@ impl Wait {
     }
 
     /// Polls the wait, as the `poll` of a future. `requirement` is the same each time. `can_scout`
-    /// says that the caller can use the lease of a scout. `grant` returns what the caller takes of
-    /// the token that a flight has brought, or `None` if that token can't be sent any longer. Few
-    /// callers need a clone of the token, which is 2 % of what a waiter costs.
+    /// says whether the caller goes first with a token that may have died. `grant` returns what the
+    /// caller takes of the token that a flight has brought, or `None` if that token can't be sent
+    /// any longer. Few callers need a clone of the token, which is 2 % of what a waiter costs.
     pub(crate) fn poll<T>(
         &mut self,
         handle: &Handle,
         requirement: &Requirement,
-        can_scout: bool,
+        can_scout: CanScout,
         mut grant: impl FnMut(&AccessToken) -> Option<T>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Granted<T>, AuthError>> {
@@ -253,7 +253,7 @@ impl Future for TokenFuture {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { handle, requirement, wait } = &mut *self;
         let grant = |token: &AccessToken| handle.can_send(token).then(|| token.clone());
-        let granted = ready!(wait.poll(handle, requirement, false, grant, cx));
+        let granted = ready!(wait.poll(handle, requirement, CanScout::No, grant, cx));
         Poll::Ready(granted.map(|granted| match granted {
             Granted::Token(token) | Granted::Flown(token) => token,
             Granted::Scout(lease) => lease.token.clone(),

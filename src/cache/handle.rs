@@ -10,6 +10,7 @@ use std::{
 use tokio::{runtime, time::sleep_until};
 
 use super::{
+    acquire::CanScout,
     complete::{Arrival, Completion},
     core::{Acquired, Core},
     deferred::ToSpawn,
@@ -81,12 +82,6 @@ impl Handle {
         lease
     }
 
-    /// Lets another request go first after a hold that timed out, because this one can't be sent
-    /// yet.
-    pub(crate) fn give_up_scouting(&self) {
-        self.core.give_up_scouting();
-    }
-
     /// Takes in a 401 after which the token could not be renewed, for this reason.
     pub(crate) fn not_renewed(&self, error: AuthError) {
         self.core.not_renewed(error);
@@ -102,8 +97,13 @@ impl Handle {
     /// Returns a token at once, or the flight to wait for: the one in progress, or one that this
     /// call starts.
     ///
-    /// A caller that `can_scout` may go first with a token that may have died.
-    pub(super) fn acquire(&self, requirement: &Requirement, can_scout: bool, on: On) -> Acquired {
+    /// A caller that [can scout](CanScout) may go first with a token that may have died.
+    pub(super) fn acquire(
+        &self,
+        requirement: &Requirement,
+        can_scout: CanScout,
+        on: On,
+    ) -> Acquired {
         acquire(&self.core, requirement, can_scout, on, &self.tasks)
     }
 }
@@ -117,7 +117,7 @@ impl Drop for Handle {
 fn acquire(
     core: &Arc<Core>,
     requirement: &Requirement,
-    can_scout: bool,
+    can_scout: CanScout,
     on: On,
     tasks: &Tasks,
 ) -> Acquired {
@@ -232,7 +232,7 @@ async fn keep_warm(core: Weak<Core>, tasks: Tasks) {
         sleep_until(next.map_or(soon, |next| next.max(soon))).await;
         let Some(core) = core.upgrade() else { return };
         // Starts what is due. The task has no use for the token or the error.
-        drop(acquire(&core, &Requirement::Usable, false, On::NamedRuntime, &tasks));
+        drop(acquire(&core, &Requirement::Usable, CanScout::No, On::NamedRuntime, &tasks));
     }
 }
 

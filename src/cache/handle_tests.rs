@@ -38,7 +38,7 @@ fn handle() -> Handle {
 }
 
 async fn token(handle: &Handle) -> AccessToken {
-    match handle.acquire(&Requirement::Usable, false, On::default()) {
+    match handle.acquire(&Requirement::Usable, CanScout::No, On::default()) {
         Acquired::Token(token) => token,
         Acquired::Waiting(mut flight) => {
             poll_fn(|cx| {
@@ -81,7 +81,7 @@ async fn reading_a_valid_token_takes_no_lock() {
     let (read, done) = mpsc::channel();
     let reader = Arc::clone(&handle);
     thread::spawn(move || {
-        let acquired = reader.acquire(&Requirement::Usable, false, On::default());
+        let acquired = reader.acquire(&Requirement::Usable, CanScout::No, On::default());
         let is_served = matches!(acquired, Acquired::Token(_));
         let _ = read.send(reader.lease().is_some() && is_served);
     });

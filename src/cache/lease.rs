@@ -27,6 +27,9 @@ pub(crate) trait OnResponse: Send + Sync {
 
     /// Handles the first acceptance of `token` on a lease, or one by a route that is watched.
     fn accepted(&self, token: &AccessToken, route: Option<Route>);
+
+    /// Takes in that the request that went first with `token` has told nothing of it.
+    fn unheard(&self, _token: &AccessToken, _was_sent: bool) {}
 }
 
 /// A token in use by one request or more.
@@ -49,7 +52,20 @@ pub(crate) struct Lease {
     /// act on a 401 once the cache is gone.
     on_response: std_sync::Weak<dyn OnResponse>,
     /// Dropped with the last reference to the last copy, which resolves the [`Drained`].
-    _in_use: Arc<oneshot::Sender<()>>,
+    in_use: Arc<oneshot::Sender<()>>,
+    /// The lease is that of one request, which goes first.
+    scout: Option<Scout>,
+}
+
+/// The part of a request that goes first with a token that may have died.
+///
+/// Dropped, it lets another one go, because all others wait to hear of the token. It lies in the
+/// lease, so that no other request pays for it.
+struct Scout {
+    /// The lease of the others.
+    of: Arc<Lease>,
+    /// The cache has heard of the token, or that the request was not sent.
+    was_heard: std_sync::atomic::AtomicBool,
 }
 
 /// The references to each copy of a lease beside those of requests: of the [`Generations`] and of
@@ -85,10 +101,31 @@ impl Lease {
                 fresh_until: AtomicU64::new(CLOSED),
                 on_response: std_sync::Weak::clone(on_response),
                 mark: std_sync::atomic::AtomicU64::new(watched),
-                _in_use: Arc::clone(&sender),
+                in_use: Arc::clone(&sender),
+                scout: None,
             })
         });
         (leases, drained.shared())
+    }
+
+    /// Creates the lease of a request that goes first with the token that the others have a lease
+    /// `of`.
+    pub(super) fn of_scout(of: &Arc<Self>) -> Arc<Self> {
+        let was_heard = std_sync::atomic::AtomicBool::new(false);
+        Arc::new(Self {
+            token: of.token.clone(),
+            header: of.token.copy_header(),
+            fresh_until: AtomicU64::new(CLOSED),
+            on_response: std_sync::Weak::clone(&of.on_response),
+            mark: std_sync::atomic::AtomicU64::new(0),
+            in_use: Arc::clone(&of.in_use),
+            scout: Some(Scout { of: Arc::clone(of), was_heard }),
+        })
+    }
+
+    /// Lets another request go first, because this one can't be sent yet.
+    pub(crate) fn give_up(&self) {
+        self.scout.iter().for_each(|scout| scout.give_up(false));
     }
 
     /// Returns whether the lease may be taken without asking the slot.
@@ -122,6 +159,7 @@ impl Lease {
     /// Reports that a resource refused the token. The request is no longer in flight.
     pub(crate) fn refuse(lease: Arc<Self>, refusal: &Refusal<'_>) -> Verdict {
         let on_response = lease.on_response.upgrade();
+        lease.scout.iter().for_each(|scout| scout.was_heard.store(true, Ordering::Relaxed));
         drop(lease);
         on_response.map_or(Verdict::Return, |on_response| on_response.refused(refusal))
     }
@@ -150,6 +188,10 @@ impl Lease {
 
     #[cold]
     fn accept_slow(&self, route: Option<Route>) {
+        if let Some(scout) = &self.scout {
+            scout.was_heard.store(true, Ordering::Relaxed);
+            return scout.of.accept_slow(route);
+        }
         let mark = self.mark.load(Ordering::Relaxed);
         let is_first = mark & ACCEPTED == 0;
         if is_first {
@@ -168,6 +210,22 @@ impl Lease {
     fn watch(&self, watched: u64) {
         self.mark.fetch_or(watched & !ACCEPTED, Ordering::Relaxed);
         self.mark.fetch_and(watched | ACCEPTED, Ordering::Relaxed);
+    }
+}
+
+impl Scout {
+    fn give_up(&self, was_sent: bool) {
+        if !self.was_heard.swap(true, Ordering::Relaxed)
+            && let Some(on_response) = self.of.on_response.upgrade()
+        {
+            on_response.unheard(&self.of.token, was_sent);
+        }
+    }
+}
+
+impl Drop for Scout {
+    fn drop(&mut self) {
+        self.give_up(true);
     }
 }
 

@@ -57,18 +57,19 @@ use std::{fmt, sync::Arc};
 use http::Uri;
 
 use self::lease::OnResponse;
-pub use self::{builder::TokenCacheBuilder, changes::TokenUpdates, future::TokenFuture};
-use self::{
-    core::Core,
-    handle::{Handle, Tasks},
-    state::Rules,
-};
 pub(crate) use self::{
+    acquire::CanScout,
     future::{Granted, Wait},
     lease::Lease,
     slot::CachedLease,
     state::Requirement,
     verdict::{DoubtFuture, DoubtOutcome, Probe, Refusal, Verdict},
+};
+pub use self::{builder::TokenCacheBuilder, changes::TokenUpdates, future::TokenFuture};
+use self::{
+    core::Core,
+    handle::{Handle, Tasks},
+    state::Rules,
 };
 use crate::{
     endpoint::{DynEndpoint, Rotation, TokenEndpoint},

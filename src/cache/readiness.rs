@@ -15,8 +15,8 @@ impl TokenCache {
     ///
     /// It never waits and starts nothing. A cache is ready in each of these states:
     ///
-    /// - No token was ever asked for, or the last one has expired while nobody needed it. The next
-    ///   request gets a token.
+    /// - No token was ever asked for, or the last one has expired while nobody needed it and no
+    ///   refresh has failed since it was issued. The next request gets a token.
     /// - Requests are held while an exclusive endpoint is asked for a token. The hold ends within
     ///   [`RefreshPolicy::hold_timeout`](crate::RefreshPolicy::hold_timeout).
     /// - The endpoint is down, and the token in use is good. Requests are signed with it.
@@ -24,6 +24,11 @@ impl TokenCache {
     ///   its first 401 starts a refresh.
     /// - A resource refused a token that a resource had accepted before. If there is no successor,
     ///   it is served on.
+    ///
+    /// A token is not served on if it was refused after a hold on an exclusive endpoint had timed
+    /// out, because the request for its successor is likely to have killed it. It counts as no
+    /// token. While no successor can be had, one request at a time tries it, and it is served again
+    /// once a resource has accepted it.
     ///
     /// A token that no resource ever accepted, and that one has refused, can't be sent. A resource
     /// that refuses every token does not change the readiness, because the others can be reached.
@@ -130,7 +135,7 @@ fn is_ready(state: &State, now: &Moment) -> bool {
         || state.current.as_ref().is_some_and(|current| {
             let is_servable = match current.standing {
                 Standing::Good => true,
-                Standing::Refused => current.token.is_accepted(),
+                Standing::Refused => current.token.is_accepted() && current.withheld.is_none(),
                 Standing::Dead => false,
             };
             is_servable && current.token.is_usable_at(now)

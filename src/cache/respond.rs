@@ -5,9 +5,12 @@ use std::sync::Weak;
 use super::{
     broadcast::Broadcast,
     core::Core,
+    effect::Effects,
+    hold,
     invalidate::{self, Decision},
     lease::{Generations, OnResponse},
     locked::Locked,
+    trial,
     verdict::{ASKS_STORE, DoubtFuture, DoubtOutcome, OnDoubt, Probe, Refusal, Verdict},
 };
 use crate::{refresh::doubt::Sends, route::Route, token::AccessToken};
@@ -33,6 +36,19 @@ impl OnResponse for Core {
     fn accepted(&self, token: &AccessToken, route: Option<Route>) {
         self.transition(|locked, inputs| {
             ((), invalidate::accepted(&mut locked.state, token, route, inputs))
+        });
+    }
+
+    fn unheard(&self, token: &AccessToken, was_sent: bool) {
+        self.transition(|locked, inputs| {
+            let state = &mut locked.state;
+            let is_current = state.current.as_ref().is_some_and(|it| it.token.is(token));
+            let effects = match (is_current, was_sent) {
+                (false, _) => Effects::default(),
+                (true, false) => hold::give_up_scouting(state, inputs),
+                (true, true) => trial::unheard(state, inputs),
+            };
+            ((), effects)
         });
     }
 }

@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{
     super::{
-        acquire::{self, Acquisition},
+        acquire::{self, Acquisition, CanScout},
         complete::{self, Arrival, Completion},
         effect::{Effect, NewLeases, Record},
         hold, invalidate,
@@ -101,7 +101,7 @@ impl World {
     }
 
     fn acquire(&mut self, requirement: &Requirement) -> (Acquisition, Effects) {
-        let can_scout = self.can_scout;
+        let can_scout = if self.can_scout { CanScout::Yes } else { CanScout::Late };
         self.step(|state, inputs| acquire::acquire(state, requirement, can_scout, true, inputs))
     }
 

@@ -28,6 +28,7 @@ use super::{
     fleet::HeldTurn,
     flight::interrupted,
     hold::DrainPlan,
+    trial::TRY_ALONE_EVERY,
 };
 use crate::{
     clock,
@@ -128,13 +129,15 @@ impl RefreshTask {
         then(&core);
     }
 
-    /// Waits for `work` after the hold has timed out, and lets a request try the token in use now and
-    /// then if that was refused meanwhile.
+    /// Waits for `work` after the hold has timed out, and lets a request try the token in use now
+    /// and then if that was refused meanwhile.
     pub(super) async fn with_trials<T>(&self, mut work: impl Future<Output = T> + Unpin) -> T {
         loop {
-            // Twice per attempt, so that no trial is seen late.
+            // Twice per attempt, so that no trial is seen late, and no later than the next one may
+            // be if nothing is heard of one.
             let now = clock::now();
-            let latest = clock::later(now, self.core.rules.policy.attempt_timeout / 2);
+            let pause = (self.core.rules.policy.attempt_timeout / 2).min(TRY_ALONE_EVERY);
+            let latest = clock::later(now, pause);
             let next = self.core.next_trial().filter(|next| now < *next);
             let next = next.map_or(latest, |next| next.min(latest));
             match timeout_at(next, &mut work).await {

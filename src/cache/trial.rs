@@ -1,28 +1,34 @@
 //! Transitions of a token that is withheld: it was refused while a request for its successor was
 //! under way, which may have killed it. Pure.
 //!
-//! The refusal may be the fault of a resource, and must not take the token from all others for long.
-//! So one request tries it now and then, and it is served again once such a request was accepted.
+//! The refusal may be the fault of a resource, and must not take the token from all others for
+//! long. So one request tries it now and then, and it is served again once such a request was
+//! accepted.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{
+    acquire::CanScout,
     effect::Effects,
     state::{CurrentToken, Inputs, Standing, State, Trials},
     task::SILENCE,
 };
 use crate::clock::{self, Moment};
 
-/// The time between two requests that try the token while no flight is under way. All others get an
-/// error then.
-const TRY_ALONE_EVERY: Duration = Duration::from_secs(1);
+/// The time between two requests that try the token while no flight is under way. It is the same if
+/// nothing was heard of the first. Without a flight all others get an error meanwhile.
+pub(super) const TRY_ALONE_EVERY: Duration = Duration::from_secs(1);
 
 /// Lets one request try the token, if it is time. Returns whether this one does. One that can't be
 /// replayed lets the others go before it.
-pub(super) fn try_withheld(state: &mut State, can_replay: bool, inputs: &Inputs<'_>) -> bool {
-    let silence = if can_replay { Duration::ZERO } else { SILENCE };
+pub(super) fn try_withheld(state: &mut State, can_scout: CanScout, inputs: &Inputs<'_>) -> bool {
+    let silence = match can_scout {
+        CanScout::No => return false,
+        CanScout::Late => SILENCE,
+        CanScout::Yes => Duration::ZERO,
+    };
     let from = next_trial(state, &inputs.now).map(|next| clock::later(next, silence));
     let goes = from.is_some_and(|from| inputs.now.at >= from);
     let trials = trials(state, inputs);
@@ -62,9 +68,9 @@ pub(super) fn acquit(state: &mut State) -> Effects {
     Effects { release: state.flight.is_some(), ..Effects::publish() }
 }
 
-/// Takes in that an attempt of the flight in progress has failed. Returns whether callers go on with
-/// the token in use if the flight ends with that. Not with one that is withheld, which one request
-/// may try now.
+/// Takes in that an attempt of the flight in progress has failed. Returns whether callers go on
+/// with the token in use if the flight ends with that. Not with one that is withheld, which one
+/// request may try now.
 pub(super) fn attempt_failed(state: &mut State, inputs: &Inputs<'_>) -> (bool, Effects) {
     let is_withheld = state.current.as_ref().is_some_and(|it| it.withheld.is_some());
     (!is_withheld, give_up(state, inputs))
@@ -74,6 +80,14 @@ pub(super) fn attempt_failed(state: &mut State, inputs: &Inputs<'_>) -> (bool, E
 pub(super) fn give_up(state: &mut State, inputs: &Inputs<'_>) -> Effects {
     let trials = state.current.iter_mut().filter_map(|current| current.withheld.as_mut());
     trials.for_each(|trials| trials.next = inputs.now.at);
+    release_trial(state, inputs)
+}
+
+/// Lets another request try the token before long, because the last one has told nothing. Not at
+/// once, or a service that fails would have each request wake all others.
+pub(super) fn unheard(state: &mut State, inputs: &Inputs<'_>) -> Effects {
+    let trials = state.current.iter_mut().filter_map(|current| current.withheld.as_mut());
+    trials.for_each(|it| it.next = it.next.min(clock::later(it.last, TRY_ALONE_EVERY)));
     release_trial(state, inputs)
 }
 

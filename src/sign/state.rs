@@ -15,7 +15,7 @@ use super::{
     refused::{Next, Refused, after_refusal},
 };
 use crate::{
-    cache::{DoubtFuture, DoubtOutcome, Granted, Lease, Probe, Requirement, Wait},
+    cache::{CanScout, DoubtFuture, DoubtOutcome, Granted, Lease, Probe, Requirement, Wait},
     clock::{self, Alarm},
     error::{BoxError, Error, line_of},
     replay::{KeptHead, Replay},
@@ -115,10 +115,12 @@ where
                 // token the caller gets the error of the refresh that it waited for.
                 StateProj::Acquiring { unsent, wait } => {
                     let Some(waiting) = unsent else { return Poll::Pending };
+                    let can_replay = R::KEEPS && waiting.attempt.is_none();
+                    let can_scout = if can_replay { CanScout::Yes } else { CanScout::Late };
                     let granted = ready!(wait.poll(
                         waiting.handle.signer.cache.handle(),
                         &Requirement::Usable,
-                        R::KEEPS && waiting.attempt.is_none(),
+                        can_scout,
                         |token| {
                             let (service, lease) = waiting.handle.service_and_lease();
                             (lease.is_some() || token.is_usable()).then_some((service, lease))
@@ -126,10 +128,10 @@ where
                         cx,
                     ));
                     let Some(unsent) = unsent.take() else { return Poll::Pending };
-                    let (mut service, lease, is_scout) = match granted {
-                        Ok(Granted::Token(_)) => (unsent.handle.service(), None, false),
-                        Ok(Granted::Flown((service, lease))) => (service, lease, false),
-                        Ok(Granted::Scout(lease)) => (unsent.handle.service(), Some(lease), true),
+                    let (mut service, lease) = match granted {
+                        Ok(Granted::Token(_)) => (unsent.handle.service(), None),
+                        Ok(Granted::Flown((service, lease))) => (service, lease),
+                        Ok(Granted::Scout(lease)) => (unsent.handle.service(), Some(lease)),
                         Err(error) => {
                             let error = Error::auth_of(error, Some(line_of(&unsent.request)));
                             return Poll::Ready(Some(Err(error)));
@@ -138,12 +140,15 @@ where
                     match service.poll_ready(cx) {
                         Poll::Ready(Ok(())) => unsent.send(service, lease),
                         Poll::Ready(Err(error)) => {
+                            if let Some(lease) = &lease {
+                                lease.give_up();
+                            }
                             return Poll::Ready(Some(Err(unsent.failed(error))));
                         }
                         // The lease is dropped here. Held for longer, it would delay a renewal.
                         Poll::Pending => {
-                            if is_scout {
-                                unsent.handle.signer.cache.handle().give_up_scouting();
+                            if let Some(lease) = &lease {
+                                lease.give_up();
                             }
                             let service = Some(Box::new(service));
                             self.set(State::Readying { unsent: Some(unsent), service });
@@ -232,7 +237,8 @@ where
                 let Some(waiting) = refused else { return Poll::Pending };
                 let handle = waiting.replay.handle.signer.cache.handle();
                 let grant = |token: &_| handle.can_send(token).then_some(());
-                let result = ready!(wait.poll(handle, &waiting.requirement, false, grant, cx));
+                let result =
+                    ready!(wait.poll(handle, &waiting.requirement, CanScout::No, grant, cx));
                 let Some(refused) = refused.take() else { return Poll::Pending };
                 match refused.restore::<B, R>(result.err()) {
                     Ok(unsent) => State::acquiring(unsent),

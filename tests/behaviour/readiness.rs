@@ -12,6 +12,7 @@ use std::{
 use support::{Endpoint, Step, known_at_once, settle};
 use tokio::time::{advance, sleep};
 use tokio_test::{assert_pending, task};
+use tower::Layer;
 use tower_reauth::{
     AuthError, Counters, TokenCache,
     store::{MemoryStore, Name},
@@ -124,9 +125,30 @@ async fn a_refused_token_counts_if_a_resource_had_accepted_it() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_refused_after_its_hold_does_not_count_while_no_successor_is_to_be_had() {
+    let endpoint = Endpoint::exclusive();
+    let cache = cache(&endpoint);
+    accept(&cache).await;
+    endpoint.then(Step::Hang).then(rejected());
+    let mut refresh = task::spawn(cache.refresh());
+    assert_pending!(refresh.poll());
+    // The hold times out, and the one that goes first is refused.
+    sleep(Duration::from_secs(2)).await;
+    let unauthorized = support::Resource::new(|_, _| support::unauthorized());
+    let layer = tower_reauth::AuthLayer::new(cache.clone());
+    let refused = layer.layer(unauthorized).send(support::get(support::URI)).await.unwrap();
+    assert_eq!(refused.status(), 401);
+    refresh.await.unwrap_err();
+    assert!(cache.token().await.is_err() && cache.current().is_none());
+    assert!(!cache.is_ready());
+    // One request tries it, and all others may send it after that.
+    accept(&cache).await;
+    assert!(cache.is_ready() && cache.last_error().is_some());
+}
+
 /// Sends a request with the token in use, which is accepted.
 async fn accept(cache: &TokenCache) {
-    use tower::Layer;
     let resource = support::Resource::new(|_, _| support::ok());
     let client = tower_reauth::AuthLayer::new(cache.clone()).layer(resource);
     client.send(support::get(support::URI)).await.unwrap();

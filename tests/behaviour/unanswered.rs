@@ -1,15 +1,20 @@
 //! A request for a token that is never answered: it may have killed the token in use, and one
 //! request finds out for all.
 
-use std::time::Duration;
+use std::{
+    future::{Pending, pending},
+    io,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use support::{Endpoint, Resource, Step, URI, authorization, get, ok, settle, unauthorized};
 use tokio::{
     task::JoinHandle,
-    time::{Instant, advance, sleep},
+    time::{Instant, advance, sleep, timeout},
 };
-use tower::{Layer, ServiceExt};
-use tower_reauth::{AuthError, AuthLayer, RefreshPolicy, TokenCache};
+use tower::{Layer, Service, ServiceExt};
+use tower_reauth::{AuthError, AuthLayer, BoxError, RefreshPolicy, TokenCache};
 
 const FORBIDDEN: &str = "https://api.example.com/forbidden";
 
@@ -268,4 +273,123 @@ async fn an_attempt_that_is_refused_within_the_hold_gives_the_token_back() {
     assert!(cache.refresh().await.is_err());
     assert_eq!(call(&cache, &resource, URI).await.unwrap().0, Ok(200));
     assert_eq!(endpoint.calls(), 2);
+}
+
+/// Has a flight in progress whose hold has timed out, and in which the request that went first was
+/// refused, 1.5 s after the flight began.
+async fn refused_after_hold(endpoint: &Endpoint, resource: &Resource) -> TokenCache {
+    let cache = accepted(endpoint, 1000).await;
+    drop(tokio::spawn(cache.refresh()));
+    settle().await;
+    drop(call(&cache, resource, FORBIDDEN));
+    sleep(Duration::from_millis(1500)).await;
+    assert_eq!(resource.seen().len(), 1);
+    cache
+}
+
+/// Has `n` requests wait that are accepted. Returns how long they took at most.
+async fn longest_wait(cache: &TokenCache, resource: &Resource, n: usize) -> Duration {
+    let callers: Vec<_> = (0..n).map(|_| call(cache, resource, URI)).collect();
+    let mut longest = Duration::ZERO;
+    for caller in callers {
+        let (status, took) = caller.await.unwrap();
+        assert_eq!(status, Ok(200));
+        longest = longest.max(took);
+    }
+    longest
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_sends_no_request_does_not_try_the_token() {
+    for waits in [true, false] {
+        let endpoint = Endpoint::exclusive();
+        let resource = partly_forbidden();
+        let cache = refused_after_hold(&endpoint, &resource).await;
+        if !waits {
+            // It comes when the token may be tried at once.
+            sleep(Duration::from_millis(10_500)).await;
+        }
+        let token = tokio::spawn(cache.token());
+        let warm_up = tokio::spawn(cache.warm_up());
+        settle().await;
+        assert!(!token.is_finished() && !warm_up.is_finished());
+        let longest = longest_wait(&cache, &resource, 5).await;
+        let most = if waits { 10_700 } else { 50 };
+        assert!(longest <= Duration::from_millis(most), "waits: {waits}, {longest:?}");
+        // The token was acquitted.
+        assert!(token.await.unwrap().is_ok() && warm_up.await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_endpoint_is_left_alone_a_caller_that_sends_no_request_gets_the_error() {
+    let endpoint = Endpoint::exclusive();
+    let cache = forsaken(&endpoint).await;
+    assert!(cache.token().await.unwrap_err().is_rejected());
+    assert!(cache.warm_up().await.unwrap_err().is_rejected());
+    let (status, _) = call(&cache, &partly_forbidden(), URI).await.unwrap();
+    assert_eq!(status, Ok(200));
+}
+
+/// A service that never becomes ready.
+#[derive(Clone)]
+struct Unready;
+
+impl<B> Service<http::Request<B>> for Unready {
+    type Response = http::Response<String>;
+    type Error = BoxError;
+    type Future = Pending<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Err("not ready".into()))
+    }
+
+    fn call(&mut self, _: http::Request<B>) -> Self::Future {
+        pending()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_tries_the_token_and_tells_nothing_keeps_the_others_two_seconds_at_most() {
+    for how in ["is dropped", "is answered 503", "fails", "is not ready"] {
+        let endpoint = Endpoint::exclusive();
+        let resource = partly_forbidden();
+        let cache = refused_after_hold(&endpoint, &resource).await;
+        let layer = AuthLayer::new(cache.clone());
+        let silent = async move {
+            match how {
+                "is dropped" => {
+                    let slow = Resource::new(|_, _| ok()).taking(Duration::from_secs(3600));
+                    let send = layer.layer(slow).oneshot(get(URI));
+                    assert!(timeout(Duration::from_millis(9800), send).await.is_err());
+                }
+                "is answered 503" => {
+                    let service = layer.layer(Resource::new(|_, _| {
+                        let mut response = ok();
+                        *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+                        response
+                    }));
+                    assert_eq!(service.oneshot(get(URI)).await.unwrap().status(), 503);
+                }
+                "fails" => {
+                    let service = layer.layer(tower::service_fn(async |_: http::Request<_>| {
+                        Err::<http::Response<String>, _>(io::Error::other("reset"))
+                    }));
+                    service.oneshot(get(URI)).await.unwrap_err();
+                }
+                _ => {
+                    // The layer's own service is asked first, and is ready.
+                    let mut service = layer.layer(Unready);
+                    service.call(get(URI)).await.unwrap_err();
+                }
+            }
+        };
+        let silent = tokio::spawn(silent);
+        settle().await;
+        // The attempt ends after 10 s in all, and the one that has waited longest tries the token.
+        let longest = longest_wait(&cache, &resource, 5).await;
+        silent.await.unwrap();
+        let most = if how == "is not ready" { 9000 } else { 10_700 };
+        assert!(longest <= Duration::from_millis(most), "one {how}: {longest:?}");
+    }
 }
