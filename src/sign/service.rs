@@ -66,6 +66,15 @@ impl<S, R, C> Auth<S, R, C> {
     /// requests one after the other, as under a retry, is quicker with `ready` and `call`, because
     /// it keeps the lease that it had.
     ///
+    /// # Boxed services
+    ///
+    /// rustc can't prove that an async block is `Send` if it awaits this future over a
+    /// `BoxCloneService` whose error is [`BoxError`](crate::BoxError). It says that an
+    /// implementation of `From` is not general enough. Two ways lead around that:
+    ///
+    /// - Await `client.send(request).boxed()`, with `futures_util::FutureExt`.
+    /// - Give the boxed service an error type of your own.
+    ///
     /// # Errors
     ///
     /// Returns the [errors of the service](Self#errors).
