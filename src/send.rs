@@ -72,7 +72,8 @@ where
     message = "`{Self}` is not `Clone`: derive `Clone`, or put a `tower::buffer::Buffer` around it",
     label = "the service inside of an `AuthLayer` must be `Clone`",
     note = "each request is sent through a clone, and so is one that is sent again after a 401",
-    note = "`tower::util::BoxCloneService` takes the place of `BoxService`"
+    note = "`tower::util::BoxCloneService` takes the place of `BoxService`; give it an error other \
+            than `BoxError`, or see `Auth::send` for how to send from a spawned task"
 )]
 pub trait CloneService: Clone {}
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{client_credentials::Credentials, source::CredentialsSource};
 use crate::{
@@ -47,6 +47,16 @@ pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> Result<T, Dur
     let Ok(ends) = ENDS.try_with(|ends| *ends) else { return Ok(future.await) };
     // The attempt's own timeout ends at the same instant. This one is polled first.
     timeout_at(ends, future).await.map_err(|_| ends.saturating_duration_since(started))
+}
+
+/// Returns what a future brings within `longest`, and within half of what is left of the attempt,
+/// which has something else to tell.
+///
+/// Outside of an attempt it has as long as it takes.
+pub(crate) async fn soon<T>(longest: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let Ok(ends) = ENDS.try_with(|ends| *ends) else { return Some(future.await) };
+    let left = ends.saturating_duration_since(clock::now());
+    timeout(longest.min(left / 2), future).await.ok()
 }
 
 fn did_not_answer(waited: Duration) -> AuthError {

@@ -12,10 +12,20 @@ use super::client_credentials::Credentials;
 
 /// Reads `clientId` and `clientSecret`, or `client_id` and `client_secret`.
 ///
-/// An error names the field that is missing, doubled or unknown, and never holds the secret, not
-/// even if it is no string. A format may add what it knows of the place: that of `toml` shows the
-/// line.
 /// The format has to be self-describing, as JSON, TOML and YAML are.
+///
+/// # Errors
+///
+/// An error names the field that is missing, doubled or unknown. This crate's part of its text does
+/// not hold the secret, not even if that is no string.
+///
+/// <div class="warning">
+///
+/// A format may add the text that it was reading, and the secret with it. The error of `toml` shows
+/// the line in its `Display`, and the whole document in its `Debug`. Log neither of them, but
+/// `error.message()`, which has none of the text.
+///
+/// </div>
 ///
 /// # Examples
 ///

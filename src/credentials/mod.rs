@@ -39,7 +39,7 @@ mod source;
 mod watched;
 
 pub(crate) use self::{
-    bounded::{bounded, in_time, within},
+    bounded::{bounded, in_time, soon, within},
     boxed::BoxCredentialsSource,
     watched::Watched,
 };

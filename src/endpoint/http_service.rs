@@ -131,6 +131,11 @@ enum Fault {
     Unreachable,
 }
 
+/// Returns `true` if there was no response because a TLS handshake was refused.
+pub(super) fn is_tls_refusal(error: &AuthError) -> bool {
+    error.source().is_some_and(|source| fault(source) == Fault::Tls)
+}
+
 fn connection_error(error: BoxError, uri: &Uri, secrets: &[SecretString]) -> AuthError {
     let fault = fault(&*error);
     let endpoint = endpoint_at(uri);

@@ -66,6 +66,16 @@ impl<S, R, C> Auth<S, R, C> {
     /// requests one after the other, as under a retry, is quicker with `ready` and `call`, because
     /// it keeps the lease that it had.
     ///
+    /// # Boxed services in spawned tasks
+    ///
+    /// rustc can't prove that an async block is `Send` if it awaits this future, or that of
+    /// `oneshot`, over some services whose error is [`BoxError`](crate::BoxError). Among them are
+    /// a `BoxCloneService` and the `service_fn` of a closure. It says that an implementation of
+    /// `From` is not general enough. Two ways lead around that:
+    ///
+    /// - Await `client.send(request).boxed()`, with `futures_util::FutureExt`.
+    /// - Give the service an error type of its own, such as `std::io::Error`.
+    ///
     /// # Errors
     ///
     /// Returns the [errors of the service](Self#errors).

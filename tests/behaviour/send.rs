@@ -14,14 +14,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{future::join_all, stream};
+use futures_util::{FutureExt, future::join_all, stream};
 use http::{Request, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use support::{Endpoint, Resource, URI, get, known_at_once, ok, settle, unauthorized};
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready, task};
-use tower::{Layer, Service, ServiceBuilder, limit::ConcurrencyLimitLayer, service_fn};
+use tower::{
+    Layer, Service, ServiceBuilder, limit::ConcurrencyLimitLayer, service_fn, util::BoxCloneService,
+};
 use tower_reauth::{
     AuthLayer, BoxError, Error, TokenCache,
     replay::{ReplayBody, ReplayLayer},
@@ -144,6 +146,22 @@ fn a_service_that_fails_before_it_is_ready_is_asked_once() {
     // As a fused future.
     assert_pending!(sent.poll());
     assert_eq!(broken.asked.load(SeqCst), 1);
+}
+
+/// The compiler refuses to spawn the first of these without the second box.
+#[tokio::test(start_paused = true)]
+async fn a_request_through_a_boxed_service_is_sent_from_a_task_in_the_documented_ways() {
+    type Boxed<E> = BoxCloneService<Request<String>, Response<Bytes>, E>;
+
+    let layer = auth(&Endpoint::exclusive());
+    let answer = |_| ready(Ok(Response::default()));
+    let client = layer.layer(Boxed::<BoxError>::new(service_fn(answer)));
+    let sent = tokio::spawn(async move { client.send(get(URI)).boxed().await.is_ok() });
+    assert!(sent.await.unwrap());
+    let client =
+        layer.layer(Boxed::<std::io::Error>::new(service_fn(|_| ready(Ok(Response::default())))));
+    let sent = tokio::spawn(async move { client.send(get(URI)).await.is_ok() });
+    assert!(sent.await.unwrap());
 }
 
 type Upload = UnsyncBoxBody<Bytes, Infallible>;

@@ -10,9 +10,10 @@ use crate::error::{ConfigError, shown};
 ///
 /// The server's metadata is fetched when a token is first asked for, and again a day later, or if
 /// the token endpoint answers 404, 405 or 410 or its host is gone. What was fetched before is used
-/// if there is no response within two seconds, or none with a document. The `issuer` of a document
-/// must be the one given (section 3.3), and that of an https issuer may name no address over plain
-/// http. A document is looked for at the address of section 3.1, and at that of `OpenID` Connect if
+/// if there is no response within two seconds, or none with a document that can be used. It is not
+/// used after a document of another issuer or a refused TLS handshake. The `issuer` of a document
+/// must be the one given (section 3.3), and an https issuer's token endpoint may not be one over
+/// plain http. A document is looked for at the address of section 3.1, and at that of `OpenID` Connect if
 /// the first one has none or has not answered within a second.
 ///
 /// The issuer becomes the audience of assertions. Unless a
@@ -61,15 +62,15 @@ pub(super) enum Address {
 }
 
 impl TokenAddress {
-    /// Checks the address.
+    /// Checks the address, for a client that shows a certificate or does not.
     ///
     /// # Errors
     ///
     /// Returns an error if it is no absolute http or https URL.
-    pub(super) fn checked(self) -> Result<Address, ConfigError> {
+    pub(super) fn checked(self, has_certificate: bool) -> Result<Address, ConfigError> {
         Ok(match self.0 {
             Given::Url(url) => Address::Fixed(crate::origin::parse_with_query(&url)?),
-            Given::Issuer(issuer) => Address::Discovered(Discovery::new(issuer)?),
+            Given::Issuer(issuer) => Address::Discovered(Discovery::new(issuer, has_certificate)?),
         })
     }
 }

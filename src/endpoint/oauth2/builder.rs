@@ -324,7 +324,8 @@ impl<S: HttpService> OAuth2Builder<S> {
     ///   given, for a client authentication without [credentials](Self::credentials), for a header
     ///   that the request has itself, and for a JSON pointer that is none.
     pub fn build(mut self) -> Result<OAuth2<S>, ConfigError> {
-        self.settings.address = self.address.checked()?;
+        let has_certificate = matches!(self.settings.client_auth, ClientAuth::Tls);
+        self.settings.address = self.address.checked(has_certificate)?;
         let mut client = TokenClient::new(self.service);
         if self.allow_plain_http {
             client = client.allow_plain_http();

@@ -13,8 +13,12 @@ use http_body_util::Full;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    super::{client::TokenClient, http_service::HttpService, response::TokenResponse},
-    metadata::{self, Metadata, Unusable},
+    super::{
+        client::TokenClient,
+        http_service::{self, HttpService},
+        response::TokenResponse,
+    },
+    metadata::{self, Metadata, Unusable, Wanted},
 };
 use crate::{
     clock, credentials,
@@ -33,6 +37,7 @@ const HEAD_START: Duration = Duration::from_secs(1);
 /// The metadata of one issuer.
 pub(super) struct Discovery {
     issuer: String,
+    has_certificate: bool,
     addresses: [Uri; 2],
     found: Mutex<Option<Found>>,
 }
@@ -44,15 +49,23 @@ struct Found {
     fresh_until: Option<Instant>,
 }
 
+/// The failure of one fetch.
+struct Failure {
+    error: AuthError,
+    /// What was found before can't be trusted any more, because the issuer is another's now.
+    is_void: bool,
+}
+
 impl Discovery {
-    /// Creates a discovery that has fetched nothing yet.
+    /// Creates a discovery that has fetched nothing yet, for a client that shows a certificate or
+    /// does not.
     ///
     /// # Errors
     ///
     /// Returns an error if the issuer is no absolute http or https URL without query and fragment.
-    pub(super) fn new(issuer: String) -> Result<Self, ConfigError> {
+    pub(super) fn new(issuer: String, has_certificate: bool) -> Result<Self, ConfigError> {
         let addresses = metadata::addresses(&issuer)?;
-        Ok(Self { issuer, addresses, found: Mutex::default() })
+        Ok(Self { issuer, has_certificate, addresses, found: Mutex::default() })
     }
 
     pub(super) fn issuer(&self) -> &str {
@@ -65,20 +78,21 @@ impl Discovery {
     }
 
     /// Returns the metadata, which is fetched if it is not known or too old. An old one is used
-    /// while its server is down: the token endpoint may be up.
+    /// while its server is down or has no such document, because the token endpoint may be up.
     pub(super) async fn metadata<S: HttpService>(
         &self,
         client: &TokenClient<S>,
     ) -> Result<Arc<Metadata>, AuthError> {
         let found = self.found().clone();
-        let Some(former) = found else { return self.fetch_and_keep(client).await };
+        let Some(former) = found else {
+            return self.fetch_and_keep(client).await.map_err(|failure| failure.error);
+        };
         if former.fresh_until.is_some_and(|until| clock::now() < until) {
             return Ok(former.metadata);
         }
         match timeout(PATIENCE, self.fetch_and_keep(client)).await {
             Ok(Ok(metadata)) => Ok(metadata),
-            // A document that can't be trusted, or nobody who can be.
-            Ok(Err(error)) if error.is_permanent() && error.status().is_none() => Err(error),
+            Ok(Err(failure)) if failure.is_void => Err(failure.error),
             _ => Ok(former.metadata),
         }
     }
@@ -86,7 +100,7 @@ impl Discovery {
     async fn fetch_and_keep<S: HttpService>(
         &self,
         client: &TokenClient<S>,
-    ) -> Result<Arc<Metadata>, AuthError> {
+    ) -> Result<Arc<Metadata>, Failure> {
         // In a box, because hardly any request for a token needs its room.
         let fetched = credentials::in_time(Box::pin(self.fetch(client))).await;
         let metadata = Arc::new(fetched.map_err(|waited| self.timed_out(waited))??);
@@ -95,21 +109,17 @@ impl Discovery {
         Ok(metadata)
     }
 
-    /// Has the metadata fetched again if it can be, because the host that it names is gone.
+    /// Has the metadata fetched again if it can be, because the token endpoint was not where it
+    /// says. That may be over in a moment, so what is known is not forgotten.
     pub(super) fn doubt(&self) {
         if let Some(found) = &mut *self.found() {
             found.fresh_until = None;
         }
     }
 
-    /// Has the metadata fetched again, because the token endpoint was not where it says.
-    pub(super) fn forget(&self) {
-        *self.found() = None;
-    }
-
     /// Fetches the document from the first address, or from the second one where the first has none
     /// or hangs. Many servers have only the second one, and say so in many ways.
-    async fn fetch<S: HttpService>(&self, client: &TokenClient<S>) -> Result<Metadata, AuthError> {
+    async fn fetch<S: HttpService>(&self, client: &TokenClient<S>) -> Result<Metadata, Failure> {
         let [first, second] = &self.addresses;
         let mut first = pin!(self.fetch_from(client, first));
         let second = pin!(self.fetch_from(client, second));
@@ -119,10 +129,9 @@ impl Discovery {
             Err(_) => select(first, second).await.factor_first(),
         };
         match fetched {
-            Err(error) if may_be_elsewhere(&error) => other.await.map_err(|other| {
-                let is_telling = error.is_transient() || error.status().is_none();
-                if is_telling { error } else { other }
-            }),
+            Err(failure) if may_be_elsewhere(&failure.error) => {
+                other.await.map_err(|other| failure.and(other))
+            }
             fetched => fetched,
         }
     }
@@ -131,7 +140,7 @@ impl Discovery {
         &self,
         client: &TokenClient<S>,
         address: &Uri,
-    ) -> Result<Metadata, AuthError> {
+    ) -> Result<Metadata, Failure> {
         let mut request = Request::new(Full::<Bytes>::default());
         *request.uri_mut() = address.clone();
         let json = HeaderValue::from_static("application/json");
@@ -140,10 +149,17 @@ impl Discovery {
         let response = response.map_err(|error| self.not_fetched(error))?;
         let document = match response.value() {
             Ok(document) if response.status().is_success() => document,
-            _ => return Err(self.not_found(&response)),
+            _ => return Err(self.not_found(&response).into()),
         };
-        metadata::read(&document.0, &self.issuer, client.allows_plain_http())
-            .map_err(|unusable| self.unusable(unusable))
+        let wanted = Wanted {
+            issuer: &self.issuer,
+            may_be_plain: client.allows_plain_http(),
+            has_certificate: self.has_certificate,
+        };
+        metadata::read(&document.0, &wanted).map_err(|unusable| Failure {
+            error: self.unusable(unusable),
+            is_void: unusable == Unusable::OtherIssuer,
+        })
     }
 
     // Nothing was asked for by then that a server could have issued, so the token in use is as good
@@ -159,7 +175,8 @@ impl Discovery {
     }
 
     /// Names what was asked for, of which the client below knows nothing.
-    fn not_fetched(&self, error: AuthError) -> AuthError {
+    fn not_fetched(&self, error: AuthError) -> Failure {
+        let is_void = http_service::is_tls_refusal(&error);
         let text = format!(
             "the metadata of the issuer at {} can't be fetched, so no token was asked for; check \
              the issuer and the network, or give the token endpoint's address instead",
@@ -173,7 +190,8 @@ impl Discovery {
             Some(status) => AuthError::responded(kind, text, status),
             None => AuthError::new(kind, text),
         };
-        named.with_fate(Fate::NotIssued).with_source(error.into())
+        let error = named.with_fate(Fate::NotIssued).with_source(error.into());
+        Failure { error, is_void }
     }
 
     fn not_found(&self, response: &TokenResponse) -> AuthError {
@@ -198,6 +216,10 @@ impl Discovery {
                 "the metadata at {origin} is that of another issuer than the one given, so it is \
                  not trusted; give the issuer exactly as the server writes it"
             ),
+            Unusable::NoIssuer => format!(
+                "the document at {origin} names no issuer, so it is no metadata; check the issuer, \
+                 or give the token endpoint's address instead"
+            ),
             Unusable::NoTokenEndpoint => format!(
                 "the metadata at {origin} names no token endpoint that can be used; give its \
                  address instead of the issuer"
@@ -214,6 +236,23 @@ impl Discovery {
     fn found(&self) -> MutexGuard<'_, Option<Found>> {
         // Every change under this lock is one assignment.
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Failure {
+    /// Returns the failure of both addresses.
+    fn and(self, other: Self) -> Self {
+        // Where the other one is down, it may be the one that has the document.
+        let is_void = other.is_void || self.is_void && !other.error.is_transient();
+        let is_telling = self.error.is_transient() || self.error.status().is_none();
+        let error = if is_telling { self.error } else { other.error };
+        Self { error, is_void }
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        Self { error, is_void: false }
     }
 }
 

@@ -332,3 +332,6 @@ async fn the_issuer_is_the_audience_of_an_assertion_and_makes_another_identity()
     let one = builder(&server).build().unwrap().identity().await.unwrap();
     assert_ne!(one, other.build().unwrap().identity().await.unwrap());
 }
+
+#[path = "discovery_doubt_tests.rs"]
+mod doubts;

@@ -13,7 +13,6 @@ use super::{
         token_endpoint::{Rotation, TokenEndpoint},
     },
     address::Address,
-    client_auth::ClientAuth,
     discovery::Discovery,
     refresh_token::Kept,
     refusal,
@@ -115,10 +114,8 @@ impl<S: HttpService> OAuth2<S> {
             Address::Discovered(discovery) => discovery,
         };
         let metadata = discovery.metadata(&self.client).await?;
-        let mtls = metadata.mtls_token_endpoint.as_ref();
-        let mtls = mtls.filter(|_| matches!(settings.client_auth, ClientAuth::Tls));
         Ok(Target {
-            uri: mtls.unwrap_or(&metadata.token_endpoint).clone(),
+            uri: metadata.token_endpoint.clone(),
             wants_post: settings.is_auth_open && metadata.wants_post,
         })
     }
@@ -179,7 +176,7 @@ impl<S: HttpService> OAuth2<S> {
         })?;
         response.date().into_iter().for_each(|date| self.clock.note(date));
         if matches!(response.status().as_u16(), 404 | 405 | 410) {
-            discovery.into_iter().for_each(Discovery::forget);
+            discovery.into_iter().for_each(Discovery::doubt);
         }
         self.keep_refresh_token(&response, values.grant).await?;
         self.token(target, &response)

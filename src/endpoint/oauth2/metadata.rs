@@ -8,11 +8,20 @@ use crate::{error::ConfigError, origin};
 /// The parts of a server's metadata that a request for a token depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Metadata {
+    /// That for clients with a certificate (RFC 8705, section 5), if this is one.
     pub(super) token_endpoint: Uri,
-    /// The token endpoint for clients with a certificate (RFC 8705, section 5).
-    pub(super) mtls_token_endpoint: Option<Uri>,
     /// The server takes client id and secret as parameters, and not in HTTP Basic.
     pub(super) wants_post: bool,
+}
+
+/// The client that asks for a document.
+pub(super) struct Wanted<'a> {
+    /// The issuer that was given.
+    pub(super) issuer: &'a str,
+    /// An https issuer may name an address over plain http.
+    pub(super) may_be_plain: bool,
+    /// The client shows a certificate.
+    pub(super) has_certificate: bool,
 }
 
 /// The fault of a document that can't be used.
@@ -21,6 +30,8 @@ pub(super) enum Unusable {
     /// It is that of another issuer (RFC 8414, section 3.3). A server must not be able to pass
     /// itself off as another.
     OtherIssuer,
+    /// It names none, so it is no metadata.
+    NoIssuer,
     /// It names no token endpoint, or none that a secret may be sent to.
     NoTokenEndpoint,
     /// It names a token endpoint over plain http, although it was itself fetched by https. That one
@@ -46,31 +57,27 @@ pub(super) fn addresses(issuer: &str) -> Result<[Uri; 2], ConfigError> {
     ])
 }
 
-/// Reads a document that was asked for by this issuer. An https issuer may name an address over
-/// plain http only if `may_be_plain`.
-pub(super) fn read(
-    document: &Value,
-    issuer: &str,
-    may_be_plain: bool,
-) -> Result<Metadata, Unusable> {
+/// Reads a document. Only the address that the client uses is checked.
+pub(super) fn read(document: &Value, wanted: &Wanted<'_>) -> Result<Metadata, Unusable> {
+    let &Wanted { issuer, may_be_plain, has_certificate } = wanted;
     let text = |pointer| document.pointer(pointer).and_then(Value::as_str);
-    if !text("/issuer").is_some_and(|found| is_same(found, issuer)) {
+    if !is_same(text("/issuer").ok_or(Unusable::NoIssuer)?, issuer) {
         return Err(Unusable::OtherIssuer);
     }
     let uri = |pointer| origin::parse_with_query(text(pointer)?).ok();
     let is_https = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTPS);
     let is_safe = may_be_plain || !origin::parse(issuer).is_ok_and(|issuer| is_https(&issuer));
-    let checked = |uri: Uri| {
-        if is_safe || is_https(&uri) { Ok(uri) } else { Err(Unusable::Downgrade) }
-    };
+    let token_endpoint = uri("/token_endpoint").ok_or(Unusable::NoTokenEndpoint)?;
+    let alias = uri("/mtls_endpoint_aliases/token_endpoint").filter(|_| has_certificate);
+    let token_endpoint = alias.unwrap_or(token_endpoint);
+    if !is_safe && !is_https(&token_endpoint) {
+        return Err(Unusable::Downgrade);
+    }
     let methods = document.pointer("/token_endpoint_auth_methods_supported");
     let methods = methods.and_then(Value::as_array);
     let takes = |name: &str| methods.is_some_and(|methods| methods.iter().any(|it| it == name));
     Ok(Metadata {
-        token_endpoint: checked(uri("/token_endpoint").ok_or(Unusable::NoTokenEndpoint)?)?,
-        mtls_token_endpoint: uri("/mtls_endpoint_aliases/token_endpoint")
-            .map(checked)
-            .transpose()?,
+        token_endpoint,
         wants_post: takes("client_secret_post") && !takes("client_secret_basic"),
     })
 }
@@ -89,6 +96,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn read(document: &Value, issuer: &str) -> Result<Metadata, Unusable> {
+        super::read(document, &Wanted { issuer, may_be_plain: false, has_certificate: false })
+    }
 
     #[test]
     fn the_path_of_an_issuer_is_inserted_and_then_appended() {
@@ -127,7 +138,7 @@ mod tests {
     fn the_issuer_of_the_document_is_the_one_that_was_asked_for() {
         let read = |found: Value, asked| {
             let document = json!({"issuer": found, "token_endpoint": "https://x/token"});
-            read(&document, asked, false).map(|_| ())
+            read(&document, asked).map(|_| ())
         };
         for (found, asked, is_same) in [
             ("https://x", "https://x", true),
@@ -145,8 +156,8 @@ mod tests {
             let expected = if is_same { Ok(()) } else { Err(Unusable::OtherIssuer) };
             assert_eq!(read(found.into(), asked), expected, "{found} {asked}");
         }
-        assert_eq!(read(json!(null), "https://x"), Err(Unusable::OtherIssuer));
-        assert_eq!(read(json!(["https://x"]), "https://x"), Err(Unusable::OtherIssuer));
+        assert_eq!(read(json!(null), "https://x"), Err(Unusable::NoIssuer));
+        assert_eq!(read(json!(["https://x"]), "https://x"), Err(Unusable::NoIssuer));
     }
 
     #[test]
@@ -164,37 +175,44 @@ mod tests {
                 "token_endpoint_auth_methods_supported": methods,
                 "mtls_endpoint_aliases": {"token_endpoint": "https://mtls.y/token"},
             });
-            let metadata = read(&document, "https://x", false).unwrap();
+            let metadata = read(&document, "https://x").unwrap();
             assert_eq!(metadata.wants_post, expected, "{methods}");
             assert_eq!(metadata.token_endpoint, "https://y/token");
-            assert_eq!(metadata.mtls_token_endpoint.unwrap(), "https://mtls.y/token");
         }
         for token_endpoint in [json!(null), json!("/token"), json!(7), json!("ftp://x/token")] {
             let document = json!({"issuer": "https://x", "token_endpoint": token_endpoint});
-            assert_eq!(read(&document, "https://x", false), Err(Unusable::NoTokenEndpoint));
+            assert_eq!(read(&document, "https://x"), Err(Unusable::NoTokenEndpoint));
         }
     }
 
     #[test]
     fn an_https_issuer_names_no_address_over_plain_http_not_even_on_this_machine() {
         let https = "https://y/token";
-        for (issuer, token_endpoint, mtls, is_allowed) in [
-            ("https://x", "http://localhost:8080/token", https, false),
-            ("https://x", "http://127.0.0.1/token", https, false),
-            ("https://x", "HTTP://[::1]/token", https, false),
-            ("https://x", "http://y/token", https, false),
-            ("https://x", https, "http://localhost/token", false),
-            ("https://x", "HTTPS://y/token", https, true),
-            ("http://localhost", "http://localhost/token", "http://localhost/mtls", true),
+        // Whether a client without a certificate may use it, and one with a certificate.
+        for (issuer, token_endpoint, alias, is_allowed) in [
+            ("https://x", "http://localhost:8080/token", https, [false, true]),
+            ("https://x", "http://127.0.0.1/token", https, [false, true]),
+            ("https://x", "HTTP://[::1]/token", https, [false, true]),
+            ("https://x", "http://y/token", https, [false, true]),
+            ("https://x", https, "http://localhost/token", [true, false]),
+            ("https://x", "http://y/token", "http://localhost/token", [false, false]),
+            ("https://x", "HTTPS://y/token", https, [true, true]),
+            ("http://localhost", "http://localhost/token", "http://localhost/mtls", [true, true]),
         ] {
             let document = json!({
                 "issuer": issuer, "token_endpoint": token_endpoint,
-                "mtls_endpoint_aliases": {"token_endpoint": mtls},
+                "mtls_endpoint_aliases": {"token_endpoint": alias},
             });
-            let found = read(&document, issuer, false);
-            assert_eq!(found.is_ok(), is_allowed, "{issuer} {token_endpoint} {mtls}");
-            assert!(is_allowed || found == Err(Unusable::Downgrade), "{token_endpoint}");
-            assert!(read(&document, issuer, true).is_ok(), "it may be allowed");
+            for (has_certificate, is_allowed) in [false, true].into_iter().zip(is_allowed) {
+                let used = if has_certificate { alias } else { token_endpoint };
+                let used: Uri = used.parse().unwrap();
+                let mut wanted = Wanted { issuer, may_be_plain: false, has_certificate };
+                let found = super::read(&document, &wanted).map(|it| it.token_endpoint);
+                let expected = if is_allowed { Ok(used.clone()) } else { Err(Unusable::Downgrade) };
+                assert_eq!(found, expected, "{issuer} {token_endpoint} {alias}");
+                wanted.may_be_plain = true;
+                assert_eq!(super::read(&document, &wanted).unwrap().token_endpoint, used);
+            }
         }
     }
 }

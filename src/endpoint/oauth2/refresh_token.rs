@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use secrecy::{ExposeSecret, SecretString};
@@ -17,6 +18,9 @@ use crate::{
     credentials,
     error::{AuthError, BoxError, Fate, Kind},
 };
+
+/// How long a refusal is held up by the question if somebody else has stored a refresh token.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Keeps the refresh token of a grant that a person has once allowed (RFC 6749, section 6).
 ///
@@ -74,6 +78,10 @@ use crate::{
 /// ```
 pub trait RefreshTokens: Send + Sync + 'static {
     /// Returns the newest refresh token. It is asked at each attempt at an access token.
+    ///
+    /// It is asked again after a refusal, because another process may have had the refresh token
+    /// replaced. Without an answer within a second, or half of what is left of the attempt if that
+    /// is less, the refusal stands.
     ///
     /// # Errors
     ///
@@ -202,14 +210,14 @@ impl Kept {
     }
 
     /// Returns `true` if there is another refresh token than the one that was last sent, or one
-    /// that is still to be stored.
+    /// that is still to be stored. A store that does not answer knows of none.
     pub(super) async fn is_changed(&self) -> bool {
         if self.pending().is_some() {
             return true;
         }
-        let loaded = self.tokens.load().await;
+        let loaded = credentials::soon(PATIENCE, self.tokens.load()).await;
         let last_sent = self.last_sent.load(Ordering::Relaxed);
-        loaded.is_ok_and(|loaded| self.fingerprint(&loaded) != last_sent)
+        matches!(loaded, Some(Ok(loaded)) if self.fingerprint(&loaded) != last_sent)
     }
 
     pub(super) fn is_shared(&self) -> bool {

@@ -4,7 +4,7 @@ use futures_util::FutureExt;
 
 use super::*;
 use crate::{
-    ConfigError, Credentials, TokenCache, TokenEndpoint, clock,
+    ConfigError, Credentials, RefreshPolicy, TokenCache, TokenEndpoint, clock,
     endpoint::{
         OAuth2,
         oauth2::{
@@ -25,6 +25,8 @@ struct Inner {
     stored: Vec<String>,
     is_broken: bool,
     is_slow: bool,
+    /// How many loads are left before they hang.
+    hangs_after: Option<usize>,
     is_shared: bool,
 }
 
@@ -46,6 +48,17 @@ impl Row {
 
 impl RefreshTokens for Row {
     async fn load(&self) -> Result<SecretString, BoxError> {
+        let hangs = match &mut self.0.lock().unwrap().hangs_after {
+            Some(0) => true,
+            Some(loads) => {
+                *loads -= 1;
+                false
+            }
+            None => false,
+        };
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         Ok(self.0.lock().unwrap().token.clone().into())
     }
 
@@ -206,6 +219,28 @@ fn a_refusal_is_looked_into_once_if_somebody_else_has_replaced_the_refresh_token
     assert!(!endpoint.credentials_changed().now_or_never().unwrap());
     row.set(|row| row.token = "r1".into());
     assert!(endpoint.credentials_changed().now_or_never().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_after_a_refusal_does_not_hide_it() {
+    // An attempt of one second has no second left.
+    for (attempt_timeout, longest) in [(10, 1000), (1, 500)] {
+        let server = Server::answering(400, r#"{"error": "invalid_grant"}"#);
+        let row = Row::with("r0");
+        row.set(|row| row.hangs_after = Some(1));
+        let policy = RefreshPolicy::default()
+            .attempt_timeout(Duration::from_secs(attempt_timeout))
+            .deadline(Duration::from_secs(30));
+        let endpoint = builder(&server, &row).build().unwrap();
+        let cache = TokenCache::builder(endpoint).refresh_policy(policy).build().unwrap();
+        let started = clock::now();
+        let error = cache.token().await.unwrap_err();
+        assert!(error.is_rejected() && !error.is_timeout(), "{error}");
+        assert_eq!(error.code(), Some("invalid_grant"));
+        assert_eq!(server.bodies().len(), 1);
+        let waited = clock::now() - started;
+        assert!(waited <= Duration::from_millis(longest + 5), "{waited:?}");
+    }
 }
 
 #[test]
