@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::{Stream, stream};
@@ -275,6 +275,12 @@ async fn a_process_that_offers_its_token_hears_of_another_one_meanwhile() {
     // A token without the store, which can't be published while another process has the lease.
     offers.wire.set_down(true);
     offers.cache.refresh().await.unwrap();
+    // Such a token has its number by the wall clock, which does not stand still here. The number of
+    // the next one is greater from the next millisecond on.
+    let asked = SystemTime::now();
+    while SystemTime::now() < asked + Duration::from_millis(10) {
+        std::thread::yield_now();
+    }
     world.endpoint.answer_after(Duration::from_secs(3));
     let mut renewal = pin!(renews.cache.refresh());
     assert!(timeout(Duration::from_millis(200), &mut renewal).await.is_err());
