@@ -13,7 +13,7 @@ use super::{
     turn::{SharedFlight, Waited, backing_off},
 };
 use crate::{
-    clock,
+    clock::{self, Moment},
     error::Fate,
     fleet::{Anchor, News, Seen, look_after},
     refresh::attempts::RefreshResult,
@@ -59,37 +59,42 @@ impl SharedFlight<'_> {
     }
 
     /// Adopts the token for which this process holds its requests. It was asked for after the hold
-    /// was announced. If the announcement came late, the store has to date the token.
+    /// was announced. If the announcement came late, or the first request for the token brought
+    /// none, the store has to date the token.
     fn adopt_held_for(&self, seen: &Seen) -> Waited {
         let hold = *self.holding.0.borrow();
         let Some(hold) = hold.filter(|hold| hold.fence == seen.value.head.sequence) else {
             return self.adopt_by_fence(seen);
         };
-        let Some(refreshed) = self.adopt_dated(&seen.value, Anchor::Held(hold.since)) else {
-            return Waited::Look;
-        };
         let waited = seen.at.at.saturating_duration_since(hold.since.at);
         let times = self.fleet.record_times(&self.member, &seen.value);
         if times.is_some_and(|(_, spent)| waited >= spent) {
-            Waited::Done(Done::Refreshed(refreshed))
+            self.adopt_since(seen, hold.since)
         } else {
             Waited::Look
         }
     }
 
     /// Adopts a token that this process waits for with nothing to hold: its own token is dead. Its
-    /// fence dates the token, unless that would make it much older than it is.
+    /// fence dates the token.
     ///
     /// Without this all processes of a fleet would ask the store at the moment of the publication.
     fn adopt_by_fence(&self, seen: &Seen) -> Waited {
         let before = seen.before.filter(|_| seen.value.head.fence == seen.value.head.sequence);
-        let dated = before.zip(self.fleet.record_times(&self.member, &seen.value));
-        let Some((before, (lifetime, spent))) = dated else { return Waited::Look };
-        let passed = seen.at.at.saturating_duration_since(before.at);
+        before.map_or(Waited::Look, |before| self.adopt_since(seen, before))
+    }
+
+    /// Adopts a token that was asked for after this moment, as if it had been asked for then. If
+    /// that made it much older than it is, its life would be cut short, so the store dates it.
+    fn adopt_since(&self, seen: &Seen, since: Moment) -> Waited {
+        let Some((lifetime, spent)) = self.fleet.record_times(&self.member, &seen.value) else {
+            return Waited::Look;
+        };
+        let passed = seen.at.at.saturating_duration_since(since.at);
         if passed.saturating_sub(spent) > self.turn.bounds.lease.min(lifetime / 20) {
             return Waited::Look;
         }
-        let adopted = self.adopt_dated(&seen.value, Anchor::Held(before));
+        let adopted = self.adopt_dated(&seen.value, Anchor::Held(since));
         adopted.map_or(Waited::Look, |refreshed| Waited::Done(Done::Refreshed(refreshed)))
     }
 
