@@ -48,3 +48,18 @@ async fn a_process_that_asked_the_store_long_ago_takes_the_token_for_no_older_th
     let [holder, other] = [0, 1].map(|index| left(&world.processes[index]));
     assert!(holder.abs_diff(other) <= Duration::from_secs(1), "{other:?}, and it has {holder:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_took_two_attempts_is_taken_for_no_older_than_it_is() {
+    let world = World::new(2);
+    serving(&world).await;
+    world.load(Duration::from_secs(1)).await;
+    world.endpoint.then(Step::Hang);
+    let renewal = tokio::spawn(world.processes[0].cache.refresh());
+    settle().await;
+    // The first attempt takes 10 s, and the announcement was before that.
+    world.load(Duration::from_secs(15)).await;
+    assert!(renewal.await.unwrap().is_ok() && world.is_of_one_mind());
+    let [holder, other] = [0, 1].map(|index| left(&world.processes[index]));
+    assert!(holder.abs_diff(other) <= Duration::from_secs(1), "{other:?}, and it has {holder:?}");
+}
