@@ -67,9 +67,10 @@
 //!
 //! A type of another crate fits only in the version that this crate uses. So crates that are not
 //! yet at 1.0, or are seldom named, are re-exported with their features: `rustls`, `hyper`,
-//! `hyper_util`, `jsonwebtoken`, `reqwest`, `reqwest_middleware` and `tonic`. Of `secrecy` there are
-//! the two items that a secret takes, [`SecretString`] and [`ExposeSecret`]. `http` 1, `http-body` 1, `bytes` 1, `tokio` 1, `tower-service` 0.3 and `tower-layer` 0.3
-//! are those of the whole ecosystem, so name them in your own `Cargo.toml`.
+//! `hyper_util`, `jsonwebtoken`, `reqwest`, `reqwest_middleware` and `tonic`. [`SecretString`] and
+//! [`ExposeSecret`] of `secrecy` are always there. `http` 1, `http-body` 1, `bytes` 1, `tokio` 1,
+//! `tower-service` 0.3 and `tower-layer` 0.3 are those of the whole ecosystem, so name them in your
+//! own `Cargo.toml`.
 //!
 //! # Features
 //!

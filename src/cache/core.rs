@@ -49,7 +49,7 @@
 //! A 401 that nothing explains may be the resource's fault. Then one request of its route, the
 //! probe, is sent again with the same token, and the others of that route wait for what it finds.
 //! [`Doubts`](crate::refresh::doubt::Doubts) has the rules, and the routes that refuse every token.
-//! What responses say enters through [`respond`](super::respond).
+//! Responses enter through [`respond`](super::respond).
 //!
 //! # Invariants
 //!

@@ -139,7 +139,7 @@ impl Wait {
                 }
                 // ## Done
                 //
-                // As a fused future: polled again after its result, it has no other.
+                // Polled again after its result, it has no other, like a fused future.
                 Self::Done => return Poll::Pending,
             }
         }

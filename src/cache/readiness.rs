@@ -1,4 +1,4 @@
-//! What probes and start-up code ask of a cache: is there a token, or will there be one?
+//! Answers probes and start-up code: is there a token, or will there be one?
 
 use super::{
     TokenCache,

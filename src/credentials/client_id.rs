@@ -6,7 +6,7 @@ use crate::error::BoxError;
 /// The client id of a client that has no secret, because it proves who it is with an
 /// [assertion](crate::assertion) or with a certificate.
 ///
-/// As a [`CredentialsSource`] it supplies credentials whose secret is empty.
+/// It is a [`CredentialsSource`] of credentials whose secret is empty.
 ///
 /// # Examples
 ///

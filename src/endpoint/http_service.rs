@@ -183,7 +183,7 @@ fn connection_error(error: BoxError, uri: &Uri, secrets: &[SecretString]) -> Aut
 }
 
 /// Replaces an error whose text, or that of a cause, holds a part of one of the `secrets`.
-/// What is left is the kind of the first I/O error among them.
+/// The kind of the first I/O error among them is left.
 ///
 /// The caller asks the error all that it needs to know first.
 fn without_secret(error: BoxError, secrets: &[SecretString]) -> BoxError {

@@ -3,7 +3,7 @@
 //! Errors of other people's code may quote a request, and with it the secret: in a URL, in a form,
 //! in a header of HTTP Basic, whole or cut. So a part of the secret counts as the secret.
 //!
-//! What is made of a text here may hold the secret, so it is wiped. That takes buffers that don't
+//! A spelling may hold the secret, so it is wiped. That takes buffers that don't
 //! grow, because a buffer that grows leaves a copy behind.
 
 use secrecy::{ExposeSecret, SecretString};

@@ -287,10 +287,10 @@ impl RefreshPolicy {
     /// token, or after 100 milliseconds. The request to the endpoint goes on too, and its token is
     /// used when it arrives.
     ///
-    /// If that request is refused, the others wait for the new token, through all attempts. One more
-    /// request tries the old token whenever an attempt has failed, and once a second during
-    /// back-off, when all others get the error. The old token serves all again once a resource has
-    /// accepted it.
+    /// If that request is refused, the others wait for the new token, through all attempts. One
+    /// more request tries the old token whenever an attempt has failed. During back-off one a
+    /// second does, and all others get the error. The old token serves all again once a resource
+    /// has accepted it.
     ///
     /// With 1 second and a drain of 2 seconds, a request is held for at most 3.1 seconds, unless
     /// the token is refused meanwhile. Defaults to 1 second.

@@ -5,10 +5,10 @@
 //! on with the inner body. Each frame is kept before it is passed on, so a further attempt finds
 //! every frame that was sent.
 //!
-//! What is kept is bounded by the bytes of the body, however it is cut into frames. A frame without
-//! data is not kept. Neighbours that are shorter than [`SMALL`] are merged, so there is at most one
-//! piece for each [`SMALL`] / 2 bytes. All that are shorter, but for a first one, are copied, which
-//! lets go of the buffers that they are slices of.
+//! The recording is bounded by the bytes of the body, however it is cut into frames. A frame
+//! without data is not kept. Neighbours that are shorter than [`SMALL`] are merged, so there is at
+//! most one piece for each [`SMALL`] / 2 bytes. All that are shorter, but for a first one, are
+//! copied, which lets go of the buffers that they are slices of.
 
 use std::{
     mem,

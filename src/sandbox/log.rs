@@ -10,7 +10,7 @@ use axum::{
 
 use super::state::SandboxState;
 
-/// What each line of the log is handed to.
+/// The receiver of the log, which gets it line by line.
 pub(super) type Log = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Says in the extensions of a response why it is what it is.

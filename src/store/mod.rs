@@ -27,7 +27,10 @@
 //! | NATS KV | `create`, `update` with the sequence of the entry | none | `watch` of the key |
 //! | etcd | a transaction that compares `mod_revision` | none | `watch` of the key |
 //! | Kubernetes | `replace` of a Secret with its `resourceVersion` | none | `watch` of the Secret |
-//! | Postgres | `update … where revision = $old` on a row | `clock_timestamp()` minus a column that each change sets to it | `LISTEN` and `NOTIFY`; a reading every 250 ms behind a pooler of transactions |
+//! | Postgres | `update … where revision = $old` | `clock_timestamp()` less a column | `LISTEN` |
+//!
+//! In Postgres each change sets the column to `clock_timestamp()`, and sends a `NOTIFY`. Behind a
+//! pooler of transactions there is no `LISTEN`, and a reading every 250 ms takes its place.
 //!
 //! Where the database numbers its changes itself, both numbers are needed:
 //!

@@ -13,8 +13,8 @@ use crate::error::{ConfigError, shown};
 /// if there is no response within two seconds, or none with a document that can be used. It is not
 /// used after a document of another issuer or a refused TLS handshake. The `issuer` of a document
 /// must be the one given (section 3.3), and an https issuer's token endpoint may not be one over
-/// plain http. A document is looked for at the address of section 3.1, and at that of `OpenID` Connect if
-/// the first one has none or has not answered within a second.
+/// plain http. A document is looked for at the address of section 3.1. If that has none, or has not
+/// answered within a second, the address of `OpenID` Connect is tried too.
 ///
 /// The issuer becomes the audience of assertions. Unless a
 /// [`client_auth`](super::OAuth2Builder::client_auth) is given, client id and secret are sent as

@@ -52,7 +52,7 @@ struct Found {
 /// The failure of one fetch.
 struct Failure {
     error: AuthError,
-    /// What was found before can't be trusted any more, because the issuer is another's now.
+    /// The address of before can't be trusted any more, because the issuer is another's now.
     is_void: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What speaks against metadata that is known, and what does not.
+//! Tests of answers that speak against known metadata, and of those that do not.
 
 use super::*;
 

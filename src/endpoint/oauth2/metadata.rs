@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn an_https_issuer_names_no_address_over_plain_http_not_even_on_this_machine() {
         let https = "https://y/token";
-        // Whether a client without a certificate may use it, and one with a certificate.
+        // `is_allowed` is for a client without a certificate, and for one with a certificate.
         for (issuer, token_endpoint, alias, is_allowed) in [
             ("https://x", "http://localhost:8080/token", https, [false, true]),
             ("https://x", "http://127.0.0.1/token", https, [false, true]),

@@ -104,7 +104,7 @@ pub(super) fn refresh_token(body: &Value, fields: &ResponseFields) -> Option<Sec
 /// Returns what was found instead of a token that can be sent by itself, or `None` for a type that
 /// can.
 ///
-/// Of other types nobody knows more than that servers mean `Bearer` by them.
+/// Servers that name another type mean `Bearer` by it, as far as is known.
 fn unsendable(token_type: &str) -> Option<&'static str> {
     match token_type.to_ascii_lowercase().as_str() {
         "mac" => Some("a token of the type mac, which is not supported"),
