@@ -394,5 +394,5 @@ impl CurrentToken {
 
 #[cfg(test)]
 #[cfg(not(tower_reauth_loom))]
-#[path = "state_tests.rs"]
+#[path = "state_tests/mod.rs"]
 mod tests;
