@@ -85,13 +85,15 @@ impl SharedFlight<'_> {
     }
 
     /// Adopts a token that was asked for after this moment, as if it had been asked for then. If
-    /// that made it much older than it is, its life would be cut short, so the store dates it.
+    /// that cut more than a twentieth of its life off, the store dates it.
+    ///
+    /// A shorter cut is not worth it that all processes ask the store at the same moment.
     fn adopt_since(&self, seen: &Seen, since: Moment) -> Waited {
         let Some((lifetime, spent)) = self.fleet.record_times(&self.member, &seen.value) else {
             return Waited::Look;
         };
         let passed = seen.at.at.saturating_duration_since(since.at);
-        if passed.saturating_sub(spent) > self.turn.bounds.lease.min(lifetime / 20) {
+        if passed.saturating_sub(spent) > lifetime / 20 {
             return Waited::Look;
         }
         let adopted = self.adopt_dated(&seen.value, Anchor::Held(since));

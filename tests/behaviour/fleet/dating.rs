@@ -54,10 +54,11 @@ async fn a_token_that_took_two_attempts_is_taken_for_no_older_than_it_is() {
     let world = World::new(2);
     serving(&world).await;
     world.load(Duration::from_secs(1)).await;
-    world.endpoint.then(Step::Hang);
+    world.endpoint.then(Step::Hang).then(Step::IssueFor(Duration::from_secs(60)));
     let renewal = tokio::spawn(world.processes[0].cache.refresh());
     settle().await;
-    // The first attempt takes 10 s, and the announcement was before that.
+    // The first attempt takes 10 s, and the announcement was before that. These would be a sixth of
+    // the token's life.
     world.load(Duration::from_secs(15)).await;
     assert!(renewal.await.unwrap().is_ok() && world.is_of_one_mind());
     let [holder, other] = [0, 1].map(|index| left(&world.processes[index]));
