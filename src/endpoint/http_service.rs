@@ -151,7 +151,8 @@ fn connection_error(error: BoxError, uri: &Uri, secrets: &[SecretString]) -> Aut
             Kind::Permanent,
             format!(
                 "the TLS handshake with {endpoint} failed; check its address and \
-                 its certificate, and which authorities this client trusts"
+                 its certificate, which authorities this client trusts, and the \
+                 certificate of this client if the endpoint asks for one"
             ),
         ),
         Fault::Protocol => (
@@ -261,8 +262,9 @@ fn is_tls_fault(error: &(dyn Error + 'static)) -> bool {
     if error.is::<rustls::Error>() || error.is::<rustls::pki_types::InvalidDnsNameError>() {
         return true;
     }
-    let _ = error;
-    false
+    // In TLS 1.3 a server refuses the client's certificate after the handshake, when the error is
+    // HTTP's, and HTTP/2 keeps its text alone. The text is that of rustls.
+    error.to_string().starts_with("received fatal alert: ")
 }
 
 fn is_protocol_fault(error: &(dyn Error + 'static)) -> bool {

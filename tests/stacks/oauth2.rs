@@ -7,9 +7,10 @@ mod responses;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
+use support::one_attempt;
 use tower::{Layer, ServiceExt};
 use tower_reauth::{
-    Auth, AuthError, AuthLayer, Credentials, TokenCache, TokenEndpoint,
+    AccessToken, Auth, AuthError, AuthLayer, Credentials, TokenCache, TokenEndpoint,
     client::{self, HttpsClient},
     endpoint::{OAuth2, oauth2::OAuth2Builder},
     sandbox::OAuth2Server,
@@ -43,9 +44,10 @@ pub(crate) fn client_credentials(server: &OAuth2Server) -> OAuth2Builder<Http> {
     OAuth2::client_credentials(server.token_uri(), http(), credentials()).for_api(server.base_url())
 }
 
-/// One token.
-pub(crate) async fn token(endpoint: impl TokenEndpoint) -> Result<(), AuthError> {
-    TokenCache::new(endpoint).token().await.map(|_| ())
+/// One token, by one request for it.
+pub(crate) async fn token(endpoint: impl TokenEndpoint) -> Result<AccessToken, AuthError> {
+    let cache = TokenCache::builder(endpoint).refresh_policy(one_attempt()).build().unwrap();
+    cache.token().await
 }
 
 /// A client of the server's resource.

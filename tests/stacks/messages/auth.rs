@@ -11,6 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::Full;
+use support::one_attempt;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{
     AuthError, AuthLayer, BoxError, Credentials, CredentialsSource, RefreshPolicy, SendPayments,
@@ -28,16 +29,17 @@ use super::{
 
 const API: &str = "https://api.example.com";
 
-/// A policy by which a failure is one attempt.
-fn at_once() -> RefreshPolicy {
-    RefreshPolicy::default()
-        .attempt_timeout(Duration::from_millis(50))
-        .first_attempt_timeout(Duration::from_millis(50))
-        .deadline(Duration::from_millis(60))
+fn cache(endpoint: impl TokenEndpoint) -> TokenCache {
+    TokenCache::builder(endpoint).refresh_policy(one_attempt()).build().unwrap()
 }
 
-fn cache(endpoint: impl TokenEndpoint) -> TokenCache {
-    TokenCache::builder(endpoint).refresh_policy(at_once()).build().unwrap()
+/// The error of a caller on a clock that stands still, where a bound passes to the millisecond.
+async fn when_time_is_up<F: Future<Output = AuthError> + 'static>(error: fn() -> F) -> AuthError {
+    let run = move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_time().start_paused(true).build().unwrap().block_on(error())
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
 }
 
 async fn fault(endpoint: impl TokenEndpoint) -> AuthError {
@@ -126,7 +128,8 @@ pub(super) async fn responses() -> Section {
     section.row("a large body", answered(200, "text/html", large).await);
     let at = |act| fault(Fake::at("https://login.example.com/token", act));
     section.row("a token that has expired", at(Act::Issue(Duration::ZERO)).await);
-    section.row("no response in time", at(Act::Hang).await);
+    let hangs = || fault(Fake::at("https://login.example.com/token", Act::Hang));
+    section.row("no response in time", when_time_is_up(hangs).await);
     section
 }
 
@@ -154,7 +157,7 @@ pub(super) async fn tokens() -> Section {
         runtime.block_on(async { cache(Fake::new(GOOD)).token().await.unwrap_err() })
     });
     section.row("a runtime without timers", timeless.join().unwrap());
-    let builder = TokenCache::builder(Fake::new(GOOD)).refresh_policy(at_once());
+    let builder = TokenCache::builder(Fake::new(GOOD)).refresh_policy(one_attempt());
     let shared = builder.shared(Down).store_down(StoreDown::Fail).build().unwrap();
     section.row("a store that is down", super::chain(&shared.token().await.unwrap_err()));
     section.row("a token that is refused and issued again", refused_for_good().await);
@@ -197,8 +200,8 @@ pub(super) async fn sources() -> Section {
     section.row("an id with a line feed", shown(of_source(Credentials::new("a\n", SECRET)).await));
     let sealed = from_fn(|| async { Err("the vault is sealed") });
     section.row("a function that fails", shown(of_source(sealed).await));
-    let hangs = from_fn(pending::<Result<Credentials, BoxError>>);
-    section.row("a source that hangs", shown(of_source(hangs).await));
+    let hangs = || of_source(from_fn(pending::<Result<Credentials, BoxError>>));
+    section.row("a source that hangs", shown(when_time_is_up(hangs).await));
     let read = |json: &str| serde_json::from_str::<Credentials>(json).unwrap_err();
     section.row("a configuration without the secret", read(r#"{"clientId": "my-client"}"#));
     section.row("a configuration with a number", read(r#"{"clientSecret": 12345678}"#));

@@ -37,6 +37,10 @@ pub(super) async fn failed() -> Section {
     let tls = Tls::serve(axum::Router::new(), &tls::BOTH).await;
     let url = format!("{}/token", tls.base_url());
     section.row("an authority that is not trusted", ask(http(), &url).await);
+    let tls = Tls::serve_known_clients(axum::Router::new(), &tls::BOTH).await;
+    let uncertified = client::https_with(tls.trusting.clone());
+    let url = format!("{}/token", tls.base_url());
+    section.row("a client without a certificate", ask(uncertified, &url).await);
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());

@@ -1,12 +1,13 @@
 //! OAuth 2: refusals, tokens of another type, and discovery.
 
-use std::{future::ready, time::Duration};
+use std::future::ready;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
+use support::one_attempt;
 use tower_reauth::{
-    BoxError, RefreshPolicy, TokenCache, assertion,
+    BoxError, TokenCache, assertion,
     endpoint::{
         HttpService, OAuth2,
         oauth2::{ClientAuth, Issuer, OAuth2Builder},
@@ -26,11 +27,7 @@ fn answering(status: u16, body: &'static str) -> impl HttpService {
 }
 
 async fn fault<S: HttpService>(builder: OAuth2Builder<S>) -> String {
-    let policy = RefreshPolicy::default()
-        .attempt_timeout(Duration::from_millis(50))
-        .first_attempt_timeout(Duration::from_millis(50))
-        .deadline(Duration::from_millis(60));
-    let cache = TokenCache::builder(builder.build().unwrap()).refresh_policy(policy);
+    let cache = TokenCache::builder(builder.build().unwrap()).refresh_policy(one_attempt());
     super::chain(&cache.build().unwrap().token().await.unwrap_err())
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use support::tls::{self, Tls};
 use tower::{Layer, ServiceExt};
 use tower_reauth::{
-    AuthLayer, BoxError, Credentials, ExposeSecret, SecretString,
+    AuthLayer, BoxError, Credentials, ExposeSecret, SecretString, TokenCache,
     assertion::{self, Audience, SignedJwt, SigningKey},
     client,
     endpoint::{
@@ -62,16 +62,25 @@ async fn a_token_is_had_with_each_client_authentication() {
 async fn a_client_with_a_certificate_is_known_by_its_connection_alone() {
     let client = OAuth2Client::with_certificate("tls");
     let server = OAuth2Server::builder().client(client).start().await.unwrap();
-    let tls = Tls::serve_known_clients(server.router(), &tls::BOTH).await;
+    for protocols in [&tls::HTTP1[..], &tls::BOTH] {
+        with_a_certificate(&server, &Tls::serve_known_clients(server.router(), protocols).await)
+            .await;
+    }
+}
+
+async fn with_a_certificate(server: &OAuth2Server, tls: &Tls) {
+    let before = server.counters().token_requests;
     let uri = format!("{}/token", tls.base_url());
     let endpoint = |config| {
         let (http, id) = (client::https_with(config), Credentials::new("tls", ""));
         let endpoint = OAuth2::client_credentials(&uri, http, id).client_auth(ClientAuth::Tls);
         endpoint.for_api(tls.base_url()).build().unwrap()
     };
-    let stranger = super::token(endpoint(tls.trusting.clone())).await.unwrap_err();
-    assert!(stranger.status().is_none() && !stranger.is_rejected(), "{stranger}");
-    assert_eq!(server.counters().token_requests, 0);
+    let stranger = TokenCache::new(endpoint(tls.trusting.clone()));
+    let error = stranger.token().await.unwrap_err();
+    assert!(error.is_permanent() && error.to_string().contains("certificate of this"), "{error}");
+    assert_eq!(stranger.counters().token_requests, 1, "another attempt would end like this one");
+    assert_eq!(server.counters().token_requests, before);
 
     let known = endpoint(tls.known.clone());
     let auth = AuthLayer::oauth2(known).layer(client::https_with(tls.known.clone()));

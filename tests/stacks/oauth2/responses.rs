@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 use tower_reauth::{
-    AuthError, RefreshPolicy, TokenCache,
+    AuthError,
     endpoint::oauth2::Granted,
     sandbox::{OAuth2Server, ScriptedResponse},
 };
@@ -17,10 +17,7 @@ async fn play(response: ScriptedResponse) -> Result<tower_reauth::AccessToken, A
     let server = OAuth2Server::builder().start().await.unwrap();
     server.respond_every(Some(response));
     let endpoint = client_credentials(&server).scope("a").build().unwrap();
-    let policy = RefreshPolicy::default()
-        .attempt_timeout(Duration::from_millis(300))
-        .deadline(Duration::from_millis(300));
-    TokenCache::builder(endpoint).refresh_policy(policy).build().unwrap().token().await
+    super::token(endpoint).await
 }
 
 #[tokio::test]

@@ -308,6 +308,14 @@ pub async fn settle() {
     }
 }
 
+/// A policy by which a refresh is one attempt, in as much time as attempts have by default. The
+/// pause before another would outlast the refresh.
+#[must_use]
+pub fn one_attempt() -> RefreshPolicy {
+    let day = Duration::from_secs(24 * 60 * 60);
+    RefreshPolicy::default().retry_base(day).retry_cap(day).max_backoff(day)
+}
+
 /// Returns a cache that takes a new token for known everywhere. So a refused token that no resource
 /// has accepted is renewed at once, and its request is sent twice.
 ///
