@@ -47,7 +47,7 @@ pub async fn attempt(
         is_failing: false,
         falls_back: Box::new(|| false),
         previous: None,
-        lost: None,
+        permit: None,
     };
     let deadline = clock::later(clock::now(), policy.deadline);
     attempts.attempt(policy.attempt_timeout, deadline).await.map(|(token, _)| token)

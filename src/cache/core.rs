@@ -248,6 +248,12 @@ impl Core {
         self.lock().state.servable(&now).cloned()
     }
 
+    /// Returns the token that meets `requirement` now. Starts nothing.
+    pub(super) fn served(&self, requirement: &Requirement) -> Option<AccessToken> {
+        let now = clock::moment();
+        self.lock().state.serves(requirement, &now).cloned()
+    }
+
     /// Returns whether a request would be signed with `token` now, as far as can be told without
     /// the lock.
     pub(super) fn serves(&self, token: &AccessToken) -> bool {

@@ -121,6 +121,7 @@ impl Wait {
                     let next = match outcome.poll(cx) {
                         Poll::Ready(Some(outcome)) => {
                             judge(requirement, outcome, &mut grant, &mut tries, overdue.flight)
+                                .map(|result| or_served(result, handle, requirement))
                         }
                         Poll::Ready(None) => None,
                         Poll::Pending => {
@@ -223,6 +224,18 @@ fn judge<T>(
         (Err(error), _) if tries.may_replace(error, flight) => None,
         (Err(error), _) => Some(Err(error.clone())),
     }
+}
+
+/// Returns the token that the cache serves by now, if the flight brought none that this caller can
+/// use. Between the end of the flight and this poll another process' token may have come.
+fn or_served<T>(
+    result: Result<Granted<T>, AuthError>,
+    handle: &Handle,
+    requirement: &Requirement,
+) -> Result<Granted<T>, AuthError> {
+    result.or_else(|error| {
+        handle.core().served(requirement).map_or(Err(error), |token| Ok(Granted::Token(token)))
+    })
 }
 
 impl Tries {

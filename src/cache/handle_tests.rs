@@ -9,10 +9,11 @@ use futures_util::FutureExt;
 
 use super::*;
 use crate::{
-    cache::state::Rules,
+    cache::{TokenFuture, state::Rules},
     endpoint::{IssuedToken, Rotation},
     error::AuthError,
     refresh::RefreshPolicy,
+    token::{Times, schedule::schedule},
 };
 
 /// Issues tokens of 300 s by its own clock.
@@ -29,12 +30,32 @@ impl crate::TokenEndpoint for Fixed {
     }
 }
 
+/// Issues nothing.
+struct Failing;
+
+impl crate::TokenEndpoint for Failing {
+    async fn issue(&self) -> Result<IssuedToken, AuthError> {
+        Err(AuthError::rejected("a wrong secret"))
+    }
+
+    fn rotation(&self) -> Rotation {
+        Rotation::Exclusive
+    }
+}
+
 /// A cache. It is used as its clones use it.
 fn handle() -> Handle {
+    handle_of(Fixed)
+}
+
+fn handle_of(endpoint: impl crate::TokenEndpoint) -> Handle {
     let rules =
         Rules { rotation: Rotation::Exclusive, policy: RefreshPolicy::default(), shared: false };
     let nowhere = (None, Vec::new());
-    Handle::new(Core::new(Box::new(Fixed), nowhere, rules, "Bearer".into(), None), Tasks::default())
+    Handle::new(
+        Core::new(Box::new(endpoint), nowhere, rules, "Bearer".into(), None),
+        Tasks::default(),
+    )
 }
 
 async fn token(handle: &Handle) -> AccessToken {
@@ -48,6 +69,34 @@ async fn token(handle: &Handle) -> AccessToken {
         }
         Acquired::Scout(lease) => lease.token.clone(),
         Acquired::Failed(error) => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_whose_flight_failed_gets_the_token_that_has_come_by_then() {
+    let token = |sequence| {
+        let lifetime = Duration::from_secs(300);
+        let schedule = schedule(lifetime, &RefreshPolicy::default().windows, 0.5);
+        let times = Times { sent: clock::moment(), lifetime, schedule };
+        AccessToken::new("Bearer", &format!("token-{sequence}"), sequence, times).unwrap()
+    };
+    for (requirement, expected) in [
+        (Requirement::Usable, Some(7)),
+        (Requirement::NewerThan(token(6)), Some(7)),
+        (Requirement::NewerThan(token(7)), None),
+        (Requirement::Fresh, None),
+    ] {
+        let handle = Arc::new(handle_of(Failing));
+        let mut waiter = TokenFuture::new(Arc::clone(&handle), requirement.clone());
+        assert!((&mut waiter).now_or_never().is_none());
+        while handle.core().stored_error().is_none() {
+            tokio::task::yield_now().await;
+        }
+        // The waiter has been woken, and another process' token comes before it runs.
+        let arrival = Arrival { adopted: true, ..Arrival::default() };
+        handle.core().adopt(&token(7), arrival);
+        let served = waiter.now_or_never().unwrap();
+        assert_eq!(served.ok().map(|token| token.sequence()), expected, "{requirement:?}");
     }
 }
 

@@ -35,7 +35,7 @@ use crate::{
     error::{AuthError, Fate},
     events::TARGET,
     isolate::{InSpan, isolate},
-    refresh::attempts::{Attempts, RefreshResult},
+    refresh::attempts::{Attempts, Permit, RefreshResult},
     sync,
     token::AccessToken,
 };
@@ -149,7 +149,7 @@ impl RefreshTask {
     }
 
     /// Returns what may have become of the request for a token, if the task dies now.
-    fn fate(&self) -> Fate {
+    pub(super) fn fate(&self) -> Fate {
         if self.asked.load(Ordering::Relaxed) { Fate::Unknown } else { Fate::NotIssued }
     }
 
@@ -193,12 +193,12 @@ impl RefreshTask {
     }
 
     /// Returns the attempts of this flight at the token `token_sequence`. `held` is the token that
-    /// callers are held back from, and `lost` says that another process may ask by now.
+    /// callers are held back from, and `permit` is asked for before each further attempt.
     pub(super) fn attempts<'a>(
         &'a self,
         token_sequence: u64,
         held: Option<AccessToken>,
-        lost: Option<&'a AtomicBool>,
+        permit: Option<&'a dyn Permit>,
     ) -> Attempts<'a> {
         let core = &*self.core;
         let fallback = held.or_else(|| core.refused_token());
@@ -216,7 +216,7 @@ impl RefreshTask {
             is_failing: core.is_failing(),
             falls_back: Box::new(falls_back),
             previous: core.previous(self.start.trigger),
-            lost,
+            permit,
         }
     }
 

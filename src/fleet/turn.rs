@@ -144,9 +144,11 @@ impl Turn<'_> {
         Ok(held)
     }
 
-    /// Returns whether the lease was confirmed lately enough to ask the endpoint.
-    pub(crate) fn is_confirmed(&self, lease: &HeldLease) -> bool {
-        clock::now().saturating_duration_since(lease.confirmed) <= self.bounds.confirmed
+    /// Confirms the lease, unless that was done lately enough to ask the endpoint. Returns whether
+    /// it is known to be this process'.
+    pub(crate) async fn confirm(&self, lease: &mut HeldLease) -> bool {
+        let passed = clock::now().saturating_duration_since(lease.confirmed);
+        passed <= self.bounds.confirmed || self.extend(lease).await.unwrap_or(false)
     }
 
     /// Publishes a sealed token. Returns the value with it; `None` if a newer lease was granted

@@ -5,10 +5,10 @@
 
 use std::{
     error::Error,
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime},
 };
 
+use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -40,8 +40,17 @@ pub(crate) struct Attempts<'a> {
     pub(crate) falls_back: Box<dyn Fn() -> bool + Send + Sync + 'a>,
     /// The token that is to be replaced, and why. `None` for the first token.
     pub(crate) previous: Option<(Trigger, AccessToken)>,
-    /// Another process may ask by now, so that this one makes no further attempt.
-    pub(crate) lost: Option<&'a AtomicBool>,
+    /// The permission to make a further attempt, where another process may ask by then.
+    pub(crate) permit: Option<&'a dyn Permit>,
+}
+
+/// The permission to ask the endpoint, which this process may lose to another one.
+pub(crate) trait Permit: Send + Sync {
+    /// Returns whether it is known to be lost.
+    fn is_lost(&self) -> bool;
+
+    /// Confirms it, unless that was done lately. Returns whether it still is this process'.
+    fn confirm(&self) -> BoxFuture<'_, bool>;
 }
 
 /// How a flight ended.
@@ -98,7 +107,7 @@ impl Attempts<'_> {
             let falls_back = *fate != Fate::Issued && (self.falls_back)();
             let pause = backoff::pause(self.policy, failures, error.retry_after(), fastrand::f64());
             // Callers don't wait for an attempt that would start after the deadline.
-            let is_lost = self.lost.is_some_and(|lost| lost.load(Ordering::Relaxed));
+            let is_lost = self.permit.is_some_and(Permit::is_lost);
             if falls_back
                 || is_lost
                 || !error.is_worth_another_attempt()
@@ -106,8 +115,13 @@ impl Attempts<'_> {
             {
                 return Err(error);
             }
-            *last = Some(error);
+            let error = last.insert(error);
             sleep(pause).await;
+            if let Some(permit) = self.permit
+                && !permit.confirm().await
+            {
+                return Err(error.clone());
+            }
         }
     }
 

@@ -228,10 +228,7 @@ impl Listener {
                 }
             }
             Order::Offer(member, token) => {
-                let offered = self.offer(&member, &token).await;
-                let is_current =
-                    self.core.upgrade().is_some_and(|core| core.newest() == token.sequence());
-                if offered.is_err() && is_current && token.is_usable() {
+                if self.offer(&member, &token).await.is_err() && self.is_newest(&token) {
                     let pause = OFFER_EVERY.mul_f64(0.5 + fastrand::f64());
                     agenda.offer_after(pause, member, token);
                 }
@@ -249,8 +246,10 @@ impl Listener {
             return Ok(());
         };
         let turn = self.fleet.turn(member, Some(token.lifetime()));
-        // The answer of the store to an earlier try may have been lost.
-        if self.is_there(&turn.get(turn.bounds.operation).await?, member, token) {
+        let found = turn.get(turn.bounds.operation).await?;
+        // The answer of the store to an earlier try may have been lost. Or the next token has come,
+        // and this one has died of that.
+        if self.is_there(&found, member, token) || !self.is_newest(token) {
             return Ok(());
         }
         let wish = Wish {
@@ -289,6 +288,13 @@ impl Listener {
                 Err(StoreError::unavailable("another process asks for a token"))
             }
         }
+    }
+
+    /// Returns whether a token can be sent and this cache has had none that is newer.
+    fn is_newest(&self, token: &AccessToken) -> bool {
+        let newest = self.core.upgrade().map(|core| core.newest());
+        // The flight that has brought it may not have ended yet.
+        newest.is_some_and(|newest| newest <= token.sequence()) && token.is_usable()
     }
 
     /// Returns whether the store has this token, under its own number.

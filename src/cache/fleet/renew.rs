@@ -3,18 +3,16 @@
 use std::{
     future::pending,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use futures_util::future::{Either, select};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{
     super::{complete::Arrival, flight::interrupted, task::Refreshed},
     held_turn::HeldTurn,
+    keeper::Keeper,
     turn::SharedFlight,
 };
 use crate::{
@@ -23,7 +21,7 @@ use crate::{
     events::TARGET,
     fleet::{HeldLease, Order},
     isolate::isolate,
-    refresh::attempts::RefreshResult,
+    refresh::attempts::{Permit, RefreshResult},
     token::AccessToken,
 };
 
@@ -47,7 +45,7 @@ impl SharedFlight<'_> {
         };
         let fallback = if holds { self.hold_own(fence).await } else { None };
         let lease = held.lease.as_mut()?;
-        if !self.turn.is_confirmed(lease) && !self.turn.extend(lease).await.unwrap_or(false) {
+        if !self.turn.confirm(lease).await {
             held.lease = None;
             return None;
         }
@@ -56,18 +54,29 @@ impl SharedFlight<'_> {
         }
         task.asked.store(true, Ordering::Relaxed);
         held.fate = Fate::Unknown;
-        let lost = AtomicBool::new(false);
-        let attempts = task.attempts(self.member.local(fence), fallback, Some(&lost));
-        let result = match select(pin!(attempts.run()), pin!(self.keep(lease, &lost))).await {
-            Either::Left((result, _)) => result,
-            Either::Right((never, _)) => never,
-        };
-        if result.result.is_err() && lost.load(Ordering::Relaxed) {
-            // Another process asks for a token by now, and this one waits for that.
+        let Some(result) = self.ask_under(lease, fallback).await else {
+            // Another process may ask for a token by now, and this one waits for that.
             held.lease = None;
             return None;
-        }
+        };
         self.publish(result, held).await
+    }
+
+    /// Makes attempts for as long as the lease is confirmed. Returns `None` if they brought nothing
+    /// before it was lost.
+    async fn ask_under(
+        &self,
+        lease: &mut HeldLease,
+        fallback: Option<AccessToken>,
+    ) -> Option<RefreshResult> {
+        let sequence = self.member.local(lease.fence);
+        let keeper = Keeper::of(lease, &self.turn, &self.task.core);
+        let attempts = self.task.attempts(sequence, fallback, Some(&keeper));
+        let result = match select(pin!(attempts.run()), pin!(keeper.keep())).await {
+            Either::Left((result, _)) => result,
+            Either::Right((never, _)) => match never {},
+        };
+        (result.result.is_ok() || !keeper.is_lost()).then_some(result)
     }
 
     /// Holds the requests of this process for its own renewal, and waits until all others have
@@ -79,21 +88,6 @@ impl SharedFlight<'_> {
         self.hold(fence, clock::moment());
         let _ = timeout(self.turn.bounds.grace, task.or_over(pending())).await;
         Some(plan.token)
-    }
-
-    /// Confirms the lease again and again. Notes it if the lease is lost.
-    async fn keep(&self, lease: &mut HeldLease, lost: &AtomicBool) -> RefreshResult {
-        loop {
-            sleep(self.turn.bounds.extend).await;
-            match self.turn.extend(lease).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    lost.store(true, Ordering::Relaxed);
-                    return pending().await;
-                }
-                Err(error) => self.task.core.store_failed(&error),
-            }
-        }
     }
 
     /// Hands a token to the others. Returns `None` if a newer lease was granted, so that the token

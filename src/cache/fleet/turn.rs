@@ -171,10 +171,12 @@ impl SharedFlight<'_> {
         }
     }
 
-    /// The error of a flight in which this process asked for nothing. Another one may have killed a
-    /// token that was refused here meanwhile.
+    /// The error of a flight that did not end with an attempt of this process. One that was made
+    /// before the lease was lost may have killed the token in use, and another process may have
+    /// killed a token that was refused here meanwhile.
     pub(super) fn failed(&self, error: AuthError) -> Refreshed {
         let mut refreshed = Refreshed::failed(error);
+        refreshed.result.fate = self.task.fate();
         if self.task.core.is_withheld() {
             refreshed.result.fate = Fate::Unknown;
         }

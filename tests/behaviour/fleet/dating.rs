@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use support::{Step, settle};
 use tokio::time::sleep;
+use tower_reauth::AuthError;
 
 use super::{
     faults::serving,
@@ -63,4 +64,30 @@ async fn a_token_that_took_two_attempts_is_taken_for_no_older_than_it_is() {
     assert!(renewal.await.unwrap().is_ok() && world.is_of_one_mind());
     let [holder, other] = [0, 1].map(|index| left(&world.processes[index]));
     assert!(holder.abs_diff(other) <= Duration::from_secs(1), "{other:?}, and it has {holder:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_from_before_the_newest_lease_is_taken_for_no_younger_than_it_is() {
+    for round in 0..5 {
+        let world = World::new(3);
+        world.endpoint.answer_after(Duration::from_secs(3));
+        let tokens: Vec<_> =
+            world.processes.iter().map(|process| tokio::spawn(process.cache.token())).collect();
+        // The last one asks the store while the token is asked for, and does not hear that it came.
+        sleep(Duration::from_millis(2900)).await;
+        let [holder, other, deaf] = [0, 1, 2].map(|index| &world.processes[index]);
+        deaf.wire.set_deaf(true);
+        let has_token = |world: &World| world.processes[1].cache.current().is_some();
+        world.until(has_token, Duration::from_secs(1)).await.expect("it is published");
+        deaf.wire.set_deaf(false);
+        // It hears of a later lease, which brings none.
+        world.endpoint.answer_after(Duration::ZERO);
+        world.endpoint.then(Step::Fail(AuthError::transient("503")));
+        other.cache.refresh().await.unwrap_err();
+        for token in tokens {
+            token.await.unwrap().unwrap();
+        }
+        let [holder, deaf] = [holder, deaf].map(left);
+        assert!(deaf <= holder, "{deaf:?}, and it has {holder:?} in round {round}");
+    }
 }

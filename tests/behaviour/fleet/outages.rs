@@ -162,3 +162,39 @@ async fn a_store_that_loses_its_data_under_a_lease_costs_a_second_request() {
     assert_eq!(world.endpoint.calls(), 3);
     assert_eq!(world.sum(|counters| counters.store_fenced), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_offered_only_until_it_expires() {
+    let world = World::new(1);
+    serving(&world).await;
+    cut_off(&world);
+    let process = &world.processes[0];
+    process.cache.refresh().await.unwrap();
+    let before = process.wire.operations();
+    sleep(LIFETIME).await;
+    let while_it_lives = process.wire.operations() - before;
+    assert!(while_it_lives > 300, "{while_it_lives}");
+    sleep(LIFETIME).await;
+    assert_eq!(process.wire.operations() - before, while_it_lives, "nobody has use for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_offered_when_the_next_one_comes_does_not_take_its_place() {
+    let world = World::new(2);
+    serving(&world).await;
+    cut_off(&world);
+    let process = &world.processes[0];
+    process.wire.set_delay(Duration::from_millis(400));
+    process.cache.refresh().await.unwrap();
+    // The listener begins to offer that one, and the store takes long.
+    settle().await;
+    process.wire.set_delay(Duration::ZERO);
+    let next = process.cache.refresh().await.unwrap();
+    assert_eq!(next.expose_secret(), "token-3");
+    world.processes.iter().for_each(|process| process.wire.come_back());
+    let together = world.until(World::is_of_one_mind, Duration::from_secs(2)).await;
+    assert!(together.is_some(), "{:?}", world.serving());
+    sleep(Duration::from_secs(2)).await;
+    assert!(world.is_of_one_mind(), "{:?}", world.serving());
+    assert_eq!(world.endpoint.calls(), 3);
+}

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tower::{Layer, ServiceExt};
-use tower_reauth::{AuthLayer, store::StoreDown};
+use tower_reauth::{AuthError, AuthLayer, store::StoreDown};
 
 use super::{faults::serving, world::World};
 
@@ -143,4 +143,77 @@ async fn a_resource_that_refuses_all_takes_a_good_token_from_no_process_for_long
     }
     assert!(started.elapsed() <= Duration::from_millis(12_200), "{:?}", started.elapsed());
     callers.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_cannot_confirm_its_lease_makes_no_further_attempt() {
+    for (store_down, posts) in [(StoreDown::Fail, 2), (StoreDown::Alone, 3)] {
+        let world = World::with(2, store_down);
+        world.endpoint.then(Step::Hang);
+        let [holder, other] = [0, 1].map(|index| &world.processes[index]);
+        let first = tokio::spawn(holder.cache.token());
+        let asked = |world: &World| world.endpoint.calls() == 1;
+        world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
+        // It can't know that another one takes over, whose token a further attempt would kill.
+        holder.wire.set_down(true);
+        holder.wire.set_deaf(true);
+        other.cache.token().await.unwrap();
+        assert_eq!(world.endpoint.calls(), 2);
+        let first = first.await.unwrap();
+        assert_eq!(holder.counters().store_alone, u64::from(store_down == StoreDown::Alone));
+        assert!(first.is_ok() || first.is_err_and(|error| error.is_store_down()));
+        holder.wire.come_back();
+        sleep(Duration::from_secs(2)).await;
+        holder.cache.token().await.unwrap();
+        assert!(world.is_of_one_mind(), "{:?}", world.serving());
+        assert_eq!(world.endpoint.calls(), posts, "{store_down:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_hears_in_a_pause_that_its_lease_is_lost_makes_no_further_attempt() {
+    let (world, started) = (World::with(2, StoreDown::Fail), Instant::now());
+    let busy = AuthError::transient_after("asked too often", Duration::from_millis(6500));
+    world.endpoint.then(Step::Fail(busy));
+    let [holder, other] = [0, 1].map(|index| &world.processes[index]);
+    let first = tokio::spawn(holder.cache.token());
+    let asked = |world: &World| world.endpoint.calls() == 1;
+    world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
+    holder.wire.set_down(true);
+    other.cache.token().await.unwrap();
+    assert_eq!(world.endpoint.calls(), 2);
+    // It tries to confirm the lease each second.
+    sleep(Duration::from_millis(5500).saturating_sub(started.elapsed())).await;
+    holder.wire.set_down(false);
+    assert_eq!(first.await.unwrap().unwrap().expose_secret(), "token-2");
+    assert!(started.elapsed() < Duration::from_secs(7), "{:?}", started.elapsed());
+    assert_eq!(world.endpoint.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_an_attempt_may_have_killed_is_suspect_though_the_lease_was_lost_after_it() {
+    let world = World::with(2, StoreDown::Fail);
+    in_use(&world).await;
+    world.endpoint.then(Step::Hang);
+    let holder = &world.processes[0];
+    let renewal = tokio::spawn(holder.cache.refresh());
+    let asked = |world: &World| world.endpoint.calls() == 2;
+    world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
+    let started = Instant::now();
+    holder.wire.set_down(true);
+    holder.wire.set_deaf(true);
+    let taken = |world: &World| world.sum(|counters| counters.store_takeovers) == 1;
+    world.until(taken, Duration::from_secs(5)).await.expect("the lease is taken over");
+    // The attempt takes 10 s. Before that the holder learns that it has lost the lease.
+    sleep(Duration::from_millis(8500).saturating_sub(started.elapsed())).await;
+    holder.wire.set_down(false);
+    sleep(Duration::from_millis(1300)).await;
+    holder.wire.set_down(true);
+    assert!(renewal.await.unwrap().unwrap_err().is_store_down());
+    // The resource is not asked a second time whether it means its refusal.
+    let auth = AuthLayer::new(holder.cache.clone());
+    let response = auth.layer(world.resource.clone()).oneshot(get(URI)).await.unwrap();
+    let counters = holder.counters();
+    let expected = (http::StatusCode::UNAUTHORIZED, 1, 0);
+    assert_eq!((response.status(), counters.unauthorized, counters.doubts), expected);
 }

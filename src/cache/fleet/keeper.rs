@@ -1,0 +1,65 @@
+//! [`Keeper`]: keeps a lease while the endpoint is asked under it.
+
+use std::{
+    convert::Infallible,
+    future::pending,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{sync::Mutex, time::sleep};
+
+use super::super::core::Core;
+use crate::{
+    fleet::{HeldLease, Turn},
+    refresh::attempts::Permit,
+};
+
+/// Keeps a lease while the endpoint is asked under it.
+///
+/// Whoever could not confirm the lease for a while does not ask. Another process may have it by
+/// then, and its token would die of that.
+pub(super) struct Keeper<'a> {
+    core: &'a Core,
+    turn: &'a Turn<'a>,
+    lease: Mutex<&'a mut HeldLease>,
+    is_lost: AtomicBool,
+}
+
+impl<'a> Keeper<'a> {
+    pub(super) fn of(lease: &'a mut HeldLease, turn: &'a Turn<'a>, core: &'a Core) -> Self {
+        Self { core, turn, lease: Mutex::new(lease), is_lost: AtomicBool::new(false) }
+    }
+
+    /// Confirms the lease again and again, and notes it if the lease is lost.
+    pub(super) async fn keep(&self) -> Infallible {
+        loop {
+            sleep(self.turn.bounds.extend).await;
+            let extended = self.turn.extend(*self.lease.lock().await).await;
+            match extended {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.is_lost.store(true, Ordering::Relaxed);
+                    return pending().await;
+                }
+                Err(error) => self.core.store_failed(&error),
+            }
+        }
+    }
+}
+
+impl Permit for Keeper<'_> {
+    fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
+    }
+
+    fn confirm(&self) -> BoxFuture<'_, bool> {
+        async {
+            let mut lease = self.lease.lock().await;
+            let is_held = !self.is_lost() && self.turn.confirm(&mut lease).await;
+            self.is_lost.store(!is_held, Ordering::Relaxed);
+            is_held
+        }
+        .boxed()
+    }
+}
