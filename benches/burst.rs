@@ -2,13 +2,13 @@
 //! waiting costs. `cargo bench --bench burst`. The heap that waiting takes is counted by the bench
 //! `allocations`.
 //!
-//! Each burst is in a process of its own, as one that has just started. In a process that has had
-//! bursts before, what they have left of the heap is a quarter of the time, or saves it. The burst
-//! of 10,000 callers is measured in such a process too.
+//! Each burst is in a process of its own, as one that has just started. The burst of 10,000 callers
+//! is also measured in processes that have lived: each has had bursts of the same contender before,
+//! and other work that has split up its heap.
 
 mod support;
 
-use std::{env, iter};
+use std::{env, iter, mem};
 
 use support::{
     as_f64,
@@ -24,11 +24,19 @@ const WARM_UP: usize = 10;
 /// The callers of the burst that the bars are for.
 const CALLERS: usize = 10_000;
 
-/// The processes that have several bursts.
-const LIVED_PROCESSES: usize = 10;
+/// The processes of each contender that have several bursts.
+const LIVED_PROCESSES: usize = 24;
 
-/// The measured bursts of each contender in such a process.
-const ROUNDS_IN_A_PROCESS: usize = 4;
+/// The measured bursts of such a process, after one that is not.
+const ROUNDS_IN_A_PROCESS: usize = 8;
+
+/// The other work of a process: blocks of memory come and go, and half of them stay.
+struct OtherWork {
+    random: fastrand::Rng,
+    /// How many blocks come before each burst.
+    blocks: usize,
+    kept: Vec<Vec<u8>>,
+}
 
 /// The bursts of one contender.
 #[derive(Default)]
@@ -52,21 +60,23 @@ fn main() {
     report.write();
 }
 
-/// Prints seconds and fetches of each burst. The first number is that of the callers, the others
-/// are the contenders.
+/// Prints seconds and fetches of each burst. The numbers are those of the callers, the contender,
+/// the bursts and, if there is other work between them, its seed.
 fn run(numbers: &[usize]) {
-    let (callers, contenders) = numbers.split_first().unwrap();
-    Cold::run(WARM_UP, CONTENDERS[contenders[0]].1);
-    let bursts = contenders.iter().map(|&contender| {
-        let (time, fetches) = Cold::run(*callers, CONTENDERS[contender].1);
+    let (&[callers, contender, rounds], seed) = numbers.split_first_chunk().unwrap();
+    let mut other_work = seed.first().map(|&seed| OtherWork::new(seed));
+    Cold::run(WARM_UP, CONTENDERS[contender].1);
+    let bursts = iter::repeat_with(|| {
+        other_work.iter_mut().for_each(OtherWork::run);
+        let (time, fetches) = Cold::run(callers, CONTENDERS[contender].1);
         (time.as_secs_f64(), fetches)
     });
-    println!("{}", serde_json::to_string(&bursts.collect::<Vec<_>>()).unwrap());
+    println!("{}", serde_json::to_string(&bursts.take(rounds).collect::<Vec<_>>()).unwrap());
 }
 
-/// Has a burst of each of these contenders in one process.
-fn bursts_in_a_process(callers: usize, contenders: &[usize]) -> Vec<(f64, usize)> {
-    let numbers = iter::once(&callers).chain(contenders).map(ToString::to_string);
+/// Has bursts of this contender in one process.
+fn bursts_in_a_process(numbers: &[usize]) -> Vec<(f64, usize)> {
+    let numbers = numbers.iter().map(ToString::to_string);
     let arguments: Vec<String> = iter::once("--bursts".to_owned()).chain(numbers).collect();
     in_a_process(&arguments.iter().map(|argument| &**argument).collect::<Vec<_>>())
 }
@@ -80,29 +90,46 @@ fn in_turn(round: usize) -> impl Iterator<Item = usize> {
 fn in_fresh_processes(callers: usize, rounds: usize) -> [Bursts; CONTENDERS.len()] {
     let mut all: [Bursts; CONTENDERS.len()] = Default::default();
     for contender in (0..rounds).flat_map(in_turn) {
-        for burst in bursts_in_a_process(callers, &[contender]) {
+        for burst in bursts_in_a_process(&[callers, contender, 1]) {
             all[contender].add(callers, burst);
         }
     }
     all
 }
 
-/// Has one burst of every contender before each burst that is measured, in the same process. So all
-/// contenders of a round find what the same bursts have left.
+/// Has the bursts of each contender in processes that have had such bursts, and other work. That
+/// work is the same for all contenders, and another one in each process.
 fn in_lived_processes(callers: usize) -> [Bursts; CONTENDERS.len()] {
     let mut all: [Bursts; CONTENDERS.len()] = Default::default();
     for process in 0..LIVED_PROCESSES {
-        let order: Vec<usize> = (0..ROUNDS_IN_A_PROCESS)
-            .flat_map(|round| in_turn(process + round).map(move |measured| (round, measured)))
-            .flat_map(|(round, measured)| in_turn(round).chain([measured]))
-            .collect();
-        let bursts = bursts_in_a_process(callers, &order);
-        let bursts = order.into_iter().zip(bursts);
-        for (measured, burst) in bursts.skip(CONTENDERS.len()).step_by(CONTENDERS.len() + 1) {
-            all[measured].add(callers, burst);
+        for contender in in_turn(process) {
+            let numbers = [callers, contender, 1 + ROUNDS_IN_A_PROCESS, process];
+            for burst in bursts_in_a_process(&numbers).into_iter().skip(1) {
+                all[contender].add(callers, burst);
+            }
         }
     }
     all
+}
+
+impl OtherWork {
+    fn new(seed: usize) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed.try_into().unwrap());
+        let blocks = 1_000 << random.u32(0..7);
+        Self { random, blocks, kept: Vec::new() }
+    }
+
+    fn run(&mut self) {
+        for _ in 0..self.blocks {
+            let block = Vec::with_capacity(self.random.usize(16..2048));
+            if self.kept.len() < self.blocks / 2 {
+                self.kept.push(block);
+            } else {
+                let place = self.random.usize(..self.kept.len());
+                drop(mem::replace(&mut self.kept[place], block));
+            }
+        }
+    }
 }
 
 impl Bursts {
