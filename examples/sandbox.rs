@@ -1,4 +1,4 @@
-//! A Send Payments API on your own machine, to try a client against.
+//! A Send Payments API on your own machine, or an OAuth 2 server, to try a client against.
 //!
 //! ```sh
 //! cargo run --example sandbox -- --port 8080
@@ -6,6 +6,7 @@
 //! cargo run --example sandbox -- --port 8080 --auth-status 503 --retry-after 2 --times 3
 //! cargo run --example sandbox -- --port 8080 --fault reset-after-issuing
 //! cargo run --example sandbox -- --port 8080 --verbose
+//! cargo run --example sandbox -- --port 8080 --oauth2
 //! ```
 //!
 //! It prints the line that puts its address and its credentials into the environment. Ctrl-C and
@@ -20,20 +21,26 @@ use std::{
 
 use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
 use http::StatusCode;
-use tower_reauth::sandbox::{AuthFault, Sandbox};
+use tower_reauth::sandbox::{AuthFault, OAuth2Server, Sandbox};
 
-/// Serves a double of the Send Payments API on 127.0.0.1 until Ctrl-C or SIGTERM.
+/// Serves a double of the Send Payments API, or of OAuth 2, on 127.0.0.1 until Ctrl-C or SIGTERM.
 #[derive(Parser)]
 struct Arguments {
     /// The port to listen on; with 0 the system chooses one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
 
+    /// Serves OAuth 2 instead: a token endpoint for client credentials, and resources.
+    #[arg(long, conflicts_with_all = [
+        "resource_latency_ms", "client_id", "auth_status", "fault", "times", "verbose",
+    ])]
+    oauth2: bool,
+
     /// How long a token lives, in seconds.
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     token_lifetime: u64,
 
-    /// How long each `POST /auth` waits before it issues a token.
+    /// How long each request for a token waits before one is issued.
     #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
     auth_latency_ms: u64,
 
@@ -122,7 +129,8 @@ async fn main() -> ExitCode {
                        add --fault <NAME> or --auth-status <STATUS>";
         Arguments::command().error(ErrorKind::MissingRequiredArgument, message).exit();
     }
-    match run(&arguments).await {
+    let ended = if arguments.oauth2 { run_oauth2(&arguments).await } else { run(&arguments).await };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             eprintln!("Port {} is in use. Choose another with --port.", arguments.port);
@@ -167,6 +175,44 @@ async fn run(arguments: &Arguments) -> io::Result<()> {
     stop.await;
     sandbox.shutdown().await;
     println!("\nStopped. {:#?}", sandbox.counters());
+    Ok(())
+}
+
+async fn run_oauth2(arguments: &Arguments) -> io::Result<()> {
+    let mut builder = OAuth2Server::builder()
+        .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port)))
+        .token_lifetime(Duration::from_secs(arguments.token_lifetime))
+        .latency(Duration::from_millis(arguments.auth_latency_ms));
+    if let Some(seconds) = arguments.clock_ahead {
+        builder = builder.clock_ahead(Duration::from_secs(seconds));
+    }
+    if let Some(seconds) = arguments.clock_behind {
+        builder = builder.clock_behind(Duration::from_secs(seconds));
+    }
+    let stop = stop()?;
+    let server = builder.start().await?;
+    let (base, token_uri) = (server.base_url(), server.token_uri());
+    let (id, secret) = (OAuth2Server::CLIENT_ID, OAuth2Server::CLIENT_SECRET);
+    println!("Listening on {base}");
+    println!();
+    println!("Paste this where your program runs:");
+    println!(
+        "  export OAUTH_TOKEN_URI={token_uri} OAUTH_API={base} OAUTH_CLIENT_ID={} \
+         OAUTH_CLIENT_SECRET={}",
+        quoted(id),
+        quoted(secret)
+    );
+    println!();
+    println!("Ask for a token:");
+    println!(
+        "  curl -s {token_uri} -d grant_type=client_credentials \\\n    \
+         --data-urlencode 'client_id={id}' --data-urlencode 'client_secret={secret}'"
+    );
+    println!();
+    println!("Every path but those of the server itself is a resource. Ctrl-C stops.");
+
+    stop.await;
+    println!("\nStopped. {:#?}", server.counters());
     Ok(())
 }
 

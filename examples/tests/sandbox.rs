@@ -103,6 +103,42 @@ fn a_signal_ends_it_with_its_counters_and_status_0() {
 }
 
 #[test]
+fn with_oauth2_it_issues_a_token_for_the_credentials_of_its_line() {
+    let mut server = Running::start(&["--port", "0", "--oauth2"]);
+    let export = server.line("export ");
+    let script = format!(
+        "{export}; printf '%s|' \"$OAUTH_TOKEN_URI\" \"$OAUTH_CLIENT_ID\" \"$OAUTH_CLIENT_SECRET\""
+    );
+    let shown = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let values: Vec<&str> = shown.split('|').collect();
+    let (address, path) = values[0].strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let encoded =
+        |value: &str| value.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
+    let form = format!(
+        "grant_type=client_credentials&client_id={}&client_secret={}",
+        encoded(values[1]),
+        encoded(values[2])
+    );
+    let mut connection = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST /{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
+        form.len()
+    );
+    connection.write_all((head + &form).as_bytes()).unwrap();
+    let mut response = String::new();
+    connection.read_to_string(&mut response).unwrap();
+    assert!(
+        response.starts_with("HTTP/1.1 200 ") && response.contains("access_token"),
+        "{response}"
+    );
+    let (code, rest) = server.end("-TERM");
+    assert_eq!(code, Some(0), "{rest}");
+    assert!(rest.contains("tokens_issued: 1"), "{rest}");
+}
+
+#[test]
 fn the_line_to_paste_puts_each_value_into_the_environment() {
     let id = "acme_0a1b2c3d-0000-4000-8000-0123456789ab";
     let secret = "it's; a $(secret)";

@@ -123,6 +123,8 @@ enum Fault {
     Unresolved,
     /// The TLS handshake was refused, by either side.
     Tls,
+    /// The address is https, and the client speaks no TLS.
+    NoTls,
     /// The server does not speak HTTP.
     Protocol,
     /// The proxy in front of it made no connection.
@@ -155,6 +157,13 @@ fn connection_error(error: BoxError, uri: &Uri, secrets: &[SecretString]) -> Aut
                  certificate of this client if the endpoint asks for one"
             ),
         ),
+        Fault::NoTls => (
+            Kind::Permanent,
+            format!(
+                "{endpoint} has an https address, and this HTTP client speaks no \
+                 TLS; build the client with it"
+            ),
+        ),
         Fault::Protocol => (
             Kind::Permanent,
             format!(
@@ -178,7 +187,8 @@ fn connection_error(error: BoxError, uri: &Uri, secrets: &[SecretString]) -> Aut
             ),
         ),
     };
-    let may_be_issued = fault != Fault::Unresolved && !has_cause(&*error, &is_connect_error);
+    let was_never_sent = matches!(fault, Fault::Unresolved | Fault::NoTls);
+    let may_be_issued = !was_never_sent && !has_cause(&*error, &is_connect_error);
     let fate = if may_be_issued { Fate::Unknown } else { Fate::NotIssued };
     AuthError::caused_by(kind, text, without_secret(error, secrets)).with_fate(fate)
 }
@@ -227,6 +237,8 @@ fn fault(error: &(dyn Error + 'static)) -> Fault {
         Fault::Unresolved
     } else if has_cause(error, &is_tls_fault) {
         Fault::Tls
+    } else if has_cause(error, &is_without_tls) {
+        Fault::NoTls
     } else if has_cause(error, &is_protocol_fault) {
         Fault::Protocol
     } else {
@@ -265,6 +277,12 @@ fn is_tls_fault(error: &(dyn Error + 'static)) -> bool {
     // In TLS 1.3 a server refuses the client's certificate after the handshake, when the error is
     // HTTP's, and HTTP/2 keeps its text alone. The text is that of rustls.
     error.to_string().starts_with("received fatal alert: ")
+}
+
+/// Returns `true` for the error of hyper's TCP connector without a connector for TLS around it. The
+/// type has no question for this. reqwest without a feature for TLS has the same connector.
+fn is_without_tls(error: &(dyn Error + 'static)) -> bool {
+    error.to_string() == "invalid URL, scheme is not http"
 }
 
 fn is_protocol_fault(error: &(dyn Error + 'static)) -> bool {

@@ -2,6 +2,8 @@
 //!
 //! An error never shows a body as it is, and nothing that holds a part of the secret.
 
+use std::collections::HashSet;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -45,7 +47,10 @@ pub(super) fn documented(body: &[u8], secrets: &[SecretString]) -> Documented {
     let details = details.filter_map(Value::as_object);
     let details = details.flat_map(|it| [self::text(it, "message"), self::text(it, "type")]);
     let parts = [text("message"), text("error"), text("error_description")];
-    let parts: Vec<&str> = parts.into_iter().chain(details).flatten().collect();
+    let mut parts: Vec<&str> = parts.into_iter().chain(details).flatten().collect();
+    // A detail may repeat the message.
+    let mut said = HashSet::new();
+    parts.retain(|part| said.insert(*part));
     // A server may show the secret.
     let joined = Zeroizing::new(parts.join(", "));
     // Checked before the text is cut and escaped, since both could leave a part of the secret that

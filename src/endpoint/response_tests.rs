@@ -52,6 +52,8 @@ fn the_documented_message_and_types_are_shown() {
         "the token endpoint answered 400 Bad Request (Invalid input, x, string.pattern, b); \
          check the client id and the secret"
     );
+    let repeated = r#"{"message": "no", "errors": [{"message": "no", "type": "fault"}]}"#;
+    assert!(refusal(400, repeated).to_string().contains("(no, fault)"));
     assert!(
         refusal(400, r#"{"error": "invalid_client"}"#).to_string().contains("(invalid_client)")
     );

@@ -335,7 +335,8 @@ impl<R, C> AuthLayer<R, C> {
         &self.signer.header
     }
 
-    /// Returns the cache, for whatever needs a token and is no request of this layer.
+    /// Returns the cache that the tokens come from, for readiness probes, counters, and requests
+    /// that are not sent through this layer.
     pub fn cache(&self) -> &TokenCache {
         &self.signer.cache
     }

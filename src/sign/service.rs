@@ -19,7 +19,7 @@ use super::{
     signer::{NotSigned, Signer},
 };
 use crate::{
-    cache::CachedLease,
+    cache::{CachedLease, TokenCache},
     error::{BoxError, Error, foreign_line_of},
     replay::{KeptHead, Replay, ReplayOnce},
     send::{self, CloneService, InnerService},
@@ -37,7 +37,7 @@ use crate::{
 /// # Errors
 ///
 /// [`Error::Auth`] if the request could not be signed, and [`Error::Inner`] if the inner service
-/// failed.
+/// failed. Both have fields: match `Error::Auth { error, .. }`, or ask [`Error::as_auth`].
 ///
 /// If the compiler says that `oneshot`, `ready` or `call` exists "but its trait bounds were not
 /// satisfied", then `S` is not `Clone`, its error is not `Into<BoxError>`, or its request body
@@ -57,6 +57,22 @@ impl<S, R, C> Auth<S, R, C> {
     pub(crate) fn new(inner: S, signer: Arc<Signer>, classify: C) -> Self {
         let shared = Arc::new(Inner::new(signer));
         Self { inner, shared, cached: CachedLease::default(), replay: PhantomData, classify }
+    }
+
+    /// Returns the cache that the tokens come from, for readiness probes, counters, and requests
+    /// that are not sent through this service.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_reauth::Auth;
+    ///
+    /// fn is_ready<S>(client: &Auth<S>) -> bool {
+    ///     client.cache().is_ready()
+    /// }
+    /// ```
+    pub fn cache(&self) -> &TokenCache {
+        &self.shared.signer.cache
     }
 
     /// Sends a request through a clone of this service, once that is ready.

@@ -28,8 +28,8 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{
-    AccessToken, AuthError, AuthLayer, BoxError, Credentials, RefreshPolicy, SendPayments,
-    TokenCache, client, endpoint::HttpService,
+    AccessToken, AuthError, AuthLayer, BoxError, Credentials, RefreshPolicy, ReqwestService,
+    SendPayments, TokenCache, client, endpoint::HttpService,
 };
 
 type Body = Full<Bytes>;
@@ -380,7 +380,7 @@ async fn the_request_for_a_token_says_who_sends_it() {
 // ---- Faults of the connection, with the built-in client.
 
 /// The error of one refresh at `base_url`, and the number of its attempts.
-async fn refused(base_url: &str, http: client::HttpsClient<Body>) -> (AuthError, u64) {
+async fn refused(base_url: &str, http: impl HttpService) -> (AuthError, u64) {
     let cache = TokenCache::new(SendPayments::new(base_url, http, credentials()).unwrap());
     let error = cache.token().await.unwrap_err();
     (error, cache.counters().token_requests)
@@ -433,6 +433,20 @@ async fn a_refused_tls_handshake_ends_the_refresh_at_once_and_says_so() {
         assert!(error.to_string().contains(address), "{error}");
         assert!(error.to_string().contains("TLS handshake"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_client_without_tls_ends_the_refresh_at_once_and_says_so() {
+    async fn check(http: impl HttpService) {
+        let (error, attempts) = refused("https://127.0.0.1:9", http).await;
+        assert!(error.is_permanent() && !error.is_transient(), "{error:?}");
+        assert!(error.to_string().contains("speaks no TLS"), "{error}");
+        assert_eq!(attempts, 1, "{error:?}");
+    }
+
+    check(Client::builder(TokioExecutor::new()).build_http::<Body>()).await;
+    // None of reqwest's features for TLS is on.
+    check(ReqwestService::build(reqwest::Client::builder()).unwrap()).await;
 }
 
 #[tokio::test]

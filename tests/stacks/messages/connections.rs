@@ -3,20 +3,21 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use support::tls::{self, Tls};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 use tower_reauth::{
-    client::{self, HttpsClient},
-    endpoint::TokenClient,
+    client,
+    endpoint::{HttpService, TokenClient},
 };
 
 use super::{Section, credentials};
 
 /// The text of one request for a token. The port of a server on this machine is `PORT` in it.
-async fn ask(http: HttpsClient<Full<Bytes>>, url: &str) -> String {
+async fn ask(http: impl HttpService, url: &str) -> String {
     let request = Request::post(url).body(Full::default()).unwrap();
     let error = TokenClient::new(http).send(request, &credentials()).await.unwrap_err();
     let port = url.rsplit(':').next().unwrap().trim_end_matches("/token");
@@ -33,6 +34,9 @@ pub(super) async fn failed() -> Section {
     let unknown = "https://login.invalid:443/token";
     section.row("a name that has no address", ask(http(), unknown).await);
     section.row("plain http", ask(http(), "http://login.internal:80/token").await);
+
+    let plain = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    section.row("https by a client without TLS", ask(plain, "https://127.0.0.1:9/token").await);
 
     let tls = Tls::serve(axum::Router::new(), &tls::BOTH).await;
     let url = format!("{}/token", tls.base_url());
