@@ -4,6 +4,7 @@
 mod client_builder;
 mod credentials_sources;
 mod endpoint_answers;
+mod endpoint_connections;
 mod exact;
 #[cfg(target_os = "linux")]
 mod file_store;
