@@ -48,9 +48,9 @@ pub async fn attempt(
         falls_back: Box::new(|| false),
         previous: None,
         permit: None,
+        deadline: clock::later(clock::now(), policy.deadline),
     };
-    let deadline = clock::later(clock::now(), policy.deadline);
-    attempts.attempt(policy.attempt_timeout, deadline).await.map(|(token, _)| token)
+    attempts.attempt(policy.attempt_timeout, attempts.deadline).await.map(|(token, _)| token)
 }
 
 /// Returns a token of 300 seconds, or `None` if no header can carry `secret`.

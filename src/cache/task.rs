@@ -7,7 +7,7 @@ use std::{
     panic::AssertUnwindSafe,
     pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -57,6 +57,9 @@ pub(super) struct RefreshTask {
     completed: bool,
     /// The endpoint has been asked.
     pub(super) asked: AtomicBool,
+    /// The end of the attempts, from the first one on. Callers do not wait for longer because the
+    /// flight asks under another lease, or alone.
+    ends: OnceLock<Instant>,
 }
 
 /// The work of a task, done.
@@ -99,6 +102,7 @@ pub(super) fn spawn(
         expedite,
         completed: false,
         asked: AtomicBool::new(false),
+        ends: OnceLock::new(),
     };
     // The span has no parent: whichever caller started the flight, it belongs to all of them.
     let task = InSpan::new(task.run(then), || {
@@ -149,7 +153,7 @@ impl RefreshTask {
     }
 
     /// Returns what may have become of the request for a token, if the task dies now.
-    pub(super) fn fate(&self) -> Fate {
+    fn fate(&self) -> Fate {
         if self.asked.load(Ordering::Relaxed) { Fate::Unknown } else { Fate::NotIssued }
     }
 
@@ -192,8 +196,9 @@ impl RefreshTask {
         Refreshed::by(self.with_trials(attempts).await, None)
     }
 
-    /// Returns the attempts of this flight at the token `token_sequence`. `held` is the token that
-    /// callers are held back from, and `permit` is asked for before each further attempt.
+    /// Returns the attempts of this flight at the token `token_sequence`, which begin now. `held` is
+    /// the token that callers are held back from. The `permit` is confirmed before each further
+    /// attempt.
     pub(super) fn attempts<'a>(
         &'a self,
         token_sequence: u64,
@@ -217,6 +222,9 @@ impl RefreshTask {
             falls_back: Box::new(falls_back),
             previous: core.previous(self.start.trigger),
             permit,
+            deadline: *self
+                .ends
+                .get_or_init(|| clock::later(clock::now(), core.rules.policy.deadline)),
         }
     }
 

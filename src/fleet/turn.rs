@@ -146,9 +146,9 @@ impl Turn<'_> {
 
     /// Confirms the lease, unless that was done lately enough to ask the endpoint. Returns whether
     /// it is known to be this process'.
-    pub(crate) async fn confirm(&self, lease: &mut HeldLease) -> bool {
+    pub(crate) async fn confirm(&self, lease: &mut HeldLease) -> Result<bool, StoreError> {
         let passed = clock::now().saturating_duration_since(lease.confirmed);
-        passed <= self.bounds.confirmed || self.extend(lease).await.unwrap_or(false)
+        if passed <= self.bounds.confirmed { Ok(true) } else { self.extend(lease).await }
     }
 
     /// Publishes a sealed token. Returns the value with it; `None` if a newer lease was granted

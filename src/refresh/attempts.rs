@@ -42,14 +42,17 @@ pub(crate) struct Attempts<'a> {
     pub(crate) previous: Option<(Trigger, AccessToken)>,
     /// The permission to make a further attempt, where another process may ask by then.
     pub(crate) permit: Option<&'a dyn Permit>,
+    /// The end of all attempts.
+    pub(crate) deadline: Instant,
 }
 
 /// The permission to ask the endpoint, which this process may lose to another one.
 pub(crate) trait Permit: Send + Sync {
-    /// Returns whether it is known to be lost.
+    /// Returns whether the permission is known to be lost.
     fn is_lost(&self) -> bool;
 
-    /// Confirms it, unless that was done lately. Returns whether it still is this process'.
+    /// Confirms the permission, unless that was done lately. Returns whether this process still has
+    /// it.
     fn confirm(&self) -> BoxFuture<'_, bool>;
 }
 
@@ -63,11 +66,16 @@ pub(crate) struct RefreshResult {
 }
 
 impl Attempts<'_> {
-    /// Makes attempts until one of them ends the flight. Repeats transient failures within the
-    /// policy's deadline. Returns the last of them when the deadline has passed.
+    /// Makes attempts until one of them ends the flight. Repeats transient failures until the
+    /// deadline. Returns the last of them when the deadline has passed.
     pub(crate) async fn run(&self) -> RefreshResult {
-        let deadline = clock::later(clock::now(), self.policy.deadline);
+        let deadline = self.deadline;
         let (mut last, mut fate) = (None, Fate::NotIssued);
+        if clock::now() >= deadline {
+            // Earlier attempts of the flight have taken all of its time.
+            let result = Err(self.timed_out(self.policy.deadline));
+            return RefreshResult { result, fate, issued_to: None };
+        }
         match timeout_at(deadline, self.attempts(deadline, &mut last, &mut fate)).await {
             Ok(Ok((token, issued_to))) => RefreshResult { result: Ok(token), fate, issued_to },
             Ok(Err(error)) => RefreshResult { result: Err(error), fate, issued_to: None },

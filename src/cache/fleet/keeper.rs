@@ -17,8 +17,8 @@ use crate::{
 
 /// Keeps a lease while the endpoint is asked under it.
 ///
-/// Whoever could not confirm the lease for a while does not ask. Another process may have it by
-/// then, and its token would die of that.
+/// Without a confirmation that is recent enough, nothing is asked under the lease. Another process
+/// may have it by then, and its token would die of that.
 pub(super) struct Keeper<'a> {
     core: &'a Core,
     turn: &'a Turn<'a>,
@@ -31,7 +31,7 @@ impl<'a> Keeper<'a> {
         Self { core, turn, lease: Mutex::new(lease), is_lost: AtomicBool::new(false) }
     }
 
-    /// Confirms the lease again and again, and notes it if the lease is lost.
+    /// Confirms the lease again and again, until the lease is lost.
     pub(super) async fn keep(&self) -> Infallible {
         loop {
             sleep(self.turn.bounds.extend).await;
@@ -56,7 +56,11 @@ impl Permit for Keeper<'_> {
     fn confirm(&self) -> BoxFuture<'_, bool> {
         async {
             let mut lease = self.lease.lock().await;
-            let is_held = !self.is_lost() && self.turn.confirm(&mut lease).await;
+            let is_held = !self.is_lost()
+                && self.turn.confirm(&mut lease).await.unwrap_or_else(|error| {
+                    self.core.store_failed(&error);
+                    false
+                });
             self.is_lost.store(!is_held, Ordering::Relaxed);
             is_held
         }

@@ -45,7 +45,7 @@ impl SharedFlight<'_> {
         };
         let fallback = if holds { self.hold_own(fence).await } else { None };
         let lease = held.lease.as_mut()?;
-        if !self.turn.confirm(lease).await {
+        if !self.is_confirmed(lease).await {
             held.lease = None;
             return None;
         }
@@ -76,7 +76,21 @@ impl SharedFlight<'_> {
             Either::Left((result, _)) => result,
             Either::Right((never, _)) => match never {},
         };
-        (result.result.is_ok() || !keeper.is_lost()).then_some(result)
+        match &result.result {
+            Err(error) if keeper.is_lost() => {
+                self.lose(result.fate, Some(error.clone()));
+                None
+            }
+            _ => Some(result),
+        }
+    }
+
+    async fn is_confirmed(&self, lease: &mut HeldLease) -> bool {
+        let confirmed = self.turn.confirm(lease).await;
+        confirmed.unwrap_or_else(|error| {
+            self.task.core.store_failed(&error);
+            false
+        })
     }
 
     /// Holds the requests of this process for its own renewal, and waits until all others have
@@ -115,6 +129,7 @@ impl SharedFlight<'_> {
         match published {
             Ok(Some(_)) => {}
             Ok(None) => {
+                self.lose(Fate::Unknown, None);
                 core.tally.store_fenced.add();
                 isolate(|| {
                     tracing::warn!(

@@ -1,6 +1,10 @@
 //! The work of a flight where processes share the token: wait for the others, or ask for all.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::{Either, select};
 use tokio::{runtime::Handle, sync::watch, time::sleep};
@@ -32,6 +36,15 @@ pub(super) struct SharedFlight<'a> {
     pub(super) member: Arc<Member>,
     pub(super) turn: Turn<'a>,
     pub(super) holding: &'a Holding,
+    lost: Mutex<Lost>,
+}
+
+/// The requests for a token that this flight made under leases which it has lost.
+struct Lost {
+    /// The worst fate of them.
+    fate: Fate,
+    /// The error of the last one.
+    error: Option<AuthError>,
 }
 
 /// The end of a wait for another process.
@@ -70,11 +83,20 @@ impl RefreshTask {
         listener::keep(&self.core, &member, &Handle::current());
         let borrowed = Arc::clone(&member);
         let turn = fleet.turn(&borrowed, core.lifetime());
-        let flight = SharedFlight { task: self, fleet, member, turn, holding };
+        let lost = Mutex::new(Lost { fate: Fate::NotIssued, error: None });
+        let flight = SharedFlight { task: self, fleet, member, turn, holding, lost };
         if core.is_holding(self.start.sequence) {
             flight.hold_for_sibling(0, clock::moment());
         }
-        flight.run().await
+        let mut done = flight.run().await;
+        if let Done::Refreshed(refreshed) = &mut done
+            && refreshed.result.result.is_err()
+        {
+            // A request under a lost lease may have killed the token in use, however the last one
+            // has ended.
+            refreshed.result.fate = refreshed.result.fate.max(flight.lost().fate);
+        }
+        done
     }
 
     /// Returns the part of this process in the fleet.
@@ -110,7 +132,8 @@ impl SharedFlight<'_> {
         loop {
             // A caller that needs a token now has the store asked once more.
             if clock::now() >= ends && !is_hurried {
-                let error = failed.map_or_else(|| no_turn(core.rules.policy.deadline), store_down);
+                let error = failed.map(store_down).or_else(|| self.lost().error.take());
+                let error = error.unwrap_or_else(|| no_turn(core.rules.policy.deadline));
                 return Done::Refreshed(self.failed(error));
             }
             let token = core.token_age(self.member.local(wish.floor));
@@ -171,12 +194,21 @@ impl SharedFlight<'_> {
         }
     }
 
-    /// The error of a flight that did not end with an attempt of this process. One that was made
-    /// before the lease was lost may have killed the token in use, and another process may have
-    /// killed a token that was refused here meanwhile.
+    /// Notes a request for a token under a lease that was lost.
+    pub(super) fn lose(&self, fate: Fate, error: Option<AuthError>) {
+        let mut lost = self.lost();
+        lost.fate = lost.fate.max(fate);
+        lost.error = error;
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Lost> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error of a flight in which this process asked for nothing. Another one may have killed a
+    /// token that was refused here meanwhile.
     pub(super) fn failed(&self, error: AuthError) -> Refreshed {
         let mut refreshed = Refreshed::failed(error);
-        refreshed.result.fate = self.task.fate();
         if self.task.core.is_withheld() {
             refreshed.result.fate = Fate::Unknown;
         }

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tower::{Layer, ServiceExt};
-use tower_reauth::{AuthError, AuthLayer, store::StoreDown};
+use tower_reauth::{AccessToken, AuthError, AuthLayer, store::StoreDown};
 
 use super::{faults::serving, world::World};
 
@@ -190,30 +190,68 @@ async fn a_holder_that_hears_in_a_pause_that_its_lease_is_lost_makes_no_further_
     assert_eq!(world.endpoint.calls(), 2);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_token_that_an_attempt_may_have_killed_is_suspect_though_the_lease_was_lost_after_it() {
-    let world = World::with(2, StoreDown::Fail);
-    in_use(&world).await;
+/// A holder with a request that was never answered, at the moment when another process has taken
+/// its lease over.
+async fn taken_over(world: &World) -> JoinHandle<Result<AccessToken, AuthError>> {
+    in_use(world).await;
     world.endpoint.then(Step::Hang);
     let holder = &world.processes[0];
     let renewal = tokio::spawn(holder.cache.refresh());
     let asked = |world: &World| world.endpoint.calls() == 2;
     world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
-    let started = Instant::now();
     holder.wire.set_down(true);
     holder.wire.set_deaf(true);
     let taken = |world: &World| world.sum(|counters| counters.store_takeovers) == 1;
     world.until(taken, Duration::from_secs(5)).await.expect("the lease is taken over");
+    renewal
+}
+
+/// The token of the first process counts as one that may have died: the resource is not asked a
+/// second time whether it means its refusal.
+async fn is_suspect(world: &World) {
+    let holder = &world.processes[0];
+    let auth = AuthLayer::new(holder.cache.clone());
+    let response = auth.layer(world.resource.clone()).oneshot(get(URI)).await.unwrap();
+    let counters = holder.counters();
+    let expected = (http::StatusCode::UNAUTHORIZED, 1, 0);
+    assert_eq!((response.status(), counters.unauthorized, counters.doubts), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_an_attempt_may_have_killed_is_suspect_though_the_lease_was_lost_after_it() {
+    let (world, started) = (World::with(2, StoreDown::Fail), Instant::now());
+    let renewal = taken_over(&world).await;
+    let holder = &world.processes[0];
     // The attempt takes 10 s. Before that the holder learns that it has lost the lease.
     sleep(Duration::from_millis(8500).saturating_sub(started.elapsed())).await;
     holder.wire.set_down(false);
     sleep(Duration::from_millis(1300)).await;
     holder.wire.set_down(true);
     assert!(renewal.await.unwrap().unwrap_err().is_store_down());
-    // The resource is not asked a second time whether it means its refusal.
-    let auth = AuthLayer::new(holder.cache.clone());
-    let response = auth.layer(world.resource.clone()).oneshot(get(URI)).await.unwrap();
-    let counters = holder.counters();
-    let expected = (http::StatusCode::UNAUTHORIZED, 1, 0);
-    assert_eq!((response.status(), counters.unauthorized, counters.doubts), expected);
+    is_suspect(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_goes_on_alone_knows_that_its_lost_request_may_have_killed_the_token() {
+    let world = World::with(2, StoreDown::Alone);
+    let renewal = taken_over(&world).await;
+    let started = Instant::now();
+    let published = |world: &World| world.endpoint.calls() == 3;
+    world.until(published, Duration::from_secs(1)).await.expect("the other one asks");
+    // Nothing is issued by what it asks for alone.
+    for _ in 0..100 {
+        let busy = AuthError::answered(http::StatusCode::SERVICE_UNAVAILABLE, None, "busy");
+        world.endpoint.then(Step::Fail(busy));
+    }
+    // A request of this process finds the token refused.
+    let auth = AuthLayer::new(world.processes[0].cache.clone());
+    let refused = tokio::spawn(auth.layer(world.resource.clone()).oneshot(get(URI)));
+    let error = renewal.await.unwrap().unwrap_err();
+    assert_eq!(error.status().map(|it| it.as_u16()), Some(503), "{error:?}");
+    let waited = started.elapsed();
+    assert!(waited < Duration::from_secs(30), "one deadline for all of its requests: {waited:?}");
+    let holder = &world.processes[0];
+    assert_eq!(holder.counters().store_alone, 1);
+    assert!(holder.cache.current().is_none(), "the token has died, and is sent no more");
+    refused.abort();
 }
