@@ -196,8 +196,8 @@ impl RefreshTask {
         Refreshed::by(self.with_trials(attempts).await, None)
     }
 
-    /// Returns the attempts of this flight at the token `token_sequence`, which begin now. `held` is
-    /// the token that callers are held back from. The `permit` is confirmed before each further
+    /// Returns the attempts of this flight at the token `token_sequence`, which begin now. `held`
+    /// is the token that callers are held back from. The `permit` is confirmed before each further
     /// attempt.
     pub(super) fn attempts<'a>(
         &'a self,

@@ -161,7 +161,8 @@ fn connection_error(error: BoxError, uri: &Uri, secrets: &[SecretString]) -> Aut
             Kind::Permanent,
             format!(
                 "{endpoint} has an https address, and this HTTP client speaks no \
-                 TLS; build the client with it"
+                 TLS; build the client with it (under hyper's TCP connector, with \
+                 `enforce_http(false)`)"
             ),
         ),
         Fault::Protocol => (
@@ -270,13 +271,33 @@ fn is_unresolved(error: &(dyn Error + 'static)) -> bool {
 type ConnectError = <hyper_util::client::legacy::connect::HttpConnector as Service<Uri>>::Error;
 
 fn is_tls_fault(error: &(dyn Error + 'static)) -> bool {
+    // In TLS 1.3 a server refuses the client's certificate after the handshake, when the error is
+    // HTTP's, and HTTP/2 keeps its text alone. The text is that of rustls.
+    if let Some(alert) = error.to_string().strip_prefix("received fatal alert: ") {
+        return is_lasting_alert(alert);
+    }
     #[cfg(feature = "client")]
     if error.is::<rustls::Error>() || error.is::<rustls::pki_types::InvalidDnsNameError>() {
         return true;
     }
-    // In TLS 1.3 a server refuses the client's certificate after the handshake, when the error is
-    // HTTP's, and HTTP/2 keeps its text alone. The text is that of rustls.
-    error.to_string().starts_with("received fatal alert: ")
+    false
+}
+
+/// Returns `true` for an alert (RFC 8446, section 6) that the next handshake would end with too: it
+/// is about a certificate, a name, or what the two sides can do. Others, such as an internal error
+/// of the server, may pass.
+fn is_lasting_alert(alert: &str) -> bool {
+    const OTHERS: [&str; 8] = [
+        "UnknownCA",
+        "AccessDenied",
+        "HandshakeFailure",
+        "ProtocolVersion",
+        "InsufficientSecurity",
+        "NoApplicationProtocol",
+        "UnrecognisedName",
+        "UnsupportedExtension",
+    ];
+    alert.contains("Certificate") || OTHERS.contains(&alert)
 }
 
 /// Returns `true` for the error of hyper's TCP connector without a connector for TLS around it. The

@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     clock::{self, Moment},
@@ -50,6 +50,9 @@ pub(crate) struct Attempts<'a> {
 pub(crate) trait Permit: Send + Sync {
     /// Returns whether the permission is known to be lost.
     fn is_lost(&self) -> bool;
+
+    /// Waits until the permission is known to be lost.
+    fn lost(&self) -> BoxFuture<'_, ()>;
 
     /// Confirms the permission, unless that was done lately. Returns whether this process still has
     /// it.
@@ -124,10 +127,13 @@ impl Attempts<'_> {
                 return Err(error);
             }
             let error = last.insert(error);
-            sleep(pause).await;
-            if let Some(permit) = self.permit
-                && !permit.confirm().await
-            {
+            let Some(permit) = self.permit else {
+                sleep(pause).await;
+                continue;
+            };
+            // Once the permission is lost, callers have nothing to expect of the pause.
+            let is_lost = timeout(pause, permit.lost()).await.is_ok();
+            if is_lost || !permit.confirm().await {
                 return Err(error.clone());
             }
         }

@@ -124,8 +124,9 @@ impl RefreshPolicy {
     /// not a part of it.
     ///
     /// With 8 seconds, and 3 seconds for an attempt, an endpoint that hangs is asked three times.
-    /// While there is no token and the endpoint is down, a request waits this long. So keep it below
-    /// the timeout of those who wait for your requests. Defaults to 30 seconds.
+    /// While there is no token and the endpoint is down, the first requests wait this long. Keep it
+    /// below the timeout of those who wait for them. In back-off, requests get the error at once.
+    /// Defaults to 30 seconds.
     #[doc(alias = "timeout")]
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {

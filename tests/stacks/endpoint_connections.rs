@@ -138,7 +138,9 @@ async fn a_connection_that_breaks_is_passing_and_is_asked_again() {
             counter.fetch_add(1, Ordering::SeqCst);
         }
     });
-    for scheme in ["http", "https"] {
+    // "internal_error" (RFC 8446, section 6.2), which another handshake may not meet.
+    let alert = speaking(b"\x15\x03\x03\0\x02\x02\x50").await;
+    for (scheme, address) in [("http", address), ("https", address), ("https", alert)] {
         let policy = RefreshPolicy::default()
             .deadline(Duration::from_millis(500))
             .retry_base(Duration::from_millis(10));

@@ -7,7 +7,10 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::{sync::Mutex, time::sleep};
+use tokio::{
+    sync::{Mutex, Notify},
+    time::sleep,
+};
 
 use super::super::core::Core;
 use crate::{
@@ -24,11 +27,19 @@ pub(super) struct Keeper<'a> {
     turn: &'a Turn<'a>,
     lease: Mutex<&'a mut HeldLease>,
     is_lost: AtomicBool,
+    /// Told once the lease is lost.
+    lost: Notify,
 }
 
 impl<'a> Keeper<'a> {
     pub(super) fn of(lease: &'a mut HeldLease, turn: &'a Turn<'a>, core: &'a Core) -> Self {
-        Self { core, turn, lease: Mutex::new(lease), is_lost: AtomicBool::new(false) }
+        Self {
+            core,
+            turn,
+            lease: Mutex::new(lease),
+            is_lost: AtomicBool::new(false),
+            lost: Notify::new(),
+        }
     }
 
     /// Confirms the lease again and again, until the lease is lost.
@@ -40,6 +51,7 @@ impl<'a> Keeper<'a> {
                 Ok(true) => {}
                 Ok(false) => {
                     self.is_lost.store(true, Ordering::Relaxed);
+                    self.lost.notify_one();
                     return pending().await;
                 }
                 Err(error) => self.core.store_failed(&error),
@@ -51,6 +63,10 @@ impl<'a> Keeper<'a> {
 impl Permit for Keeper<'_> {
     fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
+    }
+
+    fn lost(&self) -> BoxFuture<'_, ()> {
+        self.lost.notified().boxed()
     }
 
     fn confirm(&self) -> BoxFuture<'_, bool> {

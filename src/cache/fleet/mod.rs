@@ -4,8 +4,8 @@
 //! - [`sibling`] has the transitions of the state while another process asks for a token. Pure.
 //! - [`turn`] is the work of a flight: [wait] for another process, [renew] for all, or ask [alone]
 //!   because the store can't be used.
-//! - [`keeper`] keeps a lease while the endpoint is asked, and [`held_turn`] gives it back, whatever
-//!   becomes of the flight.
+//! - [`keeper`] keeps a lease while the endpoint is asked, and [`held_turn`] gives it back,
+//!   whatever becomes of the flight.
 //! - [`hold_bound`] ends a hold that has lasted for long enough.
 //! - [`listener`] is the task that hears of other processes between flights, and [`agenda`] what it
 //!   does after a while.

@@ -146,7 +146,7 @@ async fn a_resource_that_refuses_all_takes_a_good_token_from_no_process_for_long
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_holder_that_cannot_confirm_its_lease_makes_no_further_attempt() {
+async fn a_holder_that_cannot_confirm_its_lease_makes_no_further_attempt_under_it() {
     for (store_down, posts) in [(StoreDown::Fail, 2), (StoreDown::Alone, 3)] {
         let world = World::with(2, store_down);
         world.endpoint.then(Step::Hang);
@@ -173,7 +173,7 @@ async fn a_holder_that_cannot_confirm_its_lease_makes_no_further_attempt() {
 #[tokio::test(start_paused = true)]
 async fn a_holder_that_hears_in_a_pause_that_its_lease_is_lost_makes_no_further_attempt() {
     let (world, started) = (World::with(2, StoreDown::Fail), Instant::now());
-    let busy = AuthError::transient_after("asked too often", Duration::from_millis(6500));
+    let busy = AuthError::transient_after("asked too often", Duration::from_secs(20));
     world.endpoint.then(Step::Fail(busy));
     let [holder, other] = [0, 1].map(|index| &world.processes[index]);
     let first = tokio::spawn(holder.cache.token());
@@ -186,7 +186,8 @@ async fn a_holder_that_hears_in_a_pause_that_its_lease_is_lost_makes_no_further_
     sleep(Duration::from_millis(5500).saturating_sub(started.elapsed())).await;
     holder.wire.set_down(false);
     assert_eq!(first.await.unwrap().unwrap().expose_secret(), "token-2");
-    assert!(started.elapsed() < Duration::from_secs(7), "{:?}", started.elapsed());
+    // Its callers do not wait for the end of the pause.
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     assert_eq!(world.endpoint.calls(), 2);
 }
 
