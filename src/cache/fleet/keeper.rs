@@ -60,6 +60,15 @@ impl<'a> Keeper<'a> {
     }
 }
 
+/// Confirms a lease, unless that was done lately. Returns whether the lease is known to be this
+/// process'.
+pub(super) async fn confirm(lease: &mut HeldLease, turn: &Turn<'_>, core: &Core) -> bool {
+    turn.confirm(lease).await.unwrap_or_else(|error| {
+        core.store_failed(&error);
+        false
+    })
+}
+
 impl Permit for Keeper<'_> {
     fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
@@ -72,11 +81,7 @@ impl Permit for Keeper<'_> {
     fn confirm(&self) -> BoxFuture<'_, bool> {
         async {
             let mut lease = self.lease.lock().await;
-            let is_held = !self.is_lost()
-                && self.turn.confirm(&mut lease).await.unwrap_or_else(|error| {
-                    self.core.store_failed(&error);
-                    false
-                });
+            let is_held = !self.is_lost() && confirm(&mut lease, self.turn, self.core).await;
             self.is_lost.store(!is_held, Ordering::Relaxed);
             is_held
         }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{
     super::{complete::Arrival, flight::interrupted, task::Refreshed},
     held_turn::HeldTurn,
-    keeper::Keeper,
+    keeper::{self, Keeper},
     turn::SharedFlight,
 };
 use crate::{
@@ -45,7 +45,7 @@ impl SharedFlight<'_> {
         };
         let fallback = if holds { self.hold_own(fence).await } else { None };
         let lease = held.lease.as_mut()?;
-        if !self.is_confirmed(lease).await {
+        if !keeper::confirm(lease, &self.turn, core).await {
             held.lease = None;
             return None;
         }
@@ -83,14 +83,6 @@ impl SharedFlight<'_> {
             }
             _ => Some(result),
         }
-    }
-
-    async fn is_confirmed(&self, lease: &mut HeldLease) -> bool {
-        let confirmed = self.turn.confirm(lease).await;
-        confirmed.unwrap_or_else(|error| {
-            self.task.core.store_failed(&error);
-            false
-        })
     }
 
     /// Holds the requests of this process for its own renewal, and waits until all others have
