@@ -191,6 +191,27 @@ async fn a_holder_that_hears_in_a_pause_that_its_lease_is_lost_makes_no_further_
     assert_eq!(world.endpoint.calls(), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_lost_its_lease_and_gets_no_token_tells_what_the_endpoint_said() {
+    let (world, started) = (World::with(2, StoreDown::Fail), Instant::now());
+    let busy = AuthError::transient_after("asked too often", Duration::from_secs(20));
+    world.endpoint.then(Step::Fail(busy));
+    for _ in 0..10 {
+        world.endpoint.then(Step::Hang);
+    }
+    let [holder, other] = [0, 1].map(|index| &world.processes[index]);
+    let first = tokio::spawn(holder.cache.token());
+    let asked = |world: &World| world.endpoint.calls() == 1;
+    world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
+    holder.wire.set_down(true);
+    let second = tokio::spawn(other.cache.token());
+    sleep(Duration::from_millis(5500).saturating_sub(started.elapsed())).await;
+    holder.wire.set_down(false);
+    let error = first.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("the token endpoint failed"), "{error}");
+    second.abort();
+}
+
 /// A holder with a request that was never answered, at the moment when another process has taken
 /// its lease over.
 async fn taken_over(world: &World) -> JoinHandle<Result<AccessToken, AuthError>> {
