@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) panics: u32,
     /// The store does not work.
     pub(super) store_failing: bool,
+    /// When it worked again after it had failed last.
+    pub(super) store_back: Option<Instant>,
     /// The token for whose refusal the store was asked last, and when.
     pub(super) asked: Option<(u64, Instant)>,
     /// When the last forced flight started.

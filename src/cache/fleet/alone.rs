@@ -37,36 +37,42 @@ impl SharedFlight<'_> {
 
     /// Waits until then, or for a sign that the store works. Returns whether a caller needs a token
     /// now, and can wait for the answer to one more question at most.
-    pub(super) async fn pause(&self, until: Instant, news: &mut News, floor: u64) -> bool {
-        let (task, core) = (self.task, &*self.task.core);
-        let mut hurried = pin!(task.expedite.notified());
-        let is_back = match select(hurried.as_mut(), pin!(timeout_at(until, news.next()))).await {
-            Either::Left(_) => return !core.is_content(),
-            Either::Right((sign, _)) => sign.is_ok(),
-        };
-        let hold = core.hold_time(task.start.sequence);
-        let Some(hold) = hold.filter(|_| is_back && task.start.trigger == Trigger::Due) else {
-            return false;
-        };
-        match select(hurried, pin!(self.regroup(hold, news, floor))).await {
-            Either::Left(_) => !core.is_content(),
+    pub(super) async fn pause(&self, until: Instant, news: &mut News) -> bool {
+        let hurried = pin!(self.task.expedite.notified());
+        match select(hurried, pin!(timeout_at(until, news.next()))).await {
+            Either::Left(_) => !self.task.core.is_content(),
             Either::Right(_) => false,
         }
     }
 
-    /// Waits until the others use the store again, but no longer than until `hold`. Who does not
-    /// hear of a renewal goes on with the token that dies of it.
-    async fn regroup(&self, hold: Instant, news: &mut News, floor: u64) {
-        let until = clock::later(clock::now(), REGROUP).min(hold);
+    /// Waits until the others use the store again too, if it was down until a moment ago and the
+    /// token in use is good until then. Who does not hear of a renewal goes on with the token that
+    /// dies of it. Returns whether a caller needs a token now, as [`pause`](Self::pause) does.
+    pub(super) async fn regroup(&self, news: &mut News, floor: u64) -> Result<bool, StoreError> {
+        let (task, core) = (self.task, &*self.task.core);
+        let hold = core.hold_time(task.start.sequence);
+        let Some(hold) = hold.filter(|_| task.start.trigger == Trigger::Due) else {
+            return Ok(false);
+        };
+        if core.is_store_failing() {
+            // Once the lease is taken it is too late to wait.
+            self.turn.get(self.turn.bounds.operation).await?;
+            core.store_works();
+        }
+        let Some(back) = core.store_back() else { return Ok(false) };
+        let until = clock::later(back, REGROUP).min(hold);
         let has_moved = |seen: Seen| {
             let head = &seen.value.head;
             head.lease.is_some() || head.sequence > floor
         };
-        while !news.take().is_some_and(has_moved) {
-            if timeout_at(until, news.next()).await.is_err() {
-                return;
+        let mut hurried = pin!(task.expedite.notified());
+        while clock::now() < until && !news.take().is_some_and(has_moved) {
+            match select(hurried.as_mut(), pin!(timeout_at(until, news.next()))).await {
+                Either::Left(_) => return Ok(!core.is_content()),
+                Either::Right(_) => {}
             }
         }
+        Ok(false)
     }
 
     /// Does what was chosen for a store that can't be used.

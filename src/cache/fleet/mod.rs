@@ -25,7 +25,10 @@ mod wait;
 
 use std::{error::Error, mem, sync::Weak, time::Duration};
 
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 
 pub(super) use self::held_turn::HeldTurn;
 use super::{
@@ -195,7 +198,12 @@ impl Core {
 
     /// Notes that the store works. Nobody is kept from asking it any longer.
     pub(super) fn store_works(&self) {
-        self.transition(|locked, _| ((), sibling::store_works(&mut locked.state)));
+        self.transition(|locked, inputs| ((), sibling::store_works(&mut locked.state, inputs)));
+    }
+
+    /// Returns when the store worked again after it had failed last; `None` if it never has.
+    pub(super) fn store_back(&self) -> Option<Instant> {
+        self.lock().state.store_back
     }
 
     /// Returns whether the last operation of the store failed.

@@ -1,6 +1,6 @@
 //! Transitions when another process, a sibling, renews the token that both use. Pure.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use tokio::time::Instant;
 
@@ -71,9 +71,11 @@ pub(super) fn is_content(state: &State, inputs: &Inputs<'_>) -> bool {
 }
 
 /// Takes in that the store works. Back-off because it could not be used ends.
-pub(super) fn store_works(state: &mut State) -> Effects {
+pub(super) fn store_works(state: &mut State, inputs: &Inputs<'_>) -> Effects {
     let mut effects = Effects::default();
-    state.store_failing = false;
+    if mem::take(&mut state.store_failing) {
+        state.store_back = Some(inputs.now.at);
+    }
     if state.gate().is_some_and(|gate| gate.error.is_store_down()) {
         state.set_gate(None, &mut effects);
     }

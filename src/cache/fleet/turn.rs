@@ -136,8 +136,14 @@ impl SharedFlight<'_> {
                 let error = error.unwrap_or_else(|| no_turn(core.rules.policy.deadline));
                 return Done::Refreshed(self.failed(error));
             }
-            let token = core.token_age(self.member.local(wish.floor));
-            let entered = self.turn.enter(&wish, token).await;
+            let entered = match self.regroup(&mut news, wish.floor).await {
+                Ok(hurried) => {
+                    is_hurried |= hurried;
+                    let token = core.token_age(self.member.local(wish.floor));
+                    self.turn.enter(&wish, token).await
+                }
+                Err(error) => Err(error),
+            };
             if entered.is_ok() {
                 core.store_works();
                 (is_hurried, failed) = (false, None);
@@ -185,7 +191,7 @@ impl SharedFlight<'_> {
                     if let Some(next) = next {
                         core.store_failed(&error);
                         failed = Some(error);
-                        is_hurried = self.pause(next, &mut news, wish.floor).await;
+                        is_hurried = self.pause(next, &mut news).await;
                     } else {
                         return Done::Refreshed(self.without_store(error).await);
                     }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use support::settle;
 use tokio::time::{Instant, sleep};
-use tower_reauth::store::{StoreDown, TokenStore};
+use tower_reauth::{
+    RefreshPolicy,
+    store::{StoreDown, TokenStore},
+};
 
 use super::{
     faults::serving,
@@ -89,6 +92,66 @@ async fn a_renewal_after_an_outage_waits_until_all_can_hear_of_it() {
     assert_eq!(world.sum(|counters| counters.unauthorized), 0);
     assert_eq!(world.sum(|counters| counters.store_alone), 0);
     assert_eq!(world.endpoint.calls(), 2);
+}
+
+/// The moment at which the store comes back to a process whose renewal is due.
+#[derive(Clone, Copy, Debug)]
+enum Return {
+    /// A renewal that could not use it has just ended.
+    BetweenFlights,
+    /// The deadline of such a renewal is near.
+    BeforeTheDeadline,
+    /// As such a renewal is about to ask it again, and nothing tells of it.
+    Silent,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_waits_for_the_others_whenever_the_store_comes_back() {
+    let deadline = Duration::from_secs(10);
+    let policy = RefreshPolicy::default().deadline(deadline).attempt_timeout(deadline);
+    for back in [Return::BetweenFlights, Return::BeforeTheDeadline, Return::Silent] {
+        let world = World::by(2, StoreDown::Alone, &policy);
+        serving(&world).await;
+        cut_off(&world);
+        let until = Instant::now() + Duration::from_secs(280);
+        let loads: Vec<_> =
+            world.processes.iter().map(|process| process.load(&world.resource, until)).collect();
+        let [first, second] = &world.processes[..] else { unreachable!() };
+        let before = first.wire.operations();
+        let is_due = |_: &World| first.wire.operations() > before;
+        world.until(is_due, DUE).await.expect("the token is due");
+        match back {
+            Return::BetweenFlights => {
+                let has_failed = |_: &World| first.counters().refreshes_failed > 0;
+                world.until(has_failed, 2 * deadline).await.expect("the renewal fails");
+                first.wire.come_back();
+            }
+            Return::BeforeTheDeadline => {
+                sleep(deadline.mul_f64(0.95)).await;
+                first.wire.come_back();
+            }
+            Return::Silent => {
+                sleep(deadline / 2).await;
+                first.wire.set_down(false);
+                let before = first.wire.operations();
+                let asks = |_: &World| first.wire.operations() > before;
+                world.until(asks, deadline).await.expect("the store is asked again");
+            }
+        }
+        let failed = first.counters().refreshes_failed;
+        sleep(Duration::from_secs(1)).await;
+        second.wire.come_back();
+        let renewed =
+            world.until(|world| world.endpoint.calls() > 1, Duration::from_secs(10)).await;
+        assert!(renewed.is_some(), "{back:?}");
+        for load in loads {
+            let load = load.await.unwrap();
+            assert_eq!((load.seen, load.errors), (0, 0), "{back:?}: {load:?}");
+        }
+        assert_eq!(world.sum(|counters| counters.unauthorized), 0, "{back:?}");
+        assert_eq!(first.counters().refreshes_failed, failed, "{back:?}");
+        assert_eq!(world.endpoint.calls(), 2, "{back:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

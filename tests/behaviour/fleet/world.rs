@@ -21,7 +21,7 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt};
 use tower_reauth::{
-    AuthLayer, Counters, TokenCache,
+    AuthLayer, Counters, RefreshPolicy, TokenCache,
     store::{MemoryStore, Name, Notice, StoreDown, StoreError, Swap, TokenStore, Versioned},
 };
 
@@ -195,12 +195,17 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn new(endpoint: &Endpoint, store: &MemoryStore) -> Self {
-        Self::with(endpoint, store, StoreDown::Alone)
+        Self::with(endpoint, store, StoreDown::Alone, RefreshPolicy::default())
     }
 
-    fn with(endpoint: &Endpoint, store: &MemoryStore, store_down: StoreDown) -> Self {
+    fn with(
+        endpoint: &Endpoint,
+        store: &MemoryStore,
+        store_down: StoreDown,
+        policy: RefreshPolicy,
+    ) -> Self {
         let wire = Wire::new(store);
-        let builder = TokenCache::builder(endpoint.clone());
+        let builder = TokenCache::builder(endpoint.clone()).refresh_policy(policy);
         let cache = builder.shared_as(wire.clone(), name()).store_down(store_down).build().unwrap();
         Self { cache, wire }
     }
@@ -275,11 +280,15 @@ impl World {
     }
 
     pub(super) fn with(processes: usize, store_down: StoreDown) -> Self {
+        Self::by(processes, store_down, &RefreshPolicy::default())
+    }
+
+    pub(super) fn by(processes: usize, store_down: StoreDown, policy: &RefreshPolicy) -> Self {
         let endpoint = Endpoint::exclusive();
         endpoint.answer_after(Duration::from_millis(50));
         let resource = Resource::of(&endpoint, Duration::from_millis(20)).forgetful();
         let store = MemoryStore::new();
-        let process = |_| Process::with(&endpoint, &store, store_down);
+        let process = |_| Process::with(&endpoint, &store, store_down, policy.clone());
         let processes = (0..processes).map(process).collect();
         Self { endpoint, store, resource, processes }
     }
