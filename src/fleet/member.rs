@@ -30,6 +30,8 @@ pub(crate) struct Seen {
     pub(crate) before: Option<Moment>,
     /// The last moment at which the store was asked and had this fence.
     asked: Option<Moment>,
+    /// The greatest revision that this process has seen. The store may have lost it.
+    greatest: u64,
 }
 
 /// Tells of newer values than those that were seen before.
@@ -53,6 +55,11 @@ impl Member {
 
     pub(crate) fn seen(&self) -> Option<Seen> {
         self.seen.borrow().clone()
+    }
+
+    /// Returns the greatest revision that this process has seen; 0 if there is none.
+    pub(super) fn greatest(&self) -> u64 {
+        self.seen.borrow().as_ref().map_or(0, |seen| seen.greatest)
     }
 
     /// Returns for how long this process knew the value with this revision at that moment.
@@ -107,19 +114,22 @@ impl Member {
 impl Seen {
     pub(crate) fn new(revision: u64, value: Value, asked: Option<Moment>) -> Self {
         let at = clock::moment();
-        Self { revision, value: Arc::new(value), at, before: None, asked }
+        Self { revision, value: Arc::new(value), at, before: None, asked, greatest: revision }
     }
 
     /// Returns this as what was seen next after `former`.
-    fn after(self, former: &Self) -> Self {
+    fn after(mut self, former: &Self) -> Self {
+        self.greatest = self.greatest.max(former.greatest);
         match self.value.head.fence.cmp(&former.value.head.fence) {
-            Ordering::Greater => Self { before: former.asked, ..self },
+            Ordering::Greater => self.before = former.asked,
             Ordering::Equal => {
-                Self { before: former.before, asked: self.asked.or(former.asked), ..self }
+                self.before = former.before;
+                self.asked = self.asked.or(former.asked);
             }
             // The store has lost changes. This fence may have been given at any time.
-            Ordering::Less => self,
+            Ordering::Less => {}
         }
+        self
     }
 }
 

@@ -27,6 +27,9 @@ const MAX_TRIES: u32 = 10;
 /// How long a store keeps a value that nobody changes.
 const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// The greatest number that seeds revisions. Wall clocks reach it in the year 10889.
+const SEED: u64 = 1 << 48;
+
 /// The operations of one renewal.
 pub(crate) struct Turn<'a> {
     pub(crate) fleet: &'a Fleet,
@@ -221,7 +224,7 @@ impl Turn<'_> {
             None => self.get(bounds.operation).await?,
         };
         for _ in 0..MAX_TRIES {
-            let revision = next_revision(found.revision, floor);
+            let revision = next_revision(found.revision, floor, member.greatest());
             let (next, answer) = match decide(&found, revision) {
                 // The value that was seen may be old by now.
                 Move::Answer(_) if is_known => {
@@ -265,14 +268,16 @@ impl Turn<'_> {
     }
 }
 
-/// Returns the revision of the next change. The wall clock only seeds the number: after a store has
-/// lost its data, numbers go on above those before.
-fn next_revision(revision: u64, floor: u64) -> u64 {
+/// Returns the revision of the next change. The number of the newest token, the `greatest` revision
+/// that was seen and the wall clock only seed it: after a store has lost its data, numbers go on
+/// above those before. Two leases of one number would be one to whoever had the first.
+fn next_revision(revision: u64, floor: u64, greatest: u64) -> u64 {
     let wall = clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let wall = u64::try_from(wall.as_millis()).unwrap_or_default();
-    // A wall clock of the far future must not use up the numbers that a store can hold.
-    let wall = wall.min(1 << 48);
-    revision.max(floor).saturating_add(1).max(wall)
+    // Neither a wall clock of the far future nor a wrong answer that was seen once may use up the
+    // numbers that a store can hold.
+    let (wall, greatest) = (wall.min(SEED), greatest.min(SEED));
+    revision.max(floor).max(greatest).saturating_add(1).max(wall)
 }
 
 async fn within_time<T>(
@@ -287,4 +292,44 @@ async fn within_time<T>(
 
 fn too_long() -> StoreError {
     StoreError::unusable("the token is too long for a shared value, which has 8 KiB at most")
+}
+
+#[cfg(test)]
+#[cfg(not(tower_reauth_loom))]
+mod tests {
+    use super::*;
+    use crate::{
+        fleet::Naming,
+        store::{MemoryStore, Name, value::GREATEST},
+    };
+
+    /// Returns the fence of a lease in an empty store, for a process that was told of this revision.
+    async fn fence_after(revision: u64) -> u64 {
+        let name = Name::new("payments").expect("allowed");
+        let fleet = Fleet::new(Box::new(MemoryStore::new()), Naming::Given(name));
+        let member = fleet.member().expect("it has a name");
+        assert!(member.note(revision, Value::default()));
+        let wish = Wish {
+            owner: fleet.owner(),
+            floor: 0,
+            forced: false,
+            holds: true,
+            passes: None,
+            cooldown: SharedCooldown::default(),
+            longest_back_off: Duration::ZERO,
+            lease: Duration::from_secs(3),
+        };
+        match fleet.turn(&member, None).enter(&wish, None).await {
+            Ok(Entered::Granted(lease)) => lease.fence,
+            _ => panic!("nobody else asks for a token"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_lost_its_data_goes_on_above_the_numbers_of_a_clock_that_is_ahead() {
+        let wall = clock::wall().duration_since(std::time::UNIX_EPOCH).expect("it is later");
+        let ahead = u64::try_from(wall.as_millis()).expect("a date") + 3_600_000;
+        assert_eq!(fence_after(ahead).await, ahead + 1);
+        assert_eq!(fence_after(GREATEST).await, SEED + 1, "numbers are not used up");
+    }
 }
