@@ -58,6 +58,8 @@ fn it_keeps_every_rule_of_a_store() {
     run(conformance_between(&store, &FileStore::open(&path).unwrap())).unwrap();
 }
 
+const KILLS: u32 = 25;
+
 const LOAD: &str = "ten_processes_that_are_killed_at_any_moment_leave_one_chain_of_changes";
 
 #[test]
@@ -68,7 +70,7 @@ fn ten_processes_that_are_killed_at_any_moment_leave_one_chain_of_changes() {
     let folder = tempfile::tempdir().unwrap();
     let start = || child::start(module_path!(), LOAD, folder.path());
     let mut children: Vec<Child> = (0..10).map(|_| start()).collect();
-    let (kills, last) = run(look_and_kill(folder.path(), &mut children, start));
+    let last = run(look_and_kill(folder.path(), &mut children, start));
     for child in &mut children {
         child.kill().unwrap();
         child.wait().unwrap();
@@ -93,8 +95,8 @@ fn ten_processes_that_are_killed_at_any_moment_leave_one_chain_of_changes() {
     assert_eq!(files, ["name", "name.lock"]);
 
     let (changes, writers) = changes(folder.path());
-    println!("{} changes by {writers} processes, {kills} kills", changes.len());
-    assert!(changes.len() > 100 && writers > 10 && kills > 20, "too little has happened");
+    println!("{} changes by {writers} processes", changes.len());
+    assert!(changes.len() > 100 && writers > 10, "too little has happened");
     // Nobody has replaced a revision that was no longer there. A change that its process did not
     // live to tell is missing in the chain.
     for pair in changes.windows(2) {
@@ -103,20 +105,15 @@ fn ten_processes_that_are_killed_at_any_moment_leave_one_chain_of_changes() {
     assert!(changes.iter().all(|(old, new)| old < new && *new < end));
 }
 
-/// Reads and kills for some seconds. Returns the number of kills and the newest revision.
-async fn look_and_kill(
-    folder: &Path,
-    children: &mut [Child],
-    start: impl Fn() -> Child,
-) -> (u32, u64) {
+/// Reads and kills. Returns the newest revision.
+async fn look_and_kill(folder: &Path, children: &mut [Child], start: impl Fn() -> Child) -> u64 {
     let store = FileStore::open(folder.join("store")).unwrap();
     let file = folder.join("store").join("name");
     let notices = store.watch(&name());
     pin_mut!(notices);
     let (mut last, mut heard, mut kills) = (0, 0, 0);
-    let began = Instant::now();
-    let mut kill_at = began + Duration::from_millis(300);
-    while began.elapsed() < Duration::from_secs(4) {
+    let mut kill_at = Instant::now() + Duration::from_millis(300);
+    while kills < KILLS {
         let revision = checked(store.get(&name()).await.unwrap());
         assert!(revision >= last, "{revision} after {last}");
         last = revision;
@@ -142,7 +139,7 @@ async fn look_and_kill(
         }
     }
     assert!(heard > 0);
-    (kills, last)
+    last
 }
 
 /// Replaces the value as often as it can, and notes each time that it did.

@@ -18,7 +18,11 @@ use client::{Client, Kind, ask, codec, path};
 use futures_util::future::join_all;
 use relay::{BREAK_OFF, Piece, REFUSE, Relay, UNARY};
 use support::known_at_once;
-use tokio::{sync::Notify, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tonic::{
     Code, Request, Status,
     client::Grpc,
@@ -56,6 +60,9 @@ async fn until(what: &str, called: &Notify, condition: impl Fn() -> bool) {
     timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("{what} never came"));
 }
 
+/// Leaves time to the other tests. Twelve workers still make a thousand calls a second.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Calls of one kind, one after the other.
 #[derive(Clone)]
 struct Worker {
@@ -77,6 +84,7 @@ impl Worker {
             let result = self.kind.call(self.client.clone(), call).await;
             self.done.fetch_add(1, Ordering::SeqCst);
             self.called.notify_one();
+            sleep(PAUSE).await;
             match result {
                 Ok(pieces) => expected.insert(call, pieces),
                 Err(status) => panic!("{:?} call {call} failed: {status:?}", self.kind),

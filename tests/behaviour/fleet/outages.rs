@@ -18,8 +18,11 @@ const LIFETIME: Duration = Duration::from_secs(300);
 
 const TOGETHER: Duration = Duration::from_secs(2);
 
-/// Past the moment at which a token is due, and before the one at which requests are held.
-const DUE: Duration = Duration::from_secs(260);
+/// Before a token is due.
+const YOUNG: Duration = Duration::from_secs(215);
+
+/// From then past the moment at which it is due, and before the one at which requests are held.
+const TO_DUE: Duration = Duration::from_secs(45);
 
 fn cut_off(world: &World) {
     for process in &world.processes {
@@ -74,10 +77,11 @@ async fn a_renewal_after_an_outage_waits_until_all_can_hear_of_it() {
     let world = World::new(2);
     serving(&world).await;
     cut_off(&world);
-    let until = Instant::now() + Duration::from_secs(280);
+    sleep(YOUNG).await;
+    let until = Instant::now() + Duration::from_secs(65);
     let loads: Vec<_> =
         world.processes.iter().map(|process| process.load(&world.resource, until)).collect();
-    sleep(DUE).await;
+    sleep(TO_DUE).await;
     world.processes[0].wire.come_back();
     // They do not reconnect at the same moment.
     sleep(Duration::from_secs(1)).await;
@@ -113,13 +117,14 @@ async fn a_renewal_waits_for_the_others_whenever_the_store_comes_back() {
         let world = World::by(2, StoreDown::Alone, &policy);
         serving(&world).await;
         cut_off(&world);
-        let until = Instant::now() + Duration::from_secs(280);
+        sleep(YOUNG).await;
+        let until = Instant::now() + Duration::from_secs(65);
         let loads: Vec<_> =
             world.processes.iter().map(|process| process.load(&world.resource, until)).collect();
         let [first, second] = &world.processes[..] else { unreachable!() };
         let before = first.wire.operations();
         let is_due = |_: &World| first.wire.operations() > before;
-        world.until(is_due, DUE).await.expect("the token is due");
+        world.until(is_due, TO_DUE).await.expect("the token is due");
         match back {
             Return::BetweenFlights => {
                 let has_failed = |_: &World| first.counters().refreshes_failed > 0;
@@ -161,7 +166,8 @@ async fn a_caller_that_needs_a_token_has_the_store_asked_once_more() {
         serving(&world).await;
         cut_off(&world);
         let process = &world.processes[0];
-        let load = world.load(DUE).await;
+        sleep(YOUNG).await;
+        let load = world.load(TO_DUE).await;
         assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
         // Nothing tells that the store is back, and somebody else kills the token.
         process.wire.set_down(false);
