@@ -23,8 +23,11 @@
 )]
 
 use std::{
+    fmt::Display,
     io::{self, IsTerminal},
+    ops::RangeInclusive,
     process::ExitCode,
+    str::FromStr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -33,9 +36,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use clap::Parser;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
+use lexopt::{
+    Arg::{Long, Short},
+    ValueExt,
+};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 use tower_reauth::{
@@ -45,39 +51,100 @@ use tower_reauth::{
     sandbox::{self, Sandbox},
 };
 
-#[derive(Parser)]
-#[command(
-    about = "Signs many concurrent requests with tokens of a few seconds, and counts what happened"
-)]
+const HELP: &str = "\
+Signs many concurrent requests with tokens of a few seconds, and counts what happened
+
+Usage: quickstart [OPTIONS]
+
+      --concurrency <NUMBER>      Requests under way at once, 1 to 10000 [default: 50]
+      --duration <SECONDS>        How long to send, 1 to 3600 [default: 10]
+      --token-lifetime <SECONDS>  How long each token lives, 2 to 3600 [default: 3]
+      --without-hold              Renew while requests are sent with the old token, for comparison:
+                                  they are answered 401, and replayed
+      --base-url <URL>            A real API to make one signed call to, instead of the sandbox
+      --path <PATH>               What to call there [default: /]
+  -h, --help                      Print help
+";
+
 struct Options {
-    /// Requests under way at once.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     concurrency: u16,
-    /// How long to send, in seconds.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     duration: u64,
-    /// How long each token lives, in seconds.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=3600))]
     token_lifetime: u64,
-    /// Renew while requests are sent with the old token, for comparison: they are answered 401, and
-    /// replayed.
-    #[arg(long)]
     without_hold: bool,
-    /// A real API to make one signed call to, instead of the sandbox.
-    #[arg(long)]
     base_url: Option<String>,
-    /// What to call there.
-    #[arg(long, default_value = "/", requires = "base_url")]
-    path: String,
+    path: Option<String>,
+}
+
+impl Options {
+    /// Returns the options of the command line; `None` if it asks for help.
+    fn parse() -> Result<Option<Self>, lexopt::Error> {
+        let mut options = Self {
+            concurrency: 50,
+            duration: 10,
+            token_lifetime: 3,
+            without_hold: false,
+            base_url: None,
+            path: None,
+        };
+        let mut arguments = lexopt::Parser::from_env();
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                Long("concurrency") => {
+                    options.concurrency = number(&mut arguments, "concurrency", 1..=10_000)?;
+                }
+                Long("duration") => {
+                    options.duration = number(&mut arguments, "duration", 1..=3600)?;
+                }
+                Long("token-lifetime") => {
+                    options.token_lifetime = number(&mut arguments, "token-lifetime", 2..=3600)?;
+                }
+                Long("without-hold") => options.without_hold = true,
+                Long("base-url") => options.base_url = Some(arguments.value()?.string()?),
+                Long("path") => options.path = Some(arguments.value()?.string()?),
+                Short('h') | Long("help") => return Ok(None),
+                _ => return Err(argument.unexpected()),
+            }
+        }
+        if options.path.is_some() && options.base_url.is_none() {
+            return Err("--path needs --base-url as well".into());
+        }
+        Ok(Some(options))
+    }
+}
+
+/// Returns the value of `option`, which has to be within `range`.
+fn number<N>(
+    arguments: &mut lexopt::Parser,
+    option: &str,
+    range: RangeInclusive<N>,
+) -> Result<N, lexopt::Error>
+where
+    N: FromStr + PartialOrd + Display,
+{
+    let number = arguments.value()?.to_str().and_then(|value| value.parse().ok());
+    number.filter(|number| range.contains(number)).ok_or_else(|| {
+        let (least, most) = (range.start(), range.end());
+        format!("--{option} has to be a number from {least} to {most}").into()
+    })
 }
 
 type Client = Auth<HttpsClient<Full<Bytes>>>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = match Options::parse() {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("quickstart: {error}; --help lists the options");
+            return ExitCode::from(2);
+        }
+    };
     let outcome = match &options.base_url {
-        Some(base_url) => call_once(base_url, &options.path).await,
+        Some(base_url) => call_once(base_url, options.path.as_deref().unwrap_or("/")).await,
         None => drive_sandbox(&options).await,
     };
     match outcome {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Full;
 use support::log::Log;
@@ -27,8 +28,8 @@ const SECRET: &str = "hunter2-the-secret-of-the-client";
 fn policy() -> RefreshPolicy {
     RefreshPolicy::default()
         .propagation_delay(Duration::ZERO)
-        .attempt_timeout(Duration::from_millis(100))
-        .deadline(Duration::from_millis(250))
+        .attempt_timeout(Duration::from_millis(200))
+        .deadline(Duration::from_millis(400))
         .retry_base(Duration::from_millis(1))
 }
 
@@ -45,10 +46,7 @@ async fn no_secret_and_no_token_is_ever_printed() {
     let panics = log.clone();
     std::panic::set_hook(Box::new(move |panic| panics.add(&format!("{panic}\n"))));
 
-    let id = "test_00000000-0000-4000-8000-000000000009";
-    let sandbox = Sandbox::builder().client(id, SECRET).start().await.unwrap();
-    let mut tokens = Vec::new();
-    for fault in [
+    let faults = [
         None,
         Some(AuthFault::Status { status: StatusCode::UNAUTHORIZED, retry_after: None }),
         Some(AuthFault::Status {
@@ -67,40 +65,10 @@ async fn no_secret_and_no_token_is_ever_printed() {
         Some(AuthFault::Expired),
         Some(AuthFault::Oversized),
         Some(AuthFault::Redirect("/elsewhere".into())),
-    ] {
-        sandbox.fail_every_auth(fault);
-        let http: HttpsClient<Full<Bytes>> = client::https().unwrap();
-        let credentials = Credentials::new(id, SECRET);
-        let endpoint =
-            SendPayments::new(sandbox.base_url(), http.clone(), credentials.clone()).unwrap();
-        log.add_debug(&credentials);
-        log.add_debug(&endpoint);
-        let cache = TokenCache::builder(endpoint).refresh_policy(policy()).build().unwrap();
-        let layer = AuthLayer::new(cache.clone());
-        let service = layer.layer(http);
-        // A first request, one that is answered 401 and replayed, and a refused one.
-        for _ in 0..2 {
-            let response = service.clone().oneshot(create(&sandbox)).await;
-            match &response {
-                Ok(response) => log.add_debug(&response.headers()),
-                Err(error) => log.add_error(error),
-            }
-            if let Some(token) = cache.current() {
-                log.add_debug(&token);
-                log.add_debug(&token.header_value());
-                if let Err(error) = token.claims::<u8>() {
-                    log.add_error(&error);
-                }
-                tokens.push(token.expose_secret().to_owned());
-            }
-            log.add_debug(&layer);
-            log.add_debug(&service);
-            log.add_debug(&cache.subscribe());
-            tokens.extend(sandbox.issue_elsewhere(id));
-        }
-        let refused = Request::get("https://evil.example/").body(Full::default()).unwrap();
-        log.add_error(&service.oneshot(refused).await.unwrap_err());
-    }
+    ];
+    // Each at a server of its own, at the same time: some have to be waited for.
+    let tokens = join_all(faults.map(|fault| requests_under(fault, &log))).await;
+    let mut tokens: Vec<_> = tokens.into_iter().flatten().collect();
     sources_and_panics(&log).await;
 
     // From here on a panic is this test's own.
@@ -116,6 +84,47 @@ async fn no_secret_and_no_token_is_ever_printed() {
         let signature = token.rsplit('.').next().unwrap();
         assert!(!text.contains(signature), "{}", around(&text, signature));
     }
+}
+
+/// Sends requests while each request for a token goes wrong in this way, or none does. Returns the
+/// tokens that there were.
+async fn requests_under(fault: Option<AuthFault>, log: &Log) -> Vec<String> {
+    let id = "test_00000000-0000-4000-8000-000000000009";
+    let sandbox = Sandbox::builder().client(id, SECRET).start().await.unwrap();
+    let mut tokens = Vec::new();
+    sandbox.fail_every_auth(fault);
+    let http: HttpsClient<Full<Bytes>> = client::https().unwrap();
+    let credentials = Credentials::new(id, SECRET);
+    let endpoint =
+        SendPayments::new(sandbox.base_url(), http.clone(), credentials.clone()).unwrap();
+    log.add_debug(&credentials);
+    log.add_debug(&endpoint);
+    let cache = TokenCache::builder(endpoint).refresh_policy(policy()).build().unwrap();
+    let layer = AuthLayer::new(cache.clone());
+    let service = layer.layer(http);
+    // A first request, one that is answered 401 and replayed, and a refused one.
+    for _ in 0..2 {
+        let response = service.clone().oneshot(create(&sandbox)).await;
+        match &response {
+            Ok(response) => log.add_debug(&response.headers()),
+            Err(error) => log.add_error(error),
+        }
+        if let Some(token) = cache.current() {
+            log.add_debug(&token);
+            log.add_debug(&token.header_value());
+            if let Err(error) = token.claims::<u8>() {
+                log.add_error(&error);
+            }
+            tokens.push(token.expose_secret().to_owned());
+        }
+        log.add_debug(&layer);
+        log.add_debug(&service);
+        log.add_debug(&cache.subscribe());
+        tokens.extend(sandbox.issue_elsewhere(id));
+    }
+    let refused = Request::get("https://evil.example/").body(Full::default()).unwrap();
+    log.add_error(&service.oneshot(refused).await.unwrap_err());
+    tokens
 }
 
 /// Custom endpoints, sources that fail and that panic.

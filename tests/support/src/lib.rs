@@ -14,14 +14,14 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, Uri, header};
 use tokio::sync::oneshot;
 use tower::Service;
 use tower_reauth::{
@@ -176,6 +176,9 @@ pub fn authorization<B>(request: &Request<B>) -> String {
 }
 
 pub fn get(uri: &str) -> Request<String> {
+    // Parsed once, because some tests send 100,000 requests there.
+    static PARSED: LazyLock<Uri> = LazyLock::new(|| Uri::from_static(URI));
+    let uri = if uri == URI { PARSED.clone() } else { uri.parse().unwrap() };
     Request::get(uri).body(String::new()).unwrap()
 }
 

@@ -15,7 +15,7 @@ use std::{
 fn sandbox(arguments: &[&str]) -> Command {
     let test = env::current_exe().unwrap();
     let path = test.parent().unwrap().with_file_name("examples").join("sandbox");
-    assert!(path.exists(), "run `cargo build -p examples --example sandbox` first");
+    assert!(path.exists(), "run `cargo build -p examples-sandbox --example sandbox` first");
     let mut command = Command::new(path);
     command.args(arguments);
     command
