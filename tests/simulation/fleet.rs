@@ -79,7 +79,7 @@ fn fleets_keep_their_promises_in_every_seed() {
 #[test]
 fn a_seed_plays_the_same_each_time() {
     // Without optimization a few take as long as all other tests of this binary.
-    let seeds = if cfg!(debug_assertions) { 2 } else { 64 };
+    let seeds = if cfg!(debug_assertions) { 1 } else { 64 };
     for seed in 0..seeds {
         let (once, again) = (play(seed), play(seed));
         assert_eq!(once.trace, again.trace, "seed {seed}\n{once:#?}\n{again:#?}");

@@ -49,7 +49,7 @@ fn what_must_hold_holds_in_every_seed() {
         return simulate(seed).unwrap();
     }
     let seeds =
-        seeds::number("SIMULATION_SEEDS").unwrap_or(if cfg!(debug_assertions) { 5 } else { 20 });
+        seeds::number("SIMULATION_SEEDS").unwrap_or(if cfg!(debug_assertions) { 4 } else { 20 });
     let started = Instant::now();
     let failed = seeds::failures(0..seeds, simulate);
     seeds::report(&failed, |seed| format!("SIMULATION_SEED={seed} cargo test -p simulation"));
