@@ -303,7 +303,7 @@ mod tests {
         store::{MemoryStore, Name, value::GREATEST},
     };
 
-    /// Returns the fence of a lease in an empty store, for a process that was told of this revision.
+    /// Returns the fence of a lease in an empty store, for a process that has seen this revision.
     async fn fence_after(revision: u64) -> u64 {
         let name = Name::new("payments").expect("allowed");
         let fleet = Fleet::new(Box::new(MemoryStore::new()), Naming::Given(name));

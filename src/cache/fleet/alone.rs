@@ -50,8 +50,8 @@ impl SharedFlight<'_> {
     /// dies of it. Returns whether a caller needs a token now, as [`pause`](Self::pause) does.
     pub(super) async fn regroup(&self, news: &mut News, floor: u64) -> Result<bool, StoreError> {
         let (task, core) = (self.task, &*self.task.core);
-        let hold = core.hold_time(task.start.sequence);
-        let Some(hold) = hold.filter(|_| task.start.trigger == Trigger::Due) else {
+        let is_due = task.start.trigger == Trigger::Due && core.is_content();
+        let Some(hold) = core.hold_time(task.start.sequence).filter(|_| is_due) else {
             return Ok(false);
         };
         if core.is_store_failing() {

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use support::settle;
-use tokio::time::{Instant, sleep};
+use support::{URI, get, settle};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use tower::{Layer, ServiceExt};
 use tower_reauth::{
-    RefreshPolicy,
+    AuthLayer, RefreshPolicy,
     store::{StoreDown, TokenStore},
 };
 
 use super::{
     faults::serving,
-    world::{World, name},
+    world::{Load, World, name},
 };
 
 const LIFETIME: Duration = Duration::from_secs(300);
@@ -29,6 +33,13 @@ fn cut_off(world: &World) {
         process.wire.set_down(true);
         process.wire.set_deaf(true);
     }
+}
+
+/// Waits until tokens are nearly due. Returns the loads of all processes from then on.
+async fn loads_while_due(world: &World) -> Vec<JoinHandle<Load>> {
+    sleep(YOUNG).await;
+    let until = Instant::now() + Duration::from_secs(65);
+    world.processes.iter().map(|process| process.load(&world.resource, until)).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,10 +88,7 @@ async fn a_renewal_after_an_outage_waits_until_all_can_hear_of_it() {
     let world = World::new(2);
     serving(&world).await;
     cut_off(&world);
-    sleep(YOUNG).await;
-    let until = Instant::now() + Duration::from_secs(65);
-    let loads: Vec<_> =
-        world.processes.iter().map(|process| process.load(&world.resource, until)).collect();
+    let loads = loads_while_due(&world).await;
     sleep(TO_DUE).await;
     world.processes[0].wire.come_back();
     // They do not reconnect at the same moment.
@@ -117,10 +125,7 @@ async fn a_renewal_waits_for_the_others_whenever_the_store_comes_back() {
         let world = World::by(2, StoreDown::Alone, &policy);
         serving(&world).await;
         cut_off(&world);
-        sleep(YOUNG).await;
-        let until = Instant::now() + Duration::from_secs(65);
-        let loads: Vec<_> =
-            world.processes.iter().map(|process| process.load(&world.resource, until)).collect();
+        let loads = loads_while_due(&world).await;
         let [first, second] = &world.processes[..] else { unreachable!() };
         let before = first.wire.operations();
         let is_due = |_: &World| first.wire.operations() > before;
@@ -177,6 +182,28 @@ async fn a_caller_that_needs_a_token_has_the_store_asked_once_more() {
         assert_eq!(process.counters().store_alone, 0, "round {round}");
         assert_eq!(world.endpoint.calls(), 3);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_caller_without_a_token_does_not_wait_for_the_others_after_an_outage() {
+    let mut fewest = u64::MAX;
+    for round in 0..15 {
+        let world = World::new(1);
+        serving(&world).await;
+        cut_off(&world);
+        sleep(YOUNG).await;
+        world.load(TO_DUE).await;
+        let process = &world.processes[0];
+        process.wire.set_down(false);
+        tower_reauth::TokenEndpoint::issue(&world.endpoint.clone()).await.unwrap();
+        let service = AuthLayer::new(process.cache.clone()).layer(world.resource.clone());
+        let before = process.wire.operations();
+        let started = Instant::now();
+        assert_eq!(service.oneshot(get(URI)).await.unwrap().status(), 200, "round {round}");
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        fewest = fewest.min(process.wire.operations() - before);
+    }
+    assert_eq!(fewest, 2, "a question and the lease; a retry may have come between them");
 }
 
 #[tokio::test(start_paused = true)]
