@@ -253,13 +253,13 @@ async fn a_storm_of_notices_keeps_neither_the_thread_nor_the_store_from_others()
         let started = Instant::now();
         let before = gets.load(Ordering::SeqCst);
         let mut turns = 0;
-        while started.elapsed() < Duration::from_millis(100) {
+        while started.elapsed() < Duration::from_millis(300) {
             tokio::task::yield_now().await;
             turns += 1;
         }
         assert!(turns > 20, "{turns}");
         let asked = gets.load(Ordering::SeqCst) - before;
-        assert!(asked <= 10, "{asked} questions in 100 ms");
+        assert!(asked <= 10, "{asked} questions in 300 ms");
         // A refusal is still answered by the store.
         TokenEndpoint::issue(&endpoint).await.unwrap();
         let response = timeout(Duration::from_secs(5), service.oneshot(get(URI))).await;
