@@ -145,6 +145,19 @@ impl Wait {
             }
         }
     }
+
+    /// Polls the wait of a caller that takes nothing of the token but that it can be sent.
+    ///
+    /// It is built once, and not again for each type of service.
+    pub(crate) fn poll_sendable(
+        &mut self,
+        handle: &Handle,
+        requirement: &Requirement,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), AuthError>> {
+        let grant = |token: &_| handle.can_send(token).then_some(());
+        self.poll(handle, requirement, CanScout::No, grant, cx).map_ok(drop)
+    }
 }
 
 /// The timer of a waiter on another runtime than the flight's.

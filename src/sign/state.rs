@@ -238,9 +238,7 @@ where
             StateProj::Renewing { refused, wait } => {
                 let Some(waiting) = refused else { return Poll::Pending };
                 let handle = waiting.replay.handle.signer.cache.handle();
-                let grant = |token: &_| handle.can_send(token).then_some(());
-                let result =
-                    ready!(wait.poll(handle, &waiting.requirement, CanScout::No, grant, cx));
+                let result = ready!(wait.poll_sendable(handle, &waiting.requirement, cx));
                 let Some(refused) = refused.take() else { return Poll::Pending };
                 match refused.restore::<B, R>(result.err()) {
                     Ok(unsent) => State::acquiring(unsent),

@@ -59,12 +59,12 @@
 //! use std::{
 //!     collections::HashMap,
 //!     sync::{Mutex, MutexGuard, PoisonError},
-//!     time::{Duration, Instant},
+//!     time::Duration,
 //! };
 //!
 //! use bytes::Bytes;
 //! use futures_util::{Stream, stream};
-//! use tokio::sync::broadcast;
+//! use tokio::{sync::broadcast, time::Instant};
 //! use tower_reauth::store::{Name, Notice, StoreError, Swap, TokenStore, Versioned};
 //!
 //! struct MapStore {
@@ -134,7 +134,7 @@
 //! }
 //!
 //! # #[cfg(feature = "sandbox")]
-//! # #[tokio::main(flavor = "current_thread")]
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), tower_reauth::store::ConformanceError> {
 //! tower_reauth::store::conformance(&MapStore::new()).await?;
 //! # Ok(())

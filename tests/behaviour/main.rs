@@ -12,6 +12,7 @@ mod freshness;
 mod guarantees;
 mod guards;
 mod hold_timeout;
+mod memory;
 mod metrics;
 mod oauth2;
 mod origins;

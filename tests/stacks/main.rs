@@ -23,4 +23,5 @@ mod replay_bodies;
 mod reqwest_middleware;
 mod reqwest_service;
 mod sandbox;
+mod secrets;
 mod stack_http;
