@@ -7,7 +7,11 @@ use std::{
 };
 
 use futures_util::future::{Either, select};
-use tokio::{runtime::Handle, sync::watch, time::sleep};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{
     super::{
@@ -21,9 +25,10 @@ use super::{
 use crate::{
     clock::{self, Moment},
     error::{AuthError, Fate, Kind},
-    fleet::{Anchor, Entered, Fleet, Found, Member, Seen, Turn},
+    fleet::{Anchor, Entered, Fleet, Found, Member, News, Seen, Turn},
     refresh::attempts::RefreshResult,
     store::{
+        StoreError,
         steps::Wish,
         value::{SharedGate, Value},
     },
@@ -136,67 +141,84 @@ impl SharedFlight<'_> {
                 let error = error.unwrap_or_else(|| no_turn(core.rules.policy.deadline));
                 return Done::Refreshed(self.failed(error));
             }
-            let entered = match self.regroup(&mut news, wish.floor).await {
-                Ok(hurried) => {
-                    is_hurried |= hurried;
-                    let token = core.token_age(self.member.local(wish.floor));
-                    self.turn.enter(&wish, token).await
-                }
-                Err(error) => Err(error),
-            };
-            if entered.is_ok() {
-                core.store_works();
-                (is_hurried, failed) = (false, None);
-            }
-            match entered {
-                Ok(Entered::Newer(found)) => {
-                    wish.floor = found.value.head.sequence;
-                    if let Some(refreshed) = self.adopt(&found) {
-                        return Done::Refreshed(refreshed);
-                    }
-                }
-                Ok(Entered::BackingOff(gate, left)) => {
-                    if self.is_for_others(&gate).await {
-                        wish.passes = gate.credentials;
-                        continue;
-                    }
-                    let error = backing_off(&gate, left);
-                    // Processes that wait must not all ask the store at the same moment.
-                    let pause = left.mul_f64(1.0 + fastrand::f64());
-                    let is_in_time = clock::later(clock::now(), pause) < ends;
-                    if !(core.is_withheld() && error.is_transient() && is_in_time) {
-                        return Done::Refreshed(self.failed(error));
-                    }
-                    // Callers have no token to go on with, so the flight goes on for them.
-                    sleep(pause).await;
-                }
-                Ok(Entered::Held(found)) => {
-                    // It may have been seen before the store was asked, or changed after that.
-                    let seen = news.take().filter(|seen| {
-                        seen.revision == found.revision || seen.at.at > found.asked.at
-                    });
-                    let seen = seen.unwrap_or_else(|| seen_now(found));
-                    if let Waited::Done(done) = self.wait(&seen, &mut news, wish.floor).await {
+            match self.enter(&wish, &mut news, &mut is_hurried).await {
+                Ok(entered) => {
+                    (is_hurried, failed) = (false, None);
+                    if let Some(done) = self.follow(entered, &mut wish, &mut news, ends).await {
                         return done;
-                    }
-                }
-                Ok(Entered::Granted(lease)) => {
-                    if let Some(refreshed) = self.renew(lease).await {
-                        return Done::Refreshed(refreshed);
                     }
                 }
                 Err(error) => {
                     failures += 1;
                     let next = self.next_try(failures).filter(|_| !is_hurried);
-                    if let Some(next) = next {
-                        core.store_failed(&error);
-                        failed = Some(error);
-                        is_hurried = self.pause(next, &mut news).await;
-                    } else {
+                    let Some(next) = next else {
                         return Done::Refreshed(self.without_store(error).await);
-                    }
+                    };
+                    core.store_failed(&error);
+                    failed = Some(error);
+                    is_hurried = self.pause(next, &mut news).await;
                 }
             }
+        }
+    }
+
+    /// Waits for the others if the store was down, then asks it for the lease. `is_hurried` is set
+    /// if a caller needs a token now.
+    async fn enter(
+        &self,
+        wish: &Wish,
+        news: &mut News,
+        is_hurried: &mut bool,
+    ) -> Result<Entered, StoreError> {
+        let core = &*self.task.core;
+        *is_hurried |= self.regroup(news, wish.floor).await?;
+        let token = core.token_age(self.member.local(wish.floor));
+        let entered = self.turn.enter(wish, token).await?;
+        core.store_works();
+        Ok(entered)
+    }
+
+    /// Does what the store's answer calls for. Returns `None` if the store has to be asked again.
+    async fn follow(
+        &self,
+        entered: Entered,
+        wish: &mut Wish,
+        news: &mut News,
+        ends: Instant,
+    ) -> Option<Done> {
+        match entered {
+            Entered::Newer(found) => {
+                wish.floor = found.value.head.sequence;
+                self.adopt(&found).map(Done::Refreshed)
+            }
+            Entered::BackingOff(gate, left) => {
+                if self.is_for_others(&gate).await {
+                    wish.passes = gate.credentials;
+                    return None;
+                }
+                let error = backing_off(&gate, left);
+                // Processes that wait must not all ask the store at the same moment.
+                let pause = left.mul_f64(1.0 + fastrand::f64());
+                let is_in_time = clock::later(clock::now(), pause) < ends;
+                if !(self.task.core.is_withheld() && error.is_transient() && is_in_time) {
+                    return Some(Done::Refreshed(self.failed(error)));
+                }
+                // Callers have no token to go on with, so the flight goes on for them.
+                sleep(pause).await;
+                None
+            }
+            Entered::Held(found) => {
+                // It may have been seen before the store was asked, or changed after that.
+                let seen = news
+                    .take()
+                    .filter(|seen| seen.revision == found.revision || seen.at.at > found.asked.at);
+                let seen = seen.unwrap_or_else(|| seen_now(found));
+                match self.wait(&seen, news, wish.floor).await {
+                    Waited::Done(done) => Some(done),
+                    Waited::Look => None,
+                }
+            }
+            Entered::Granted(lease) => self.renew(lease).await.map(Done::Refreshed),
         }
     }
 
