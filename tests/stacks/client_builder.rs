@@ -15,6 +15,7 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use support::{
     child,
+    closed_port::ClosedPort,
     tls::{self, ELSEWHERE, Tls},
 };
 use tokio::{
@@ -271,8 +272,8 @@ async fn a_token_is_had_through_a_proxy_and_a_proxy_that_is_gone_is_blamed() {
     auth(trusting(&tls).proxy(proxy.url()).build().unwrap()).cache().token().await.unwrap();
     assert_eq!(proxy.seen(), (1, 0));
 
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    for named in [format!("http://{gone}"), "http://proxy.invalid:3128".into()] {
+    let closed = ClosedPort::hold();
+    for named in [format!("http://{}", closed.addr()), "http://proxy.invalid:3128".into()] {
         let http = trusting(&tls).proxy(&named).build().unwrap();
         let policy = RefreshPolicy::default().deadline(Duration::from_secs(1));
         let credentials = Credentials::new(Sandbox::CLIENT_ID, Sandbox::CLIENT_SECRET);

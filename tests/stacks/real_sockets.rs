@@ -11,8 +11,10 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use support::tls::{self, Tls};
-use tokio::net::TcpListener;
+use support::{
+    closed_port::ClosedPort,
+    tls::{self, Tls},
+};
 use tower::{Layer, Service, ServiceExt};
 use tower_reauth::{
     Auth, AuthError, AuthLayer, ConfigError, Credentials, RefreshPolicy, SendPayments, TokenCache,
@@ -241,9 +243,8 @@ async fn an_endpoint_with_a_wrong_clock_costs_nothing() {
 
 #[tokio::test]
 async fn nobody_at_the_address_is_a_transient_error_that_says_so() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base_url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let closed = ClosedPort::hold();
+    let base_url = format!("http://{}", closed.addr());
     let endpoint = SendPayments::new(&base_url, plain(), credentials()).unwrap();
     let policy = quick().deadline(Duration::from_secs(1));
     let cache = TokenCache::builder(endpoint).refresh_policy(policy).build().unwrap();

@@ -7,7 +7,7 @@ use axum::{Router, response::Redirect, routing::get};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, StatusCode, header};
 use http_body_util::Full;
-use support::known_at_once;
+use support::{closed_port::ClosedPort, known_at_once};
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_reauth::{
@@ -70,11 +70,10 @@ async fn a_streamed_body_is_replayed_below_a_replay_layer() {
 
 #[tokio::test]
 async fn the_clients_own_error_comes_through() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let closed = ClosedPort::hold();
+    let url = format!("http://{}", closed.addr());
     let sandbox = Sandbox::builder().start().await.unwrap();
     let auth = auth(&sandbox).allow_origin(&url).unwrap();
-    drop(listener);
     let request = Request::get(&url).body(Full::<Bytes>::default()).unwrap();
     let error = auth.clone().layer(service()).oneshot(request).await.unwrap_err();
     assert_eq!(error.request(), Some(&*format!("GET {url}/")));
@@ -90,9 +89,8 @@ async fn the_clients_own_error_comes_through() {
 /// Some callers have a secret in the URL.
 #[tokio::test]
 async fn an_error_of_the_client_shows_no_url() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let closed = ClosedPort::hold();
+    let url = format!("http://{}", closed.addr());
     let auth = AuthLayer::new(TokenCache::new(fixed("token"))).allow_origin(&url).unwrap();
     // reqwest can't send the second, because its parser of URLs is stricter.
     for url in [format!("{url}/v1?api_key=hunter2"), "http://[v1.hunter2]/".into()] {

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use support::tls::{self, Tls};
+use support::{
+    closed_port::ClosedPort,
+    tls::{self, Tls},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -27,10 +30,8 @@ async fn ask(http: impl HttpService, url: &str) -> String {
 pub(super) async fn failed() -> Section {
     let mut section = Section::new("Connections to the token endpoint");
     let http = || client::https().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    section.row("nobody listens", ask(http(), &format!("http://{address}/token")).await);
+    let closed = ClosedPort::hold();
+    section.row("nobody listens", ask(http(), &format!("http://{}/token", closed.addr())).await);
     let unknown = "https://login.invalid:443/token";
     section.row("a name that has no address", ask(http(), unknown).await);
     section.row("plain http", ask(http(), "http://login.internal:80/token").await);
