@@ -8,6 +8,7 @@ mod failure;
 mod fleet;
 mod foreign_code;
 mod foreign_runtimes;
+mod foreign_wakers;
 mod freshness;
 mod guarantees;
 mod guards;

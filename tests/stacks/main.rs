@@ -5,6 +5,7 @@ mod client_builder;
 mod credentials_sources;
 mod endpoint_answers;
 mod endpoint_connections;
+mod endpoint_errors;
 mod exact;
 #[cfg(target_os = "linux")]
 mod file_store;

@@ -20,9 +20,7 @@ use tower_reauth::{
     store::{KeyRing, MemoryStore, TokenStore},
 };
 
-use super::world::name;
-
-const LIFETIME: Duration = Duration::from_secs(300);
+use super::world::{LIFETIME, name};
 
 /// An endpoint that accepts one secret, as one process uses it.
 #[derive(Clone)]

@@ -6,10 +6,7 @@ use support::{Step, settle};
 use tokio::time::sleep;
 use tower_reauth::AuthError;
 
-use super::{
-    faults::serving,
-    world::{Process, World},
-};
+use super::world::{Process, World, serving};
 
 fn left(process: &Process) -> Duration {
     process.cache.current().unwrap().time_left()

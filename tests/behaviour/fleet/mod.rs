@@ -3,6 +3,7 @@
 mod credentials;
 mod dating;
 mod faults;
+mod holders;
 mod lies;
 mod outages;
 mod renewal;

@@ -13,12 +13,7 @@ use tower_reauth::{
     store::{StoreDown, TokenStore},
 };
 
-use super::{
-    faults::serving,
-    world::{Load, World, name},
-};
-
-const LIFETIME: Duration = Duration::from_secs(300);
+use super::world::{LIFETIME, Load, World, name, serving};
 
 const TOGETHER: Duration = Duration::from_secs(2);
 

@@ -11,7 +11,7 @@ use tokio::{
 use tower::{Layer, ServiceExt};
 use tower_reauth::{AccessToken, AuthError, AuthLayer, store::StoreDown};
 
-use super::{faults::serving, world::World};
+use super::world::{World, serving};
 
 /// Has each process use the token.
 async fn in_use(world: &World) {

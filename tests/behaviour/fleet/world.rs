@@ -13,10 +13,10 @@ use futures_util::{
     future::join_all,
     stream::{self, select},
 };
-use support::{Endpoint, Resource, URI, get};
+use support::{Endpoint, Resource, URI, get, settle};
 use tokio::{
     sync::watch,
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
     time::{Instant, sleep, timeout},
 };
 use tower::{Layer, ServiceExt};
@@ -26,6 +26,9 @@ use tower_reauth::{
 };
 
 pub(super) const NAME: &str = "payments";
+
+/// How long a token of [`Endpoint::exclusive`] lives.
+pub(super) const LIFETIME: Duration = Duration::from_secs(300);
 
 pub(super) fn name() -> Name {
     Name::new(NAME).unwrap()
@@ -333,4 +336,25 @@ impl World {
         };
         timeout(at_most, waiting).await.ok().map(|()| started.elapsed())
     }
+}
+
+/// Has the first process make the first token, and all others adopt it.
+pub(super) async fn serving(world: &World) {
+    for process in &world.processes {
+        process.cache.token().await.unwrap();
+    }
+    settle().await;
+    assert!(world.is_of_one_mind());
+    assert_eq!(world.endpoint.calls(), 1);
+}
+
+/// Starts a renewal in the first process and waits until the lease is taken.
+///
+/// The process has gone when the handle is aborted and the process is dropped.
+pub(super) async fn renewing(world: &World) -> AbortHandle {
+    let cache = world.processes[0].cache.clone();
+    let renewal = tokio::spawn(async move { cache.refresh().await }).abort_handle();
+    let held = |world: &World| world.processes[1].cache.current().is_none();
+    world.until(held, Duration::from_secs(1)).await.expect("the others hold");
+    renewal
 }
