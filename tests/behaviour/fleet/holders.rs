@@ -170,6 +170,9 @@ async fn a_holder_that_stands_still_is_fenced() {
     world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
     world.endpoint.answer_after(Duration::from_millis(50));
     sleep(Duration::from_millis(3900)).await;
+    // It has tried once a second, a third of the lease.
+    let errors = world.processes[0].counters().store_errors;
+    assert!(errors >= 3, "{errors}");
     world.processes[0].wire.set_down(false);
     let load = world.load(Duration::from_secs(10)).await;
     assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
