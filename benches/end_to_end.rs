@@ -47,7 +47,7 @@ const REQUESTS_PER_WORKER: usize = 10;
 const ROUNDS: usize = 60;
 /// Where data lies differs from process to process: their ratios have a standard deviation of
 /// 0.005, with 60 rounds as well as with 200. So there are many processes of few rounds.
-const PROCESSES: usize = 5;
+const PROCESSES: usize = 8;
 /// Where code lies differs from build to build by as much, and no process of a build shows that. So
 /// the linker puts the functions in several orders.
 const ORDERS: usize = 6;
@@ -89,11 +89,12 @@ fn in_one_process() -> Vec<EndToEnd> {
 
 /// The medians of what several processes of several builds have measured.
 fn in_processes() -> Vec<EndToEnd> {
-    let mut all: Vec<Vec<EndToEnd>> = Vec::new();
-    for order in 1..=ORDERS {
-        let program = linked_in_order(order);
-        all.extend((0..PROCESSES).map(|_| in_a_process_of(&program, &["--one-process"])));
-    }
+    // All are linked before the first is measured, and they take turns: what slows the machine down
+    // for a while then falls on every order.
+    let programs: Vec<_> = (1..=ORDERS).map(linked_in_order).collect();
+    let in_turn = (0..PROCESSES).flat_map(|_| &programs);
+    let all: Vec<Vec<EndToEnd>> =
+        in_turn.map(|program| in_a_process_of(program, &["--one-process"])).collect();
     let mut figures = all[0].clone();
     for (index, figure) in figures.iter_mut().enumerate() {
         let of = |field: fn(&EndToEnd) -> f64| {
