@@ -1,12 +1,14 @@
 //! [`Server`]: a Redis or Valkey of the test's own, in a directory of its own.
 
 use std::{
+    collections::HashSet,
     env,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
     pin::Pin,
-    process::{Child, Command, Stdio},
+    process::{self, Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -132,8 +134,25 @@ pub(crate) fn program() -> String {
     env::var("STORE_SERVER").unwrap_or_else(|_| "redis-server".into())
 }
 
+/// Returns a port that no other test gets, and that Linux gives to no connection, because it takes
+/// those from 32768 on. So a server that was killed finds its port free again.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Another process begins elsewhere.
+    let first = process::id().wrapping_mul(101);
+    loop {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(10_000 + number % 20_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+#[test]
+fn no_port_is_given_twice() {
+    let ports: HashSet<_> = (0..1000).map(|_| free_port()).collect();
+    assert_eq!(ports.len(), 1000);
 }
 
 fn run(arguments: &[String], port: u16, directory: &Path) -> Child {
