@@ -146,9 +146,10 @@ impl Wait {
         }
     }
 
-    /// Polls the wait of a caller that takes nothing of the token but that it can be sent.
+    /// Polls the wait of a caller that takes nothing of the token: it waits until there is one that
+    /// can be sent.
     ///
-    /// It is built once, and not again for each type of service.
+    /// Not generic, so that it is compiled once, and not for each type of service.
     pub(crate) fn poll_sendable(
         &mut self,
         handle: &Handle,

@@ -1,4 +1,5 @@
-//! Wakers of other people: one that panics, and one that polls where it is woken.
+//! Wakers of other people: one that panics, and one that polls where it is woken. None is woken
+//! under the cache's lock, and a panic in it costs nobody else.
 
 use std::{
     future::Future,

@@ -1,5 +1,5 @@
 //! What the token endpoint answers, and what stands in front of it: clocks that differ, pages in
-//! place of tokens, and pauses.
+//! place of tokens, pauses, and refusals that pass. `endpoint_errors` has the same doubles.
 
 use std::{
     convert::Infallible,

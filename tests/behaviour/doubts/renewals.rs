@@ -1,4 +1,5 @@
-//! What a renewal for a refusal costs the requests of others, and what ends it.
+//! What a renewal for a refusal costs the requests of others, what ends it, and that no request is
+//! sent with a third token.
 
 use std::{
     sync::{
@@ -14,7 +15,7 @@ use support::{
 };
 use tokio::time::{Instant, advance, sleep, timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_reauth::{AuthError, AuthLayer, BoxError};
+use tower_reauth::{AuthError, AuthLayer, BoxError, TokenCache};
 
 use super::{FORBIDDEN, SETTLED, cache, resource};
 
@@ -194,4 +195,20 @@ async fn a_forced_refresh_brings_a_new_token_though_its_renewal_is_called_off() 
     for call in [probe, waits] {
         assert_eq!(call.await.unwrap().unwrap().status(), 200);
     }
+}
+
+/// Each answer comes when the token of its request has been replaced.
+#[tokio::test(start_paused = true)]
+async fn a_route_that_answers_after_the_tokens_end_is_sent_two_tokens() {
+    let endpoint = Endpoint::custom(
+        tower_reauth::endpoint::Rotation::Overlapping,
+        "token",
+        Duration::from_secs(60),
+    );
+    let cache = TokenCache::builder(endpoint.clone()).keep_warm(true).build().unwrap();
+    let resource = Resource::new(|_, _| unauthorized()).taking(Duration::from_secs(90));
+    let service = AuthLayer::new(cache).layer(resource.clone());
+    let response = timeout(Duration::from_secs(1000), service.oneshot(get(URI))).await;
+    assert_eq!(response.unwrap().unwrap().status(), 401);
+    assert_eq!(resource.seen().len(), 2);
 }

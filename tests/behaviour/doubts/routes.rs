@@ -9,9 +9,9 @@ use std::{
 };
 
 use support::{Endpoint, Resource, URI, authorization, get, ok, unauthorized};
-use tokio::time::{Instant, advance, sleep, timeout};
+use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt};
-use tower_reauth::{AuthLayer, TokenCache};
+use tower_reauth::AuthLayer;
 
 use super::{FORBIDDEN, SETTLED, cache, resource};
 
@@ -93,22 +93,6 @@ async fn a_route_is_remembered_even_if_its_requests_are_not_kept() {
     // One to begin with, 15 or so that are due, and 2 for the route. Its first 401 tells no route.
     let calls = endpoint.calls();
     assert!(calls <= 18, "{calls} requests for tokens");
-}
-
-/// Each answer comes when the token of its request has been replaced.
-#[tokio::test(start_paused = true)]
-async fn a_route_that_answers_after_the_tokens_end_is_sent_two_tokens() {
-    let endpoint = Endpoint::custom(
-        tower_reauth::endpoint::Rotation::Overlapping,
-        "token",
-        Duration::from_secs(60),
-    );
-    let cache = TokenCache::builder(endpoint.clone()).keep_warm(true).build().unwrap();
-    let resource = Resource::new(|_, _| unauthorized()).taking(Duration::from_secs(90));
-    let service = AuthLayer::new(cache).layer(resource.clone());
-    let response = timeout(Duration::from_secs(1000), service.oneshot(get(URI))).await;
-    assert_eq!(response.unwrap().unwrap().status(), 401);
-    assert_eq!(resource.seen().len(), 2);
 }
 
 /// What a route that refuses everything costs ten callers of another, whose bodies can't be sent

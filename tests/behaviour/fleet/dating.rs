@@ -6,7 +6,7 @@ use support::{Step, settle};
 use tokio::time::sleep;
 use tower_reauth::AuthError;
 
-use super::world::{Process, World, serving};
+use super::world::{Process, World, renewing, serving};
 
 fn left(process: &Process) -> Duration {
     process.cache.current().unwrap().time_left()
@@ -87,4 +87,23 @@ async fn a_token_from_before_the_newest_lease_is_taken_for_no_younger_than_it_is
         let [holder, deaf] = [holder, deaf].map(left);
         assert!(deaf <= holder, "{deaf:?}, and it has {holder:?} in round {round}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_as_old_as_it_is_though_the_store_has_changed_since() {
+    let mut world = World::new(2);
+    serving(&world).await;
+    sleep(Duration::from_secs(200)).await;
+    // A lease is taken, and never given back. Nobody is left to take it over.
+    let renewal = renewing(&world).await;
+    renewal.abort();
+    world.processes.clear();
+    let newcomer = Process::new(&world.endpoint, &world.store);
+    let before = newcomer.wire.operations();
+    let token = newcomer.cache.token().await.unwrap();
+    let operations = newcomer.wire.operations() - before;
+    assert!(operations < 12, "{operations} while it waited for the lease to end");
+    assert_eq!(token.expose_secret(), "token-1");
+    let left = Duration::from_secs(100);
+    assert!(token.time_left() <= left, "{:?} of {left:?}", token.time_left());
 }

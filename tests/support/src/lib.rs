@@ -2,7 +2,6 @@
 //! Tower contract strictly. The modules hold what else the tests share.
 
 pub mod child;
-#[cfg(feature = "tls")]
 pub mod closed_port;
 pub mod log;
 #[cfg(feature = "tls")]
