@@ -9,6 +9,15 @@ use tower_reauth::{AuthError, AuthLayer};
 
 use super::world::{Process, World, renewing, serving};
 
+/// Has the first process renew, and go away once its request for a token has arrived.
+async fn die_once_it_has_asked(world: &mut World) {
+    let renewal = renewing(world).await;
+    let asked = |world: &World| world.endpoint.calls() == 2;
+    world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
+    renewal.abort();
+    drop(world.processes.remove(0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_holder_that_dies_before_it_asks_is_replaced_within_its_lease() {
     let mut world = World::new(3);
@@ -33,12 +42,8 @@ async fn a_holder_that_dies_after_it_asked_is_replaced_within_its_lease() {
     let mut world = World::new(3);
     world.endpoint.answer_after(Duration::from_secs(1));
     serving(&world).await;
-    let renewal = renewing(&world).await;
-    let asked = |world: &World| world.endpoint.calls() == 2;
-    world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
+    die_once_it_has_asked(&mut world).await;
     let died = Instant::now();
-    renewal.abort();
-    drop(world.processes.remove(0));
     world.endpoint.answer_after(Duration::from_millis(50));
     let load = world.load(Duration::from_secs(6)).await;
     assert_eq!((load.seen, load.errors), (0, 0), "{load:?}");
@@ -56,11 +61,7 @@ async fn a_token_that_a_dead_holders_late_request_killed_is_replaced_at_once() {
         let mut world = World::new(3);
         world.endpoint.answer_after(Duration::from_secs(1));
         serving(&world).await;
-        let renewal = renewing(&world).await;
-        let asked = |world: &World| world.endpoint.calls() == 2;
-        world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
-        renewal.abort();
-        drop(world.processes.remove(0));
+        die_once_it_has_asked(&mut world).await;
         world.endpoint.answer_after(Duration::from_millis(50));
         if fails {
             // Whoever takes over is refused at first, and the next one does not take over.
@@ -95,11 +96,7 @@ async fn processes_whose_token_has_died_do_not_all_ask_the_store_when_another_co
     let mut world = World::new(20);
     world.endpoint.answer_after(Duration::from_secs(1));
     serving(&world).await;
-    let renewal = renewing(&world).await;
-    let asked = |world: &World| world.endpoint.calls() == 2;
-    world.until(asked, Duration::from_secs(1)).await.expect("the endpoint is asked");
-    renewal.abort();
-    drop(world.processes.remove(0));
+    die_once_it_has_asked(&mut world).await;
     world.endpoint.answer_after(Duration::from_millis(200));
     let operations = |world: &World| -> Vec<_> {
         world.processes.iter().map(|process| process.wire.operations()).collect()
