@@ -1,6 +1,9 @@
 //! What a 401 from a resource leads to.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -8,6 +11,8 @@ use support::{
     Endpoint, Resource, Step, URI, authorization, get, known_at_once, log::Log, ok, settle,
     unauthorized,
 };
+use tokio::time::advance;
+use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceExt};
 use tower_reauth::{
     AuthError, AuthLayer, BoxError, CallerAuthorization, CrossOriginRequests, TokenCache,
@@ -252,4 +257,29 @@ async fn the_first_attempt_gives_its_slot_back_before_the_replay_needs_one() {
     for call in calls {
         assert_eq!(call.await.unwrap().unwrap().status(), 200);
     }
+}
+
+/// The call is polled so late that the token which it waited for has expired.
+#[tokio::test(start_paused = true)]
+async fn if_the_new_token_expires_unused_and_no_other_comes_the_original_401_comes_with_its_body() {
+    let endpoint = Endpoint::exclusive();
+    let cache = cache(&endpoint);
+    cache.token().await.unwrap();
+    endpoint.then(Step::IssueFor(Duration::from_secs(20)));
+    endpoint.then(Step::Fail(AuthError::rejected("the client was closed")));
+    let resource = Resource::new(|_, _| unauthorized());
+    let mut service = AuthLayer::new(cache.clone()).layer(resource.clone());
+    let mut call = task::spawn(service.ready().await.unwrap().call(get(URI)));
+    while endpoint.calls() < 2 {
+        assert_pending!(call.poll());
+        settle().await;
+    }
+    advance(Duration::from_secs(30)).await;
+    let response = call.await.unwrap();
+    assert_eq!(
+        (response.status(), response.body().as_str()),
+        (StatusCode::UNAUTHORIZED, "who are you?")
+    );
+    assert!(response.extensions().get::<AuthError>().unwrap().is_rejected());
+    assert_eq!((endpoint.calls(), resource.seen().len()), (3, 1));
 }
